@@ -1,0 +1,23 @@
+"""Design-space exploration of mixture-of-experts models on heterogeneous analog-digital hardware.
+
+    from dse import explore
+    run = explore("deepseekmoe", budget_area="200mm2")
+    run.front()
+
+Names load on first use, so that `import dse` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["Run", "explore", "load_run"]
+
+_HOME = {"explore": "dse.search", "Run": "dse.run", "load_run": "dse.run"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds `name` when it is first asked for (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'dse' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
