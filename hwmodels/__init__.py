@@ -1,0 +1,50 @@
+"""What hardware does: analytic models of crossbar tiles and digital accelerators, with sources.
+
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Tile": "tile",
+    "Technology": "technology",
+    "load_technology": "technology",
+    "technology_from_table": "technology",
+    "technology_names": "technology",
+    "stack_technologies": "technology",
+    "load_tile": "tile",
+    "tile_names": "tile",
+    "tile_energy_j": "tile",
+    "tile_latency_s": "tile",
+    "tile_area_mm2": "tile",
+    "tile_weights": "tile",
+    "Accelerator": "digital",
+    "load_accelerator": "digital",
+    "accelerator_names": "digital",
+    "accelerator_area_mm2": "digital",
+    "peak_macs_per_s": "digital",
+    "memory_bandwidth_bytes_per_s": "digital",
+    "memory_capacity_bytes": "digital",
+    "stage_time_s": "digital",
+    "step_time_s": "digital",
+    "step_energy_j": "digital",
+    "mac_energy_j": "digital",
+    "memory_energy_j_per_byte": "digital",
+    "sram_energy_j_per_byte": "digital",
+    "static_power_w": "digital",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"hwmodels.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'hwmodels' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,81 @@
+"""Reading preset files: every key is checked, and a wrong name is answered with the nearest."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Names of the shipped presets of a kind ("technologies", "tiles", "accelerators"), sorted."""
+    return tuple(sorted(path.stem for path in (PRESETS / kind).glob("*.toml")))
+
+
+def unknown(what: str, given: str, accepted: Iterable[str]) -> ValueError:
+    """A one-line error for a name that does not exist, with the nearest that does."""
+    accepted = sorted(accepted)
+    near = difflib.get_close_matches(given, accepted, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"one of: {', '.join(accepted)}"
+    return ValueError(f"unknown {what} {given!r}; {hint}")
+
+
+def read(kind: str, name_or_path: str | Path) -> dict[str, Any]:
+    """The table of a preset, by shipped name or by path to a TOML file.
+
+    Raises ValueError in one line for an unknown name, an unreadable file or invalid TOML.
+    """
+    text = str(name_or_path)
+    path = Path(text) if text.endswith(".toml") else PRESETS / kind / f"{text}.toml"
+    if not text.endswith(".toml") and text not in names(kind):
+        raise unknown(
+            kind.removesuffix("s").replace("technologie", "technology"), text, names(kind)
+        )
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {path}: {error.__class__.__name__}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+
+
+def check_keys(table: dict[str, Any], accepted: type | Iterable[str], where: str) -> None:
+    """Raise ValueError naming the first key of `table` that is not a field of the dataclass."""
+    if isinstance(accepted, type):
+        accepted = [field.name for field in dataclasses.fields(accepted)]
+    accepted = list(accepted)
+    for key in table:
+        if key not in accepted:
+            raise unknown(f"key in {where}", key, accepted)
+
+
+def check_range(
+    name: str, value: Any, low: float, high: float = float("inf"), *, whole: bool = False
+) -> None:
+    """Raise ValueError in one line unless every element of `value` is finite and in [low, high]."""
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a number, not {value!r}") from error
+    good = np.isfinite(array) & (array >= low) & (array <= high)
+    if whole:
+        good &= array == np.floor(array)
+    if not np.all(good):
+        bad = array[~good].flat[0]
+        kind = "a whole number" if whole else "a number"
+        limit = f"of at least {low:g}" if np.isinf(high) else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} is {bad:g}; it must be {kind} {limit}")
+
+
+def check_choice(name: str, value: Any, accepted: Iterable[str]) -> None:
+    """Raise ValueError in one line unless every element of `value` is one of the accepted words."""
+    for given in np.unique(np.asarray(value)):
+        if given not in accepted:
+            raise unknown(name, str(given), accepted)

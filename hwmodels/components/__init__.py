@@ -1,0 +1,1 @@
+"""Analytic component models: one small file each, plain functions over broadcastable arrays, SI units."""

@@ -1,0 +1,29 @@
+"""Row drivers: how an input value becomes a pulse train on a word line."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+INPUT_MODES = ("pwm", "bit_serial")
+Array = NDArray[np.float64]
+
+
+def slots(input_mode: ArrayLike, bits: ArrayLike) -> Array:
+    """Time slots of one input: 2^(bits-1) for pulse width, one a bit for bit-serial.
+
+    Pulse width codes the magnitude; the sign chooses the polarity (HERMES: 8 bit in 128 slots of
+    1 ns, Khaddam-Aljameh et al., JSSC 57(4), 2022). One bit still needs one slot.
+    """
+    bits = np.asarray(bits, dtype=float)
+    return np.where(np.asarray(input_mode) == "pwm", np.exp2(np.maximum(bits - 1, 0)), bits)
+
+
+def conversions(input_mode: ArrayLike, bits: ArrayLike) -> Array:
+    """How often each column is converted in one phase: once for pulse width, once a bit else."""
+    return np.where(np.asarray(input_mode) == "pwm", 1.0, np.asarray(bits, dtype=float))
+
+
+def zigzag_dac_energy_j(bits: ArrayLike, supply_v: ArrayLike = 0.9) -> Array:
+    """Energy of a capacitive DAC drive at 28 nm (J): 50 fF b V^2; ZigZag-IMC (KU Leuven)."""
+    return 50e-15 * np.asarray(bits, dtype=float) * np.square(np.asarray(supply_v, dtype=float))
