@@ -43,7 +43,7 @@ class Accelerator:
     """Sustained share of the peak bandwidth on long streams."""
     compute_efficiency: Value = 1.0
     stage_overhead_s: Value = 0.0
-    """Time of one stage (one kernel or one layer's part) that neither data nor arithmetic explains."""
+    """Time of one stage (a kernel, a layer's part) that neither data nor arithmetic explains."""
     step_overhead_s: Value = 0.0
     """The same for one whole decode step: scheduling, sampling, launching."""
     token_overhead_s: Value = 0.0
@@ -143,7 +143,7 @@ def step_time_s(
     batch: ArrayLike = 1,
     stages: ArrayLike = 1,
 ) -> Array:
-    """Time of one whole decode step of `batch` sequences (s): its stages and the fixed overheads."""
+    """Time of one decode step of `batch` sequences (s): its stages and the fixed overheads."""
     fixed = _number(accelerator.step_overhead_s)
     fixed = fixed + _number(batch) * _number(accelerator.token_overhead_s)
     return fixed + stage_time_s(accelerator, macs, memory_bytes, stages)
@@ -171,7 +171,7 @@ def sram_energy_j_per_byte(accelerator: Accelerator) -> Array:
 
 
 def accelerator_area_mm2(accelerator: Accelerator) -> dict[str, Array]:
-    """Area by component (mm2): `mac`, `sram`, `hbm_phy`, `other` (the rest of a die that exists)."""
+    """Area by component (mm2): `mac`, `sram`, `hbm_phy`, `other` (rest of an existing die)."""
     area_factor = _number(accelerator.mac_area_factor)
     parts = {
         "mac": 1e6
@@ -199,7 +199,7 @@ def static_power_w(accelerator: Accelerator) -> Array:
 def step_energy_j(
     accelerator: Accelerator, time_s: ArrayLike, macs: ArrayLike, memory_bytes: ArrayLike
 ) -> Array:
-    """Energy of work that took `time_s` (J): static power, arithmetic and memory, at most the board's limit."""
+    """Energy of work that took `time_s` (J): static, arithmetic, memory; at most the board limit."""
     time_s = _number(time_s)
     energy = static_power_w(accelerator) * time_s + _number(macs) * mac_energy_j(accelerator)
     energy = energy + _number(memory_bytes) * memory_energy_j_per_byte(accelerator)

@@ -74,6 +74,8 @@ class Technology:
     """Logic and registers of one physical column after the converter."""
     step_overhead_s: Value = 0.0
     """Settling, latching and control of one phase."""
+    pipelined: Value = 0
+    """1: a sampling converter works on one step while the array integrates the next."""
     control_area_factor: Value = 1.0
     """Whole tile over the sum of its named parts: control, programming circuits, wiring."""
     phases: Value = 1
@@ -106,6 +108,7 @@ LIMITS = {
     "input_slot_s": (1e-13, 1.0, False),
     "cell_area_m2": (1e-18, 1.0, False),
     "control_area_factor": (1.0, 100.0, False),
+    "pipelined": (0.0, 1.0, True),
     "phases": (1.0, 16.0, True),
     "max_tiers": (1.0, 1e6, True),
 }
@@ -147,6 +150,9 @@ def stack_technologies(
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(Technology):
         values = [getattr(technology, field.name) for technology in technologies]
+        if field.name in ("title", "source"):  # long texts, not a million times
+            fields[field.name] = "; ".join(dict.fromkeys(str(value) for value in values))
+            continue
         same = all(value == values[0] for value in values)
         fields[field.name] = values[0] if same else np.array(values)[index]
     stacked = object.__new__(Technology)  # parts are checked already: not a million times again

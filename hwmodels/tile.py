@@ -62,6 +62,8 @@ class Tile:
     columns_per_adc: Value = 1
     phases: Value | None = None
     input_mode: Text | None = None
+    rows_at_once: Value | None = None
+    """Rows driven together (default all); fewer mean more conversions and more time."""
 
     def __post_init__(self) -> None:
         catalog.check_range("rows", self.rows, 1, 1e6, whole=True)
@@ -80,6 +82,8 @@ class Tile:
             object.__setattr__(self, "phases", self.technology.phases)
         if self.input_mode is None:
             object.__setattr__(self, "input_mode", self.technology.input_mode)
+        if self.rows_at_once is not None:
+            catalog.check_range("rows_at_once", self.rows_at_once, 1, 1e6)
         catalog.check_range("phases", self.phases, 1, 16, whole=True)
         catalog.check_choice("input_mode", self.input_mode, dac.INPUT_MODES)
 
@@ -91,6 +95,13 @@ def _number(value: object) -> Array:
 def tile_weights(tile: Tile) -> Array:
     """Weights that a tile holds in all its tiers."""
     return _number(tile.rows) * _number(tile.cols) * _number(tile.tiers)
+
+
+def _row_groups(tile: Tile, rows: Array) -> Array:
+    """In how many groups the rows are driven one after another."""
+    if tile.rows_at_once is None:
+        return _number(1.0)
+    return np.ceil(rows / _number(tile.rows_at_once))
 
 
 def _integrations(tile: Tile) -> Array:
@@ -112,14 +123,14 @@ def tile_energy_j(
     `active_rows`, `active_cols`: rows and weight columns that the matrix uses (default: all).
     Components: `input` (drivers and word lines), `array`, `adc`, `digital` (after the converter).
     """
-    technology = tile.technology
+    technology, mode = tile.technology, np.asarray(tile.input_mode)
     rows = _number(tile.rows if active_rows is None else active_rows)
     cols = _number(tile.cols if active_cols is None else active_cols)
     phases = _number(tile.phases)
-    slots = dac.slots(tile.input_mode, tile.dac_bits)
-    conversions = cols * _number(technology.columns_per_weight) * phases
-    conversions = conversions * dac.conversions(tile.input_mode, tile.dac_bits)
-    edges = dac.conversions(tile.input_mode, tile.dac_bits)
+    slots = dac.slots(mode, tile.dac_bits)
+    edges = dac.conversions(mode, tile.dac_bits)  # the word lines rise once a conversion
+    conversions = cols * _number(technology.columns_per_weight) * phases * edges
+    conversions = conversions * _row_groups(tile, rows)
     line = cell_array.wire_energy_j(tile.cols, technology.row_capacitance_f, technology.supply_v)
     drive = slots * _number(technology.driver_slot_energy_j) + edges * line
     power = cell_array.read_power_w(
@@ -148,20 +159,21 @@ def tile_latency_s(tile: Tile) -> dict[str, Array]:
 
     Components: `integration` (inputs applied), `conversion` (beyond the integration), `overhead`.
     An integrating converter works during the integration and adds only what it takes longer;
-    a sampling one converts its columns one after another.
+    a sampling one converts its columns one after another, during the next step if `pipelined`.
     """
-    technology = tile.technology
-    phases = _number(tile.phases)
-    integrate = dac.slots(tile.input_mode, tile.dac_bits) * _number(technology.input_slot_s)
-    passes = dac.conversions(tile.input_mode, tile.dac_bits)
+    technology, mode = tile.technology, np.asarray(tile.input_mode)
+    phases = _number(tile.phases) * _row_groups(tile, _number(tile.rows))
+    integrate = dac.slots(mode, tile.dac_bits) * _number(technology.input_slot_s)
+    passes = dac.conversions(mode, tile.dac_bits)
     one_conversion = adc.time_s(technology.adc_kind, tile.adc_bits, technology.adc_unit_time_s)
     sharing = _number(tile.columns_per_adc)
     counting = np.asarray(technology.adc_kind) == "cco"
-    longer = np.maximum(passes * one_conversion - integrate, 0.0)
-    convert = np.where(counting, longer, passes * one_conversion)
+    count_longer = np.maximum(passes * one_conversion - integrate, 0.0) * sharing
+    convert = passes * one_conversion * sharing
+    hidden = np.where(_number(technology.pipelined) > 0, np.minimum(convert, integrate), 0.0)
     return {
         "integration": phases * integrate * _integrations(tile),
-        "conversion": phases * convert * sharing,
+        "conversion": phases * np.where(counting, count_longer, convert - hidden),
         "overhead": phases * _number(technology.step_overhead_s),
     }
 

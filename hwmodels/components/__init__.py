@@ -1,1 +1,1 @@
-"""Analytic component models: one small file each, plain functions over broadcastable arrays, SI units."""
+"""Analytic component models: one small file each, functions over broadcastable arrays, SI units."""

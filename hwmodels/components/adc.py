@@ -53,7 +53,7 @@ def survey_area_m2(energy_j: ArrayLike, rate_hz: ArrayLike, node_nm: ArrayLike) 
 def zigzag_sar_energy_j(bits: ArrayLike, supply_v: ArrayLike = 0.9) -> Array:
     """Energy of one SAR conversion at 28 nm (J): (100 b + 0.001 4^b) fF V^2.
 
-    Source: ZigZag-IMC aimc_cost_model.py, after Murmann's mixed-signal bounds. 8 bit, 0.9 V: 0.70 pJ.
+    Source: ZigZag-IMC aimc_cost_model.py. 8 bit at 0.9 V: 0.70 pJ.
     """
     bits = np.asarray(bits, dtype=float)
     return 1e-15 * (100 * bits + 0.001 * np.exp2(2 * bits)) * np.square(np.asarray(supply_v, float))

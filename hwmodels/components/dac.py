@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-INPUT_MODES = ("pwm", "bit_serial")
+INPUT_MODES = ("pwm", "bit_serial", "pulse_train")
+"""Pulse width; one conversion a bit; bits as pulses that are summed before one conversion."""
 Array = NDArray[np.float64]
 
 
 def slots(input_mode: ArrayLike, bits: ArrayLike) -> Array:
-    """Time slots of one input: 2^(bits-1) for pulse width, one a bit for bit-serial.
+    """Time slots of one input: 2^(bits-1) for pulse width, one a bit otherwise.
 
     Pulse width codes the magnitude; the sign chooses the polarity (HERMES: 8 bit in 128 slots of
     1 ns, Khaddam-Aljameh et al., JSSC 57(4), 2022). One bit still needs one slot.
@@ -20,8 +21,8 @@ def slots(input_mode: ArrayLike, bits: ArrayLike) -> Array:
 
 
 def conversions(input_mode: ArrayLike, bits: ArrayLike) -> Array:
-    """How often each column is converted in one phase: once for pulse width, once a bit else."""
-    return np.where(np.asarray(input_mode) == "pwm", 1.0, np.asarray(bits, dtype=float))
+    """How often each column is converted in one phase: once, or once a bit for bit-serial."""
+    return np.where(np.asarray(input_mode) == "bit_serial", np.asarray(bits, dtype=float), 1.0)
 
 
 def zigzag_dac_energy_j(bits: ArrayLike, supply_v: ArrayLike = 0.9) -> Array:

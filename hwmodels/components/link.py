@@ -14,7 +14,7 @@ HOP_J_PER_BIT_32NM = 20.74e-12 / 256
 ROUTER_AREA_M2_32NM = 0.15e-6
 """One ISAAC router of 32-bit flits and 8 ports, shared by four tiles (0.15 mm2)."""
 MESH_J_PER_BYTE = 0.0505e-12
-"""3D AIMC, communication of activations: 12.93 pJ for 256 bytes (Buchel et al. 2025): a projection."""
+"""3D AIMC: 12.93 pJ for 256 bytes of activations (Buchel et al. 2025): a projection."""
 OFF_CHIP_J_PER_BYTE = 26e-12 / 16
 """Off-chip link: 26 pJ for 128 bits (PUMA, Ankit et al., ASPLOS 2019)."""
 CHIPLET_J_PER_BYTE = 8 * 0.25e-12

@@ -21,7 +21,9 @@ DELAY_FACTORS = (0.16, 0.31, 0.31 / 0.50, 0.71, 1.0, 0.31 / 0.215, 0.31 / 0.108)
 def _interpolate(factors: tuple[float, ...], node_nm: ArrayLike) -> NDArray[np.float64]:
     node = np.asarray(node_nm, dtype=float)
     if not np.all((node >= NODES_NM[0]) & (node <= NODES_NM[-1])):
-        raise ValueError(f"node {node_nm} nm is outside the published scaling range 7 to 130 nm")
+        raise ValueError(
+            f"node {np.max(node):g} nm: the published scaling factors cover 7 to 130 nm"
+        )
     return np.exp(np.interp(np.log(node), np.log(NODES_NM), np.log(factors)))
 
 

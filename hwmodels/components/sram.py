@@ -19,7 +19,7 @@ AREA_M2_PER_BIT = 112e-6 / (128 * 2**23)
 
 
 def read_energy_j_per_byte(capacity_bytes: ArrayLike) -> Array:
-    """Energy of reading one byte (J) from a memory of that capacity; power law through 4 and 128 MiB."""
+    """Energy of reading one byte (J); power law through the published 4 and 128 MiB points."""
     ratio = np.asarray(capacity_bytes, dtype=float) / REFERENCE_BYTES
     return 8 * READ_J_PER_BIT * np.power(ratio, READ_EXPONENT)
 
