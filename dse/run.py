@@ -1,0 +1,229 @@
+"""The run folder: everything a search leaves behind, and nothing half-written.
+
+    config.json         the command, settings, versions, sources, times; enough to repeat the run
+    study.journal       the Optuna study, one line an event; grows while the search runs
+    candidates.parquet  one row a design, every metric and breakdown
+    experts.parquet     one row an expert: load, scores and the rank each placement gives it
+    progress.parquet    hypervolume over trials
+    report.html         the report
+
+Every file but the journal is written beside its name and moved into place, so that a crash or a
+full disk leaves the old file or the new one. The journal's last line is mended on resuming.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+
+CONFIG, JOURNAL = "config.json", "study.journal"
+TABLES = ("candidates", "experts", "progress")
+REPORT = "report.html"
+_LOCK = ".lock"
+
+
+def fresh_folder(parent: Path, name: str) -> Path:
+    """First of `name`, `name-2`, `name-3`, ... that does not exist yet under `parent`."""
+    path, number = parent / name, 1
+    while path.exists():
+        number += 1
+        path = parent / f"{name}-{number}"
+    return path
+
+
+@contextmanager
+def one_line_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into a ValueError of one line that names the path."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise ValueError(f"cannot write {error.filename or path}: {reason}") from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to disk and move it into place.
+
+    Raises:
+        ValueError: when the disk is full or read-only; `path` is then what it was before.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with one_line_errors(path):
+        try:
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a JSON document atomically; NaN and infinity are not JSON and raise ValueError."""
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def mend_journal(path: Path) -> None:
+    """Cut off a last line that a crash or a full disk left unfinished."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        complete = content.rfind(b"\n") + 1
+        if complete < len(content):
+            file.truncate(complete)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for one search; the operating system frees it when the process dies.
+
+    Raises:
+        ValueError: when another search holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / _LOCK)
+    try:
+        with one_line_errors(folder):
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"another search is writing into {folder}: wait for it or use --output")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def created(folder: Path, config: dict[str, Any]) -> Iterator[None]:
+    """Make a new run folder with its config.json and hold it.
+
+    What this made is removed again when the search inside fails before its first trial.
+
+    Raises:
+        ValueError: when the folder holds a run or anything else, or cannot be written.
+    """
+    if is_run(folder):
+        raise ValueError(f"{folder} already holds a run: add --resume to go on, or use --output")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is not a run folder: choose another --output")
+    with one_line_errors(folder):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder):
+            write_json(folder / CONFIG, config)
+            yield
+    except BaseException:
+        if not (folder / JOURNAL).exists() or _trials(folder / JOURNAL) == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+            for path in missing[1:]:
+                if path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
+        raise
+
+
+def _trials(journal: Path) -> int:
+    """Count trials in a journal without loading Optuna (operation 4 creates a trial)."""
+    return journal.read_bytes().count(b'"op_code":4,')
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder holds a run of this tool."""
+    return (folder / CONFIG).is_file()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read config.json of a run.
+
+    Raises:
+        ValueError: when the folder is missing, no run, or its config.json cannot be read.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a run folder: there is no such folder")
+    if not is_run(folder):
+        raise ValueError(f"{folder} is not a run folder: it holds no {CONFIG}")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(config, dict) or "settings" not in config:
+            raise ValueError("no settings in it")
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{folder} is not a run folder: {CONFIG} is unreadable ({error})"
+        ) from error
+    return config
+
+
+def write_table(folder: Path, name: str, table: "pandas.DataFrame") -> None:
+    """Write one of the run's tables as parquet, atomically."""
+    path = folder / f"{name}.parquet"
+    write_atomically(path, lambda temporary: table.to_parquet(temporary, index=False))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished or interrupted search, read from its folder.
+
+    Attributes:
+        folder: where it lies.
+        config: the contents of config.json.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+
+    def table(self, name: str) -> "pandas.DataFrame":
+        """Read `candidates`, `experts` or `progress`; units stand in the column names."""
+        import pandas
+
+        if name not in TABLES:
+            raise ValueError(f"no table {name!r} in a run; there are {', '.join(TABLES)}")
+        path = self.folder / f"{name}.parquet"
+        try:
+            return pandas.read_parquet(path)
+        except FileNotFoundError:
+            raise ValueError(f"{self.folder} has no {path.name}: resume the search to write it")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+
+    @property
+    def candidates(self) -> "pandas.DataFrame":
+        """Every design: one row each, with metrics, breakdowns, state and reason."""
+        return self.table("candidates")
+
+    def front(self) -> "pandas.DataFrame":
+        """Designs that no other beats, from least to most energy per token."""
+        table = self.candidates
+        front = table[table["on_front"].fillna(False).astype(bool)]
+        return front.sort_values("energy_j_per_token", ignore_index=True)
+
+    @property
+    def report(self) -> Path:
+        """Path of the report, whether written yet or not."""
+        return self.folder / REPORT
+
+    def _repr_html_(self) -> str:
+        return self.front().to_html(max_cols=16, index=False)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        ValueError: when it is not one.
+    """
+    path = Path(folder)
+    return Run(path, read_config(path))

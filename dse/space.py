@@ -1,0 +1,254 @@
+"""The search space: which designs there are, and sets of designs as columns of equal length.
+
+Every parameter is a short ordered list of choices, so that designs meet in the same simulations:
+accuracy depends on a few of them only, and only through the choices made there.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Choice = str | int | float
+Columns = dict[str, NDArray]
+"""A set of designs: one array per parameter, all of the same length."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One decision: its choices in order, and which values a user may fix it to.
+
+    Attributes:
+        name: column name in candidates.parquet.
+        choices: what the search may choose, in ascending order where there is one.
+        minimum, maximum: bounds of a numeric parameter, None for a categorical one.
+        whole: numeric values must be whole numbers.
+        meaning: one line for the user.
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    meaning: str
+    minimum: float | None = None
+    maximum: float | None = None
+    whole: bool = True
+
+    @property
+    def categorical(self) -> bool:
+        return self.minimum is None
+
+    def check(self, value: object) -> Choice:
+        """Read a value given by a user, as text or from TOML.
+
+        Raises:
+            ValueError: one line with what is accepted.
+        """
+        if self.minimum is None or self.maximum is None:
+            if value in self.choices:
+                return str(value)
+            near = difflib.get_close_matches(str(value), [str(c) for c in self.choices], n=1)
+            hint = f"; nearest is {near[0]}" if near else ""
+            accepted = ", ".join(str(choice) for choice in self.choices)
+            raise ValueError(f"{self.name}={value}: choose from {accepted}{hint}")
+        expected = f"a {'whole ' if self.whole else ''}number {self.minimum:g} to {self.maximum:g}"
+        try:
+            number = float(str(value))
+        except ValueError:
+            raise ValueError(f"{self.name}={value}: expected {expected}") from None
+        if not self.minimum <= number <= self.maximum or (self.whole and number != int(number)):
+            raise ValueError(f"{self.name}={value}: expected {expected}")
+        return int(number) if self.whole else number
+
+
+def _numeric(
+    name: str, choices: Sequence[float], low: float, high: float, meaning: str, whole: bool = True
+) -> Parameter:
+    return Parameter(name, tuple(choices), meaning, low, high, whole)
+
+
+def _parameters() -> tuple[Parameter, ...]:
+    from dse.placement import SCOPES, SCORES
+
+    # "sensitivity" needs a measurement of its own and "random" is the control of a comparison:
+    # both can be asked for, neither is searched unless named.
+    searched = tuple(score for score in SCORES if score not in ("sensitivity", "random"))
+    powers = [2**n for n in range(20)]
+    return (
+        Parameter(
+            "technology", ("pcm-14nm", "pcm-3d", "rram-22nm"), "cell technology of the tiles"
+        ),
+        _numeric("tile_rows", powers[7:11], 16, 8192, "inputs of a tile"),
+        _numeric("tile_cols", powers[7:11], 16, 8192, "weight columns of a tile"),
+        _numeric("tiers", powers[0:11], 1, 1024, "layers of cells in a tile, one active at a time"),
+        _numeric(
+            "tiles_share",
+            [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+            0.0,
+            1.0,
+            "tiles, as a share of what fits the area beside the digital accelerator",
+            whole=False,
+        ),
+        _numeric("adc_bits", range(5, 11), 2, 14, "bits of the output converters"),
+        _numeric("dac_bits", range(5, 9), 1, 12, "bits of the inputs"),
+        _numeric("columns_per_adc", powers[0:7], 1, 1024, "columns that share a converter"),
+        _numeric(
+            "digital_expert_fraction",
+            [n / 16 for n in range(17)],
+            0.0,
+            1.0,
+            "share of the routed experts that are digital by choice",
+            whole=False,
+        ),
+        Parameter("placement_score", searched, "which experts are digital: highest score first"),
+        Parameter("placement_scope", tuple(SCOPES), "rank experts over all layers or in each"),
+        _numeric("mac_units", powers[8:17], 1, 2**20, "bf16 multiply-accumulates a cycle"),
+        _numeric("sram_mib", powers[0:6], 0.0625, 1024, "on-chip memory, MiB", whole=False),
+        _numeric("hbm_stacks", [1, 2, 3, 4, 6, 8], 1, 16, "stacks of high-bandwidth memory"),
+    )
+
+
+@dataclass(frozen=True)
+class Space:
+    """The parameters of a search, in the order of the table's columns."""
+
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(parameter.name for parameter in self.parameters)
+
+    def __getitem__(self, name: str) -> Parameter:
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter
+        near = difflib.get_close_matches(name, self.names, n=1)
+        hint = f"; nearest is {near[0]}" if near else f"; there are {', '.join(self.names)}"
+        raise ValueError(f"unknown parameter {name!r}{hint}")
+
+    @property
+    def size(self) -> int:
+        """Number of designs in the space."""
+        return int(np.prod([len(parameter.choices) for parameter in self.parameters]))
+
+    def limit(self, choices: Mapping[str, Sequence[object]]) -> "Space":
+        """Restrict parameters to the given choices, each checked; one choice fixes it.
+
+        Raises:
+            ValueError: unknown parameter, value out of range, or an empty list.
+        """
+        limited = {}
+        for name, values in choices.items():
+            parameter = _admitting(self[name])
+            if not values:
+                raise ValueError(f"{name}: give at least one value")
+            checked = dict.fromkeys(parameter.check(value) for value in values)
+            ordered = tuple(checked) if parameter.categorical else tuple(sorted(checked))
+            limited[name] = replace(parameter, choices=ordered)
+        return Space(tuple(limited.get(p.name, p) for p in self.parameters))
+
+    def choices(self) -> dict[str, list[Choice]]:
+        """Every parameter's choices, as config.json records them."""
+        return {parameter.name: list(parameter.choices) for parameter in self.parameters}
+
+    def values(self, indices: NDArray[np.int64]) -> Columns:
+        """Designs from choice numbers [designs, parameters]."""
+        return {
+            parameter.name: np.asarray(parameter.choices)[indices[:, column]]
+            for column, parameter in enumerate(self.parameters)
+        }
+
+    def random(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Choice numbers [count, parameters] of designs drawn uniformly."""
+        sizes = [len(parameter.choices) for parameter in self.parameters]
+        return generator.integers(0, sizes, size=(count, len(sizes)))
+
+    def mutate(
+        self, indices: NDArray[np.int64], generator: np.random.Generator, rate: float = 0.2
+    ) -> NDArray[np.int64]:
+        """Neighbours of given designs: some choices move one step, categorical ones anywhere."""
+        sizes = np.array([len(parameter.choices) for parameter in self.parameters])
+        steps = generator.choice([-1, 1], size=indices.shape)
+        stepped = np.clip(indices + steps, 0, sizes - 1)
+        anywhere = generator.integers(0, sizes, size=indices.shape)
+        categorical = np.array([parameter.categorical for parameter in self.parameters])
+        moved = np.where(categorical, anywhere, stepped)
+        return np.where(generator.random(indices.shape) < rate, moved, indices)
+
+
+def _admitting(parameter: Parameter) -> Parameter:
+    """A parameter with everything a user may ask for, beyond what is searched by default."""
+    if parameter.name == "technology":
+        from hwmodels import technology_names
+
+        return replace(parameter, choices=technology_names())
+    if parameter.name == "placement_score":
+        from dse.placement import SCORES
+
+        return replace(parameter, choices=tuple(SCORES))
+    return parameter
+
+
+def default_space() -> Space:
+    """The space of `dse explore` when nothing is fixed."""
+    return Space(_parameters())
+
+
+def read_assignments(pairs: Sequence[str]) -> dict[str, list[str]]:
+    """Read `--fix tile_rows=512` pairs; commas separate several allowed values.
+
+    Raises:
+        ValueError: a pair that is not name=value.
+    """
+    assignments = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        values = [value.strip() for value in text.split(",") if value.strip()]
+        if not equals or not name.strip() or not values:
+            raise ValueError(f"{pair!r}: write name=value, for instance tile_rows=512")
+        assignments[name.strip()] = values
+    return assignments
+
+
+def read_space_file(path: Path) -> dict[str, list[object]]:
+    """Read a space file (TOML): a value fixes a parameter, a list limits it, a range cuts it.
+
+        technology = ["pcm-14nm", "pcm-3d"]
+        tile_rows = 512
+        adc_bits = { minimum = 6, maximum = 8 }
+
+    Returns:
+        Choices for `Space.limit`.
+
+    Raises:
+        ValueError: unreadable file, unknown key, or a range that leaves nothing.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read space file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"space file {path} is not TOML: {error}") from error
+    space = default_space()
+    return {name: _file_choices(space[name], entry, path) for name, entry in table.items()}
+
+
+def _file_choices(parameter: Parameter, entry: object, path: Path) -> list[object]:
+    if not isinstance(entry, dict):
+        return list(entry) if isinstance(entry, list) else [entry]
+    unknown = sorted(set(entry) - {"minimum", "maximum"})
+    if unknown:
+        raise ValueError(
+            f"{path}: {parameter.name}.{unknown[0]} is unknown; a range has minimum and maximum"
+        )
+    if parameter.categorical:
+        raise ValueError(f"{path}: {parameter.name} has no order; give a list of names")
+    low = float(parameter.check(entry.get("minimum", parameter.minimum)))
+    high = float(parameter.check(entry.get("maximum", parameter.maximum)))
+    inside = [choice for choice in parameter.choices if low <= float(choice) <= high]
+    if not inside:
+        raise ValueError(f"{path}: no choice of {parameter.name} lies in {low:g} to {high:g}")
+    return list(inside)
