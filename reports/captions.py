@@ -1,0 +1,58 @@
+"""Alternative texts: what each figure shows, in a sentence with its numbers."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from reports.columns import column, show
+from reports.figures.theme import numeric
+from reports.run_folder import Run
+
+
+def captions(run: Run) -> dict[str, str]:
+    """One sentence for each figure of the report, for readers who do not see it."""
+    table = run.candidates
+    complete = table[table["state"] == "complete"]
+    front = complete[complete["on_front"]]
+    spread = "; ".join(
+        text
+        for name in ("energy_j_per_token", "delta_loss_nats", "throughput_tokens_per_s")
+        if (text := _range(front, name))
+    )
+    return {
+        "pareto": f"Scatter plot of {len(complete)} simulated designs, {len(front)} on the Pareto "
+        f"front. {spread}.",
+        "share": f"Accuracy of {len(complete)} simulated designs against the share of routed "
+        "experts computed digitally, one colour and marker for each selection score.",
+        "parallel": f"{len(complete)} simulated designs as lines across their parameters and "
+        "results.",
+        "icicle": "Drill-down of the selected design's total into its parts.",
+        "bars": "The selected design and the reference designs side by side, stacked by part.",
+        "timeline": "Stages of one token's way through the selected design, end to end.",
+        "map": f"Map of {len(run.experts)} routed experts by layer, digital in blue and analog in "
+        "orange, darker for a higher value.",
+        "coverage": "Share of expert calls served digitally against the share of digital experts, "
+        "one curve for each selection score.",
+        "budget": f"Best value of each objective up to each area. {_range(complete, 'area_mm2')}.",
+        "hypervolume": _hypervolume(run.progress),
+        "time": "Wall time of the search by what it was spent on.",
+    }
+
+
+def _range(rows: pd.DataFrame, name: str) -> str:
+    values = numeric(rows, name).dropna()
+    if values.empty:
+        return ""
+    low, high = (show(pd.Series({name: end, column(name).stderr or "": 0.0}), name) for end in
+                 (values.min(), values.max()))  # fmt: skip
+    return f"{column(name).label} from {low} to {high}".replace(" ± 0", "")
+
+
+def _hypervolume(progress: pd.DataFrame) -> str:
+    values = numeric(progress, "hypervolume").dropna()
+    if values.empty:
+        return "No search progress was recorded."
+    return (
+        f"Hypervolume over {len(progress)} trials, ending at {values.iloc[-1]:.4g}; half way it "
+        f"was {values.iloc[len(values) // 2]:.4g}."
+    )

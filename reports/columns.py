@@ -1,0 +1,212 @@
+"""What each column of a run means: field term, unit, better direction, and how to print it."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+NOT_COMPUTED = "not computed"
+
+Better = Literal["lower", "higher", ""]
+Kind = Literal["si", "number", "percent", "count", "text"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One quantity of a design.
+
+    ``unit`` is the unit as printed; ``kind`` says how: "si" with a metric prefix, "number" plain,
+    "percent" a fraction shown in percent, "count" an integer, "text" as it is. ``stderr`` names
+    the column of its standard error.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    kind: Kind = "number"
+    better: Better = ""
+    log: bool = False
+    stderr: str = ""
+
+    @property
+    def title(self) -> str:
+        """Axis title: field term and unit."""
+        unit = "%" if self.kind == "percent" else self.unit
+        return f"{self.label} ({unit})" if unit else self.label
+
+
+OBJECTIVES = (
+    Column("delta_loss_nats", "Loss increase", "nats/token", better="lower",
+           stderr="delta_loss_stderr"),
+    Column("accuracy", "Task accuracy", kind="percent", better="higher", stderr="accuracy_stderr"),
+    Column("top1", "Next-token accuracy", kind="percent", better="higher", stderr="top1_stderr"),
+    Column("energy_j_per_token", "Energy", "J/token", "si", "lower", log=True),
+    Column("throughput_tokens_per_s", "Throughput", "tokens/s", "si", "higher", log=True),
+    Column("latency_s_per_token", "Latency", "s/token", "si", "lower", log=True),
+    Column("area_mm2", "Area", "mm²", better="lower"),
+    Column("power_w", "Power", "W", better="lower"),
+)  # fmt: skip
+
+PARAMETERS = (
+    Column("technology", "Technology", kind="text"),
+    Column("tile_rows", "Tile rows", kind="count", log=True),
+    Column("tile_cols", "Tile columns", kind="count", log=True),
+    Column("tiers", "Tiers per tile", kind="count", log=True),
+    Column("tiles", "Tiles", kind="count", log=True),
+    Column("adc_bits", "ADC bits", "bit", "count"),
+    Column("dac_bits", "DAC bits", "bit", "count"),
+    Column("columns_per_adc", "Columns per ADC", kind="count", log=True),
+    Column("digital_expert_fraction", "Digital experts", kind="percent"),
+    Column("digital_experts", "Digital experts", kind="count"),
+    Column("placement_score", "Selection score", kind="text"),
+    Column("placement_scope", "Selection scope", kind="text"),
+    Column("mac_units", "MAC units", kind="count", log=True),
+    Column("sram_mib", "SRAM", "MiB", log=True),
+    Column("hbm_stacks", "HBM stacks", kind="count"),
+    Column("tile_area_mm2", "Area of one tile", "mm²"),
+    Column("utilisation", "Tile utilisation", kind="percent"),
+)
+
+IDENTITY = (
+    Column("trial", "Trial", kind="count"),
+    Column("state", "State", kind="text"),
+    Column("reference_name", "Reference", kind="text"),
+    Column("reason", "Reason", kind="text"),
+    Column("accuracy_source", "Accuracy source", kind="text"),
+)
+
+COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *PARAMETERS)}
+
+TERMS = {
+    "max_neuron_norm": "maximum neuron norm",
+    "activation_frequency": "activation frequency",
+    "activation_weight": "activation weight (mean routing weight)",
+    "router_norm": "router norm",
+    "sensitivity": "measured sensitivity",
+    "random": "random",
+    "per_layer": "per layer",
+    "global": "over all layers",
+    "load": "load (share of the layer's tokens)",
+    "ruled_out": "ruled out",
+    "complete": "simulated",
+    "lm_head": "LM head",
+    "adc": "ADC",
+    "dac": "DAC",
+    "hbm": "HBM",
+    "sram": "SRAM",
+    "dram": "DRAM",
+    "mac": "MAC",
+    "kv_cache": "KV cache",
+    "ffn": "FFN",
+}
+
+_BREAKDOWN = re.compile(
+    r"^(energy|latency|area)_(component|module)_(.+?)_(?:j_per_token|s_per_token|mm2)$"
+)
+
+TOTALS = {
+    "energy": COLUMNS["energy_j_per_token"],
+    "latency": COLUMNS["latency_s_per_token"],
+    "area": COLUMNS["area_mm2"],
+}
+
+
+def column(name: str) -> Column:
+    """The description of a column; a name unknown here is its own label."""
+    return COLUMNS.get(name, Column(name, term(name)))
+
+
+def term(name: str) -> str:
+    """A name of the tables in words: known terms from the field, else underscores as spaces."""
+    if name in TERMS:
+        return TERMS[name]
+    return " ".join(TERMS.get(word, word) for word in name.split("_"))
+
+
+def breakdown_columns(table: pd.DataFrame, quantity: str, by: str) -> dict[str, str]:
+    """Columns that break ``quantity`` (energy, latency, area) down ``by`` component or module.
+
+    Returns {part name: column name} in table order, without parts that are missing or zero in
+    every design.
+    """
+    parts: dict[str, str] = {}
+    for name in table.columns:
+        match = _BREAKDOWN.match(str(name))
+        if match and match[1] == quantity and match[2] == by:
+            values = pd.to_numeric(table[name], errors="coerce")
+            if (values > 0).any():
+                parts[match[3]] = str(name)
+    return parts
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a table's cell holds no value (None, NaN, <NA>)."""
+    return value is None or bool(pd.isna(value))
+
+
+def si(value: float, unit: str, digits: int = 3) -> str:
+    """A number with a metric prefix, such as 0.00123 J/token -> '1.23 mJ/token'."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g} {unit}".strip()
+    prefixes = {
+        -15: "f",
+        -12: "p",
+        -9: "n",
+        -6: "µ",
+        -3: "m",
+        0: "",
+        3: "k",
+        6: "M",
+        9: "G",
+        12: "T",
+    }
+    # Rounding first, so that 999.96 becomes 1.00 k and not 1000.
+    rounded = float(f"{value:.{digits - 1}e}")
+    exponent = max(-15, min(12, 3 * math.floor(math.log10(abs(rounded)) / 3)))
+    scaled = rounded / 10**exponent
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(scaled))))
+    return f"{scaled:.{decimals}f} {prefixes[exponent]}{unit}".strip()
+
+
+def with_error(value: float, stderr: Any, scale: float = 1.0) -> str:
+    """A value with its standard error, rounded where the error has two digits: '0.0213 ± 0.0042'."""
+    value = value * scale
+    if is_missing(stderr):
+        return f"{value:.4g} (standard error {NOT_COMPUTED})"
+    error = float(stderr) * scale
+    if error <= 0:
+        return f"{value:.4g} ± 0"
+    decimals = max(0, min(8, 1 - math.floor(math.log10(error))))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def show(row: pd.Series, name: str) -> str:
+    """The value of one column of a design as text, with unit and standard error."""
+    spec = column(name)
+    value = row.get(name)
+    if is_missing(value):
+        return NOT_COMPUTED
+    if spec.kind == "text" or isinstance(value, str):
+        return term(str(value)) if name.startswith("placement_") else str(value)
+    number = float(value)
+    if spec.stderr:
+        scale = 100.0 if spec.kind == "percent" else 1.0
+        unit = "%" if spec.kind == "percent" else spec.unit
+        return f"{with_error(number, row.get(spec.stderr), scale)} {unit}"
+    if spec.kind == "percent":
+        return f"{100 * number:.3g} %"
+    if spec.kind == "count":
+        return f"{number:,.0f}" + (f" {spec.unit}" if spec.unit else "")
+    if spec.kind == "si":
+        return si(number, spec.unit)
+    return f"{number:.4g} {spec.unit}".strip()
+
+
+def plain(text: Any) -> str:
+    """Text that plotly shows as it is: plotly reads a little HTML in labels, so escape it."""
+    return html.escape(str(text), quote=False)

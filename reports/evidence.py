@@ -1,0 +1,145 @@
+"""How sure: where a run's numbers come from, read from its config.json and tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from reports.columns import is_missing, term
+from reports.run_folder import Run
+from reports.words import STANDARD_ERRORS, budget_mm2
+
+
+def title(run: Run) -> str:
+    """The model and the budget of a run in one line."""
+    model = text_of(run.config, "model_title", "model", default="model not recorded")
+    budget = budget_mm2(run)
+    return f"{model} in {budget:,.4g} mm²" if budget is not None else model
+
+
+def text_of(config: dict[str, Any], *keys: str, default: str = "") -> str:
+    """The first of several entries that is there, as text; of a table, its name."""
+    for key in keys:
+        value = config.get(key)
+        if isinstance(value, dict):
+            value = value.get("title") or value.get("name")
+        if value is not None and not isinstance(value, dict | list):
+            return str(value)
+    return default
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """The question this run answers: workload, budget, what was searched."""
+    found = []
+    workload = run.config.get("workload")
+    if isinstance(workload, dict):
+        found.append(("Workload", ", ".join(f"{term(k)} {v}" for k, v in workload.items())))
+    budget = budget_mm2(run)
+    if budget is not None:
+        found.append(("Area budget", f"{budget:,.4g} mm²"))
+    found.append(("Designs", counts(run)))
+    return found
+
+
+def counts(run: Run) -> str:
+    """How many designs were costed, simulated, ruled out and on the front."""
+    states = run.candidates["state"].value_counts()
+    searched = int(states.drop("reference", errors="ignore").sum())
+    parts = [f"{searched:,} costed"]
+    parts += [
+        f"{int(states[state]):,} {words}"
+        for state, words in (
+            ("ruled_out", "ruled out by cost"),
+            ("complete", "simulated"),
+            ("failed", "failed"),
+        )
+        if state in states
+    ]
+    return ", ".join([*parts, f"{int(run.candidates['on_front'].sum()):,} on the front"])
+
+
+def caveats(run: Run) -> list[str]:
+    """What a reader must know before using the accuracies."""
+    table = run.candidates
+    notes = []
+    sources = (
+        sorted(table["accuracy_source"].dropna().astype(str).unique())
+        if "accuracy_source" in table.columns
+        else []
+    )
+    simulated = table.get("delta_loss_nats", pd.Series(dtype=float)).notna().any()
+    if not simulated:
+        notes.append("No accuracy was simulated in this run; the views show cost alone.")
+    if sources:
+        notes.append(
+            f"Accuracies come from {'; '.join(sources)}. A miniature ranks designs by how much "
+            "noise they take; it does not promise the percentage points of the full model."
+        )
+    if simulated:
+        notes.append(
+            "± is one standard error over noise seeds and tokens. Two designs whose difference is "
+            f"below {STANDARD_ERRORS:g} standard errors of it are called not distinguishable, and "
+            "are never ranked."
+        )
+    if not model_errors(run):
+        notes.append(
+            "Error bars cover the simulation only. This run records no error of the cost model; "
+            "the command `dse validate` prints it against published silicon."
+        )
+    return notes
+
+
+def model_errors(run: Run) -> list[tuple[str, str]]:
+    """Error of the cost model against published silicon, as the run recorded it."""
+    recorded = run.config.get("model_error")
+    return flatten(recorded) if isinstance(recorded, dict) else []
+
+
+def wall_times(run: Run) -> dict[str, float]:
+    """Seconds by what they were spent on, as the run recorded them."""
+    for key in ("wall_seconds", "seconds", "wall_times", "times", "time_s"):
+        recorded = run.config.get(key)
+        if isinstance(recorded, dict):
+            return {
+                str(name).removesuffix("_seconds").removesuffix("_s"): float(value)
+                for name, value in recorded.items()
+                if isinstance(value, int | float) and not str(name).startswith("total")
+            }
+    return {}
+
+
+def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Everything config.json records, as titled groups of name and value; the command first."""
+    groups: list[tuple[str, list[tuple[str, str]]]] = []
+    single: list[tuple[str, str]] = []
+    for key, value in run.config.items():
+        if isinstance(value, dict) and value:
+            groups.append((term(key), flatten(value)))
+        elif not is_empty(value):
+            single.append((term(key), _printed(value)))
+    single.sort(key=lambda pair: pair[0] != "command")
+    return [("this run", single), *groups] if single else groups
+
+
+def flatten(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A nested table as (dotted name, value) pairs."""
+    pairs: list[tuple[str, str]] = []
+    for key, inner in value.items():
+        name = f"{prefix}{term(str(key))}"
+        if isinstance(inner, dict):
+            pairs += flatten(inner, f"{name} / ")
+        elif not is_empty(inner):
+            pairs.append((name, _printed(inner)))
+    return pairs
+
+
+def is_empty(value: Any) -> bool:
+    """Whether an entry holds nothing worth printing."""
+    return value in ({}, []) or (not isinstance(value, list | dict) and is_missing(value))
+
+
+def _printed(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_printed(item) for item in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

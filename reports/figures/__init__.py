@@ -1,0 +1,26 @@
+"""Figures of a run: functions of a table that return a plotly Figure, for report and notebook."""
+
+from reports.figures.breakdown import breakdown_bars, breakdown_icicle, decode_timeline
+from reports.figures.budget import best_against_area
+from reports.figures.parallel import parallel_coordinates
+from reports.figures.placement import digital_coverage, placement_map
+from reports.figures.progress import hypervolume_progress, time_split
+from reports.figures.theme import DARK, LIGHT, themed
+from reports.figures.trade import accuracy_against_digital_share, pareto_front
+
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "accuracy_against_digital_share",
+    "best_against_area",
+    "breakdown_bars",
+    "breakdown_icicle",
+    "decode_timeline",
+    "digital_coverage",
+    "hypervolume_progress",
+    "parallel_coordinates",
+    "pareto_front",
+    "placement_map",
+    "themed",
+    "time_split",
+]

@@ -1,0 +1,143 @@
+"""Parallel coordinates: one line a design across its parameters and its results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from reports.columns import Column, column, plain, show, si, term
+from reports.figures.theme import ACCENT, MUTED, PALETTE, empty_figure, numeric, themed
+
+DIMENSIONS = (
+    "technology", "tile_rows", "tiers", "tiles", "adc_bits", "digital_expert_fraction",
+    "placement_score", "area_mm2", "throughput_tokens_per_s", "energy_j_per_token",
+    "delta_loss_nats",
+)  # fmt: skip
+
+
+def parallel_coordinates(
+    candidates: pd.DataFrame, dimensions: tuple[str, ...] = DIMENSIONS
+) -> go.Figure:
+    """Simulated designs as lines over one vertical axis a column; the front is drawn on top.
+
+    Axes of results point upwards to the better end. A value that is missing breaks its line.
+    Drawn with ordinary lines, not WebGL, so that it works anywhere and downloads as SVG.
+    """
+    rows = candidates[candidates["state"] == "complete"]
+    scales = axis_scales(rows, dimensions)
+    if rows.empty or len(scales) < 2:
+        return empty_figure("No simulated design to draw.")
+    figure = go.Figure()
+    knee = rows[rows["is_knee"]]
+    for group, chosen, name, look in (
+        ("behind", rows[~rows["on_front"]], "simulated", {"color": MUTED, "width": 0.8}),
+        ("front", rows[rows["on_front"]], "Pareto front", {"color": PALETTE[0], "width": 1.6}),
+        ("knee", knee, "recommended", {"color": ACCENT, "width": 3.5}),
+    ):
+        x, y, trial = lines(chosen, scales)
+        figure.add_scatter(
+            x=x, y=y, mode="lines", line=look, name=name, customdata=trial,
+            opacity=0.35 if group == "behind" else 0.9,
+            hovertemplate="design %{customdata}<extra></extra>", meta={"lines": group},
+        )  # fmt: skip
+    for position, scale in enumerate(scales):
+        _add_axis(figure, position, scale)
+    labels = [_two_lines(str(scale["title"])) for scale in scales]
+    figure.update_xaxes(
+        tickvals=list(range(len(scales))), ticktext=labels, range=[-0.35, len(scales) - 0.35],
+        showgrid=False, zeroline=False, side="bottom", fixedrange=True, tickangle=0,
+    )  # fmt: skip
+    figure.update_yaxes(visible=False, range=[-0.07, 1.07], fixedrange=True)
+    figure.update_layout(dragmode="select")
+    return themed(figure, 460)
+
+
+def axis_scales(rows: pd.DataFrame, dimensions: tuple[str, ...]) -> list[dict[str, Any]]:
+    """How each column maps to 0..1: {column, title, low, high, log, flip} or {categories}.
+
+    Columns that are absent, all missing, or the same in every design are left out.
+    """
+    scales: list[dict[str, Any]] = []
+    for name in dimensions:
+        spec = column(name)
+        if name not in rows.columns:
+            continue
+        if spec.kind == "text":
+            categories = sorted(rows[name].dropna().astype(str).unique())
+            if len(categories) > 1:
+                scales.append({"column": name, "title": spec.label, "categories": categories})
+            continue
+        values = numeric(rows, name)
+        low, high = values.min(), values.max()
+        if not np.isfinite(low) or low == high:
+            continue
+        log = spec.log and low > 0
+        scales.append(
+            {"column": name, "title": spec.title, "low": float(low), "high": float(high),
+             "log": bool(log), "flip": spec.better == "lower"}
+        )  # fmt: skip
+    return scales
+
+
+def position(values: pd.Series, scale: dict[str, Any]) -> pd.Series:
+    """Height of each value on its axis, 0 at the bottom and 1 at the top; NaN where missing."""
+    if "categories" in scale:
+        places = {name: index for index, name in enumerate(scale["categories"])}
+        return values.map(places).astype(float) / (len(places) - 1)
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    low, high = scale["low"], scale["high"]
+    if scale["log"]:
+        numbers, low, high = np.log(numbers), np.log(low), np.log(high)
+    height = (numbers - low) / (high - low)
+    return 1 - height if scale["flip"] else height
+
+
+def lines(
+    rows: pd.DataFrame, scales: list[dict[str, Any]]
+) -> tuple[list[float], list[float], list[Any]]:
+    """x, y and trial of one polyline a design, polylines separated by a gap."""
+    count, steps = len(rows), len(scales) + 1
+    y = np.full((count, steps), np.nan)
+    for index, scale in enumerate(scales):
+        y[:, index] = position(rows[scale["column"]], scale)
+    x = np.tile(np.append(np.arange(len(scales), dtype=float), np.nan), count)
+    return list(x), list(y.ravel()), list(np.repeat(rows["trial"].to_numpy(), steps))
+
+
+def _add_axis(figure: go.Figure, place: int, scale: dict[str, Any]) -> None:
+    """One vertical axis line with its end values, or its categories, as labels."""
+    figure.add_shape(
+        type="line", x0=place, x1=place, y0=0, y1=1, line={"color": MUTED, "width": 1.2},
+        layer="below",
+    )  # fmt: skip
+    spec = column(scale["column"])
+    if "categories" in scale:
+        last = len(scale["categories"]) - 1
+        marks = [(i / last, term(name)) for i, name in enumerate(scale["categories"])]
+    else:
+        ends = (scale["high"], scale["low"]) if scale["flip"] else (scale["low"], scale["high"])
+        marks = [(0.0, _tick(ends[0], spec)), (1.0, _tick(ends[1], spec))]
+    for height, text in marks:
+        figure.add_annotation(
+            x=place, y=height, text=plain(text), showarrow=False, xanchor="left", xshift=4,
+            yanchor="bottom" if height > 0.5 else "top" if height == 0 else "middle",
+            font={"size": 11},
+        )  # fmt: skip
+
+
+def _tick(value: float, spec: Column) -> str:
+    if spec.kind == "si":
+        return si(value, "")
+    return (
+        show(pd.Series({spec.name: value, spec.stderr or "-": 0.0}), spec.name).replace(" ± 0", "")
+        if not spec.stderr
+        else f"{value:.3g}"
+    )
+
+
+def _two_lines(title: str) -> str:
+    """A title broken before its unit, so that neighbours do not touch."""
+    return plain(title).replace(" (", "<br>(", 1)

@@ -1,0 +1,107 @@
+"""Which experts are digital: a map of layers and experts, and the load they carry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from reports.columns import plain, term
+from reports.figures.theme import PALETTE, empty_figure, themed
+
+#: Light for a low value, dark for a high one; blue where digital, orange where analog.
+DIGITAL_SCALE = [[0.0, "#c6dff0"], [1.0, "#004a78"]]
+ANALOG_SCALE = [[0.0, "#fbe6bd"], [1.0, "#a35f00"]]
+
+
+def rank_column(experts: pd.DataFrame, score: object, scope: object) -> str | None:
+    """Name of the column that orders the experts for a selection score and scope, if there."""
+    name = f"rank_{score}_{scope}"
+    return name if name in experts.columns else None
+
+
+def value_columns(experts: pd.DataFrame) -> list[str]:
+    """Columns of the experts' table that a map can be coloured by."""
+    return [
+        str(name)
+        for name in experts.columns
+        if name not in ("layer", "expert")
+        and not str(name).startswith("rank_")
+        and pd.api.types.is_numeric_dtype(experts[name])
+    ]
+
+
+def placement_map(
+    experts: pd.DataFrame, digital: pd.Series | np.ndarray, colour: str = "load"
+) -> go.Figure:
+    """Layer by expert: hue says digital or analog, darkness the value of column ``colour``.
+
+    ``digital`` marks each row of ``experts``. A missing value leaves its cell empty.
+    """
+    if experts.empty or colour not in experts.columns:
+        return empty_figure("This run holds no table of experts.")
+    values = pd.to_numeric(experts[colour], errors="coerce").astype(float)
+    mask = np.asarray(digital, dtype=bool)
+    low, high = float(values.min()), float(values.max())
+    figure = go.Figure()
+    for name, chosen, scale, place in (
+        ("digital", mask, DIGITAL_SCALE, 1.0),
+        ("analog", ~mask, ANALOG_SCALE, 1.1),
+    ):
+        grid = experts.assign(value=values.where(chosen)).pivot(
+            index="layer", columns="expert", values="value"
+        )
+        figure.add_heatmap(
+            z=grid.to_numpy(), x=list(grid.columns), y=list(grid.index), name=name,
+            zmin=low, zmax=high if high > low else low + 1.0, colorscale=scale, xgap=1, ygap=1,
+            colorbar={"title": {"text": name, "side": "top"}, "thickness": 10, "x": place,
+                      "xanchor": "left", "outlinewidth": 0, "showticklabels": name == "analog"},
+            hovertemplate=f"layer %{{y}}, expert %{{x}}: {name}<br>"
+            f"{plain(term(colour))} %{{z:.4~g}}<extra></extra>",
+            meta={"placement": name}, hoverongaps=False,
+        )  # fmt: skip
+    layers = experts["layer"].nunique()
+    figure.update_xaxes(title_text="Expert", showgrid=False, zeroline=False, constrain="domain")
+    figure.update_yaxes(title_text="Layer", showgrid=False, zeroline=False, autorange="reversed")
+    return themed(figure, min(720, max(260, 110 + 12 * layers)))
+
+
+def digital_coverage(
+    experts: pd.DataFrame, chosen: str | None = None, digital_experts: float | None = None
+) -> go.Figure:
+    """Share of routed tokens that reach a digital expert, as more experts become digital.
+
+    One curve for each order in the table (columns rank_<score>_<scope>); ``chosen`` is drawn
+    thick and ``digital_experts`` marked on it. The diagonal is a choice blind to load.
+    """
+    orders = [str(name) for name in experts.columns if str(name).startswith("rank_")]
+    if experts.empty or "load" not in experts.columns or not orders:
+        return empty_figure("This run holds no expert loads.")
+    load = pd.to_numeric(experts["load"], errors="coerce").fillna(0.0).to_numpy(dtype=float)
+    figure = go.Figure()
+    total = load.sum() or 1.0
+    for index, name in enumerate(orders):
+        order = np.argsort(experts[name].to_numpy(dtype=float))
+        share = np.concatenate([[0.0], np.cumsum(load[order]) / total])
+        width = 3.5 if name == chosen else 1.3
+        figure.add_scatter(
+            x=np.linspace(0.0, 1.0, len(share)), y=share, mode="lines",
+            name=plain(order_name(name)),
+            line={"color": PALETTE[index % len(PALETTE)], "width": width,
+                  "dash": "dash" if name.endswith("_per_layer") else "solid"},
+            meta={"order": name}, hovertemplate="%{x:.1%} of the experts digital: "
+            "%{y:.1%} of the tokens' expert calls<extra>%{fullData.name}</extra>",
+        )  # fmt: skip
+    if digital_experts is not None and np.isfinite(digital_experts):
+        figure.add_vline(x=digital_experts / len(experts), line={"dash": "dot", "width": 1.5})
+    figure.update_xaxes(title_text="Share of routed experts computed digitally", tickformat=".0%")
+    figure.update_yaxes(title_text="Share of expert calls served digitally", tickformat=".0%")
+    return themed(figure, 400)
+
+
+def order_name(name: str) -> str:
+    """rank_max_neuron_norm_per_layer -> 'maximum neuron norm, per layer'."""
+    for scope in ("per_layer", "global"):
+        if name.endswith(f"_{scope}"):
+            return f"{term(name[5 : -len(scope) - 1])}, {term(scope)}"
+    return term(name[5:])

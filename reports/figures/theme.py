@@ -1,0 +1,139 @@
+"""One look for every figure: colours that colour-blind readers can tell apart, light and dark."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from reports.columns import Column, plain, si
+
+#: Okabe & Ito, "Color Universal Design" (2008), ordered so that neighbours differ most.
+PALETTE = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C", "#F0E442",
+)  # fmt: skip
+DIGITAL, ANALOG, ACCENT, MUTED = "#0072B2", "#E69F00", "#D55E00", "#8f98a3"
+
+#: Marker shapes beside the colours, so that no view depends on colour alone.
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "hexagon")
+
+#: Cividis without its darkest and brightest ends, which vanish on a dark or a white ground.
+SEQUENTIAL = (
+    (0.0, "#31446b"), (0.25, "#585c6c"), (0.5, "#7f7c75"), (0.75, "#b3a369"), (1.0, "#ecd348"),
+)  # fmt: skip
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+
+
+def _template(ground: str, text: str, faint: str, grid: str) -> dict[str, Any]:
+    axis = {
+        "gridcolor": grid, "linecolor": faint, "zerolinecolor": grid, "tickcolor": faint,
+        "tickfont": {"color": faint, "size": 12}, "title": {"font": {"color": text, "size": 13}},
+        "automargin": True, "exponentformat": "SI", "minexponent": 3,
+    }  # fmt: skip
+    layout = {
+        "font": {"family": FONT, "color": text, "size": 13},
+        "paper_bgcolor": ground,
+        "plot_bgcolor": ground,
+        "colorway": list(PALETTE),
+        "xaxis": axis,
+        "yaxis": axis,
+        "margin": {"l": 64, "r": 16, "t": 36, "b": 52},
+        "hovermode": "closest",
+        "hoverlabel": {"font": {"family": FONT, "size": 12}, "align": "left"},
+        "legend": {
+            "orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "xanchor": "left",
+            "font": {"size": 12, "color": text}, "bgcolor": "rgba(0,0,0,0)",
+        },
+        "coloraxis": {"colorbar": {"outlinewidth": 0, "tickfont": {"color": faint}}},
+        "annotationdefaults": {"font": {"color": text, "size": 12}, "arrowcolor": faint},
+    }  # fmt: skip
+    return {"layout": layout}
+
+
+LIGHT = go.layout.Template(_template("#ffffff", "#1b2430", "#5b6672", "#e6e9ee"))
+DARK = go.layout.Template(_template("#171d26", "#e6ebf2", "#98a4b3", "#2b3441"))
+
+
+def themed(figure: go.Figure, height: int = 420) -> go.Figure:
+    """The figure with the common look; returns the same figure."""
+    return figure.update_layout(template=LIGHT, height=height, autosize=True)
+
+
+def style_axis(spec: Column) -> dict[str, Any]:
+    """Plotly settings of an axis that shows one column: title, scale and tick format."""
+    axis: dict[str, Any] = {
+        "title": {"text": plain(spec.title)},
+        "type": "log" if spec.log else "linear",
+        "tickformat": "",
+        "dtick": None,
+    }
+    if spec.kind == "percent":
+        axis["tickformat"] = ".3~%"
+        axis["title"] = {"text": plain(spec.label)}
+    elif spec.kind == "si":
+        axis["tickformat"] = "~s"
+    if spec.log:
+        # One label a decade at most two subdivisions, else small ranges print bare digits.
+        axis["minor"] = {"showgrid": False}
+    return axis
+
+
+def numeric(table: pd.DataFrame, name: str) -> pd.Series:
+    """A column as floats with NaN where it is missing; all NaN when the table lacks it."""
+    if name not in table.columns:
+        return pd.Series(np.nan, index=table.index, dtype=float)
+    return pd.to_numeric(table[name], errors="coerce").astype(float)
+
+
+def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
+    """Marker settings that colour points by a column: log when it spans decades, labelled bar."""
+    finite = values[np.isfinite(values)]
+    log = spec.log and bool((finite > 0).all()) and len(finite) > 0
+    shown = np.log10(values.where(values > 0)) if log else values
+    low, high = (float(shown.min()), float(shown.max())) if len(finite) else (0.0, 1.0)
+    bar: dict[str, Any] = {
+        "title": {"text": plain(spec.title), "side": "right"},
+        "thickness": 12,
+        "outlinewidth": 0,
+        "len": 0.95,
+    }
+    if log:
+        ticks = _log_ticks(10**low, 10**high)
+        bar |= {"tickmode": "array", "tickvals": [math.log10(t) for t in ticks],
+                "ticktext": [_short(t) for t in ticks]}  # fmt: skip
+    elif spec.kind == "percent":
+        bar["tickformat"] = ".3~%"
+    return {
+        "color": shown,
+        "cmin": low,
+        "cmax": high if high > low else low + 1.0,
+        "colorscale": [list(stop) for stop in SEQUENTIAL],
+        "colorbar": bar,
+    }
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if math.log10(high / low) < 2.5 else (1,)
+    ticks = [s * 10.0**d for d in decades for s in steps]
+    inside = [t for t in ticks if low * 0.999 <= t <= high * 1.001]
+    return inside if len(inside) > 1 else [low, high]
+
+
+def _short(value: float) -> str:
+    text = si(value, "", 3).split(" ")
+    return f"{float(text[0]):g}{text[1] if len(text) > 1 else ''}"
+
+
+def empty_figure(message: str, height: int = 220) -> go.Figure:
+    """A figure that says why there is nothing to show."""
+    figure = themed(go.Figure(), height)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.add_annotation(text=plain(message), showarrow=False, x=0.5, y=0.5, xref="paper",
+                          yref="paper")  # fmt: skip
+    return figure

@@ -1,0 +1,230 @@
+"""The report: one HTML file that needs no network, built from a run folder."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from reports import evidence, payload, words
+from reports.captions import captions
+from reports.columns import breakdown_columns, column, is_missing, show, term
+from reports.figures.breakdown import breakdown_bars, breakdown_icicle, decode_timeline, tree
+from reports.figures.budget import best_against_area
+from reports.figures.parallel import DIMENSIONS, axis_scales, parallel_coordinates
+from reports.figures.placement import digital_coverage, placement_map, rank_column, value_columns
+from reports.figures.progress import hypervolume_progress, time_split
+from reports.figures.theme import DARK, LIGHT
+from reports.figures.trade import accuracy_against_digital_share, pareto_front
+from reports.run_folder import Run, read_run, recommended_row
+
+REPORT = "report.html"
+_HERE = Path(__file__).parent
+
+#: Columns of the table of candidates on the page; the CSV has all of them.
+TABLE = (
+    "trial", "state", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits",
+    "dac_bits", "columns_per_adc", "digital_expert_fraction", "placement_score", "placement_scope",
+    "delta_loss_nats", "accuracy", "top1", "energy_j_per_token", "throughput_tokens_per_s",
+    "latency_s_per_token", "area_mm2", "reason",
+)  # fmt: skip
+
+
+def write_report(run_folder: Path | str) -> Path:
+    """Write ``report.html`` into a run folder and return its path.
+
+    Raises ValueError, in one line, when the folder is not a run or cannot be written.
+    """
+    run = read_run(run_folder)
+    text = render(run)
+    path, draft = run.folder / REPORT, run.folder / f".{REPORT}.{os.getpid()}"
+    try:
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+def render(run: Run) -> str:
+    """The whole report of a run as HTML text."""
+    shown = payload.thin(run.candidates)
+    data = page_data(run, shown)
+    scripts = {
+        "plotly": plotly_script(),
+        "page": (_HERE / "static" / "report.js").read_text(encoding="utf-8"),
+    }
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                              lstrip_blocks=True)  # fmt: skip
+    environment.filters |= {"term": term}
+    template = environment.from_string(
+        (_HERE / "static" / "report.html.j2").read_text(encoding="utf-8")
+    )
+    return template.render(
+        run=run,
+        title=evidence.title(run),
+        facts=evidence.facts(run),
+        paragraphs=words.recommendation(run),
+        headline=words.headline_figures(run),
+        choices=_choices(run, shown),
+        counts=evidence.counts(run),
+        left_out=len(run.candidates) - len(shown),
+        caveats=evidence.caveats(run),
+        provenance=evidence.provenance(run),
+        model_errors=evidence.model_errors(run),
+        captions=captions(run),
+        objectives=data["objectives"],
+        breakdowns=data["breakdowns"],
+        map_columns=data["mapColumns"],
+        data=Markup(payload.script_safe(data)),
+        css=Markup((_HERE / "static" / "report.css").read_text(encoding="utf-8")),
+        scripts={name: Markup(text) for name, text in scripts.items()},
+        hashes=" ".join(_hash(text) for text in scripts.values()),
+    )
+
+
+def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
+    """Everything the page's script needs: columns, figures without data, sets of rows."""
+    row = recommended_row(run)
+    selected = row if row is not None else _first_design(shown)
+    experts = run.experts
+    breakdowns = available_breakdowns(run.candidates)
+    return {
+        "columns": payload.pack(shown),
+        "specs": payload.column_specs(shown),
+        "count": len(shown),
+        "table": [name for name in TABLE if name in shown.columns],
+        "objectives": _objectives(shown),
+        "recommended": payload.row_index(shown, row),
+        "selected": payload.row_index(shown, selected),
+        "figures": _figures(run, shown, selected),
+        "scales": axis_scales(shown[shown["state"] == "complete"], DIMENSIONS),
+        "breakdowns": breakdowns,
+        "experts": payload.pack(experts),
+        "expertCount": len(experts),
+        "mapColumns": value_columns(experts),
+        "terms": payload.terms(shown, experts),
+        "templates": {"light": LIGHT.to_plotly_json(), "dark": DARK.to_plotly_json()},
+    }
+
+
+def available_breakdowns(candidates: pd.DataFrame) -> dict[str, Any]:
+    """For each quantity and split the run holds: its parts, their columns and the drill-down."""
+    found: dict[str, Any] = {}
+    for quantity in ("energy", "latency", "area"):
+        for by in ("component", "module"):
+            parts = breakdown_columns(candidates, quantity, by)
+            if parts:
+                nodes = tree(parts)
+                found[f"{quantity}:{by}"] = {
+                    "label": f"{quantity} by {by}",
+                    "figure": f"icicle:{quantity}:{by}",
+                    "bars": f"bars:{quantity}:{by}",
+                    "columns": [node["columns"] for node in nodes],
+                }
+    return found
+
+
+def _figures(run: Run, shown: pd.DataFrame, selected: pd.Series | None) -> dict[str, Any]:
+    """Every figure of the report as JSON, keyed by the element that holds it."""
+    objectives = _objectives(shown)
+    accuracy = next((n for n in words.ACCURACIES if n in objectives), "delta_loss_nats")
+    x, y, colour = _axes(objectives, accuracy)
+    experts = run.experts
+    built = {
+        "pareto": pareto_front(shown, x, y, colour),
+        "share": accuracy_against_digital_share(shown, accuracy),
+        "parallel": parallel_coordinates(shown),
+        "budget": best_against_area(shown, words.budget_mm2(run)),
+        "hypervolume": hypervolume_progress(run.progress),
+        "time": time_split(evidence.wall_times(run)),
+    }
+    if selected is not None:
+        who = _identity(selected)
+        others = list(shown.loc[shown["state"] == "reference", "reference_name"].dropna())
+        compared = list(dict.fromkeys([who, *others]))
+        for key in available_breakdowns(run.candidates):
+            quantity, by = key.split(":")
+            built[f"icicle:{key}"] = breakdown_icicle(shown, who, quantity, by)
+            built[f"bars:{key}"] = breakdown_bars(shown, compared, quantity, by)
+        built["timeline"] = decode_timeline(shown, who)
+    if len(experts) and selected is not None:
+        rank = rank_column(
+            experts, selected.get("placement_score"), selected.get("placement_scope")
+        )
+        count = selected.get("digital_experts")
+        known = rank is not None and not is_missing(count)
+        digital = experts[rank] < count if known else np.zeros(len(experts), dtype=bool)
+        columns = value_columns(experts)
+        built["map"] = placement_map(experts, digital, "load" if "load" in columns else columns[0])
+        built["coverage"] = digital_coverage(experts, rank, float(count) if known else None)
+    return {name: payload.strip(figure) for name, figure in built.items()}
+
+
+def _axes(objectives: list[str], accuracy: str) -> tuple[str, str, str]:
+    """The first view: energy against accuracy, coloured by throughput, as far as they exist."""
+    x = "energy_j_per_token" if "energy_j_per_token" in objectives else "area_mm2"
+    colour = "throughput_tokens_per_s" if "throughput_tokens_per_s" in objectives else "area_mm2"
+    if accuracy in objectives:
+        return x, accuracy, colour
+    return x, "throughput_tokens_per_s", "area_mm2"
+
+
+def _objectives(shown: pd.DataFrame) -> list[str]:
+    from reports.columns import OBJECTIVES
+
+    return [c.name for c in OBJECTIVES if c.name in shown.columns and shown[c.name].notna().any()]
+
+
+def _identity(row: pd.Series) -> Any:
+    return row["trial"] if is_missing(row["reference_name"]) else row["reference_name"]
+
+
+def _first_design(shown: pd.DataFrame) -> pd.Series | None:
+    for state in ("complete", "ruled_out", "reference"):
+        rows = shown[shown["state"] == state]
+        if len(rows):
+            return rows.iloc[0]
+    return None
+
+
+def _choices(run: Run, shown: pd.DataFrame) -> list[dict[str, Any]]:
+    """The short list as the template prints it."""
+    names = ("delta_loss_nats", "accuracy", "energy_j_per_token", "throughput_tokens_per_s",
+             "area_mm2")  # fmt: skip
+    used = [name for name in names if name in run.candidates.columns]
+    return [
+        {
+            "role": choice.role,
+            "name": choice.name or f"design {choice.row['trial']}",
+            "hardware": words.summary(choice.row),
+            "cells": [(column(name).label, show(choice.row, name)) for name in used],
+            "trade": choice.trade,
+            "index": payload.row_index(shown, choice.row),
+        }
+        for choice in words.short_list(run)
+    ]
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+@lru_cache(maxsize=1)
+def plotly_script() -> str:
+    """The whole of plotly.js, so that the page needs no network."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())

@@ -1,0 +1,104 @@
+"""The run folder as tables: everything a report or a notebook needs, read once and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+#: Columns without which no view can be drawn; every other column may be absent.
+REQUIRED = ("trial", "state", "area_mm2", "energy_j_per_token", "throughput_tokens_per_s")
+
+#: What became of a design, in the order the views and the table name them.
+STATES = ("complete", "reference", "ruled_out", "failed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished (or interrupted) run.
+
+    ``candidates`` has one row a design, ``experts`` one row a routed expert (empty when the run
+    recorded none), ``progress`` one row a trial (empty when absent), ``config`` what config.json
+    holds. A value that was not computed is missing in the tables, never zero.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    candidates: pd.DataFrame
+    experts: pd.DataFrame
+    progress: pd.DataFrame
+
+
+def read_run(folder: Path | str) -> Run:
+    """Read a run folder.
+
+    Raises ValueError, in one line, when the folder is not a run or a table lacks a column.
+    """
+    folder = Path(folder)
+    config_path, candidates_path = folder / "config.json", folder / "candidates.parquet"
+    for path in (config_path, candidates_path):
+        if not path.is_file():
+            raise ValueError(f"{folder} is not a run folder: it has no {path.name}")
+    try:
+        config = json.loads(config_path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{config_path} is not readable JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{config_path} holds a {type(config).__name__}, expected an object")
+    return Run(
+        folder=folder,
+        config=config,
+        candidates=normalise_candidates(_read_table(candidates_path)),
+        experts=_read_table(folder / "experts.parquet", optional=True),
+        progress=_read_table(folder / "progress.parquet", optional=True),
+    )
+
+
+def normalise_candidates(table: pd.DataFrame) -> pd.DataFrame:
+    """A candidates table with a plain index, known states and true/false marks.
+
+    Raises ValueError when a required column is absent or a state is unknown.
+    """
+    absent = [name for name in REQUIRED if name not in table.columns]
+    if absent:
+        raise ValueError(f"the table of candidates lacks the columns {', '.join(absent)}")
+    table = table.reset_index(drop=True).copy()
+    unknown = sorted(set(table["state"].astype(str)) - set(STATES))
+    if unknown:
+        raise ValueError(
+            f"unknown state {unknown[0]!r} in the table of candidates, expected one of "
+            f"{', '.join(STATES)}"
+        )
+    for mark in ("on_front", "is_knee"):
+        marked = table[mark] if mark in table.columns else pd.Series(False, index=table.index)
+        table[mark] = marked.astype("boolean").fillna(False).astype(bool)
+    if "reference_name" not in table.columns:
+        table["reference_name"] = pd.NA
+    return table
+
+
+def recommended_row(run: Run) -> pd.Series | None:
+    """The recommended design: the trial that config.json names, else the marked knee, else None."""
+    table = run.candidates
+    trial = run.config.get("recommended_trial")
+    if trial is not None:
+        # A reference row may carry a trial number of its own, so only searched designs count.
+        chosen = table[(table["trial"] == trial) & (table["state"] == "complete")]
+        if len(chosen):
+            return chosen.iloc[0]
+    knees = table[table["is_knee"]]
+    return knees.iloc[0] if len(knees) else None
+
+
+def _read_table(path: Path, optional: bool = False) -> pd.DataFrame:
+    if optional and not path.is_file():
+        return pd.DataFrame()
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:
+        # pyarrow raises its own family of errors; to the reader they all mean the same.
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{path} is not a readable table: {first_line}") from None

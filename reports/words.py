@@ -1,0 +1,345 @@
+"""What to build, in words: sentences whose every number is read from the run's tables."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from reports.columns import Column, column, is_missing, show, term
+from reports.run_folder import Run, recommended_row
+
+#: Two results count as different when they lie further apart than this many standard errors of
+#: their difference (95 % for a normal error).
+STANDARD_ERRORS = 2.0
+
+ACCURACIES = ("delta_loss_nats", "accuracy", "top1")
+COMPARED = ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2")
+
+Design = pd.Series
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One headline number: its name, its value with unit, and how it compares with all digital."""
+
+    label: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One design of the short list: role, row, and what it trades against the recommendation."""
+
+    role: str
+    row: Design
+    trade: str
+    name: str
+
+
+def distinguishable(a: Design, b: Design, name: str) -> bool | None:
+    """Whether two designs differ in a column by more than chance.
+
+    A column with standard errors needs more than two of them between the values, a column with a
+    low and a high end (``<name>_low``, ``<name>_high``) ranges that do not overlap. None when
+    either value is missing, or an accuracy lacks its standard error.
+    """
+    x, y = a.get(name), b.get(name)
+    if is_missing(x) or is_missing(y):
+        return None
+    stderr = column(name).stderr
+    if stderr:
+        errors = (a.get(stderr), b.get(stderr))
+        if any(is_missing(error) for error in errors):
+            return None
+        return abs(float(x) - float(y)) > STANDARD_ERRORS * math.hypot(*map(float, errors))
+    ends = [row.get(f"{name}_{end}") for row in (a, b) for end in ("low", "high")]
+    if not any(is_missing(end) for end in ends):
+        low_a, high_a, low_b, high_b = map(float, ends)
+        return low_a > high_b or low_b > high_a
+    return bool(x != y)
+
+
+def compare(row: Design, other: Design, name: str) -> str:
+    """How ``row`` stands against ``other`` in one column: '3.2× less energy', or a missing note."""
+    spec = column(name)
+    label = spec.label.lower()
+    different = distinguishable(row, other, name)
+    if different is None:
+        return f"{label} cannot be compared (a value or its standard error is missing)"
+    if not different:
+        return f"{label} not distinguishable"
+    x, y = float(row[name]), float(other[name])
+    if name == "delta_loss_nats":
+        return f"{abs(x - y):.2g} nats/token {'less' if x < y else 'more'} loss"
+    if spec.kind == "percent":
+        return f"{100 * abs(x - y):.2g} points {'lower' if x < y else 'higher'} {label}"
+    return _ratio(x, y, label, spec)
+
+
+def _ratio(x: float, y: float, label: str, spec: Column) -> str:
+    if x <= 0 or y <= 0:
+        return f"{label} {show(pd.Series({spec.name: x}), spec.name)}"
+    ratio = max(x, y) / min(x, y)
+    amount = f"{ratio:.3g}×" if ratio >= 2 else f"{100 * abs(x / y - 1):.2g} %"
+    words = ("lower", "higher") if spec.name == "latency_s_per_token" else ("less", "more")
+    return f"{amount} {words[0] if x < y else words[1]} {label}"
+
+
+def recommendation(run: Run) -> list[str]:
+    """Paragraphs that say what to build under the budget and why; or why there is nothing."""
+    row = recommended_row(run)
+    if row is None:
+        return _nothing_to_recommend(run)
+    paragraphs = [f"Build {hardware(row)}. {placement(row)}", expectation(run, row)]
+    paragraphs += reasons(run, row)
+    return paragraphs
+
+
+def hardware(row: Design) -> str:
+    """The machine of one design as a noun phrase; leaves out what the table lacks."""
+    tiles = ""
+    if not is_missing(row.get("tiles")):
+        tiles = f"{show(row, 'tiles')} analog tiles"
+        if not is_missing(row.get("technology")):
+            tiles += f" in {row['technology']}"
+        size = [show(row, n) for n in ("tile_rows", "tile_cols") if not is_missing(row.get(n))]
+        if size:
+            tiles += f", {' × '.join(size)} cells each"
+        if not is_missing(row.get("tiers")):
+            tiers = int(row["tiers"])
+            tiles += f" in {tiers:,} tiers" if tiers > 1 else " in one tier"
+    converters = [
+        f"{int(row[name])}-bit {label}"
+        for name, label in (("dac_bits", "DACs"), ("adc_bits", "ADCs"))
+        if not is_missing(row.get(name))
+    ]
+    text = tiles or "the design below"
+    if converters:
+        text += f", with {' and '.join(converters)}"
+        shared = row.get("columns_per_adc")
+        if not is_missing(shared):
+            text += f" (each ADC serves {_count(shared, 'column')})"
+    digital = [
+        part
+        for name, part in (
+            ("mac_units", f"{show(row, 'mac_units')} MAC units"),
+            ("sram_mib", f"{show(row, 'sram_mib')} of SRAM"),
+            ("hbm_stacks", _count(row.get("hbm_stacks"), "HBM stack")),
+        )
+        if not is_missing(row.get(name))
+    ]
+    if digital:
+        text += f"; beside them a digital accelerator with {', '.join(digital)}"
+    return text
+
+
+def placement(row: Design) -> str:
+    """Which experts are digital in one design, as one sentence."""
+    share, count = row.get("digital_expert_fraction"), row.get("digital_experts")
+    if is_missing(share) and is_missing(count):
+        return "The run does not say which experts are digital."
+    amount = show(row, "digital_expert_fraction") if not is_missing(share) else ""
+    if not is_missing(count):
+        amount = f"{amount} of the routed experts ({show(row, 'digital_experts')})".strip()
+    elif amount:
+        amount += " of the routed experts"
+    if not is_missing(count) and int(count) == 0:
+        return "Compute all routed experts in analog."
+    score = row.get("placement_score")
+    chosen = ""
+    if score == "random":
+        chosen = ", chosen at random"
+    elif not is_missing(score):
+        chosen = f", those with the highest {term(str(score))}"
+    if not is_missing(row.get("placement_scope")):
+        chosen += f" ({term(str(row['placement_scope']))})"
+    return f"Compute {amount} digitally{chosen}; the other experts are analog."
+
+
+def expectation(run: Run, row: Design) -> str:
+    """What one design is expected to reach, as one sentence, accuracy with error and source."""
+    results = [
+        f"{column(name).label.lower()} {show(row, name)}"
+        for name in ("throughput_tokens_per_s", "energy_j_per_token", "area_mm2")
+        if not is_missing(row.get(name))
+    ]
+    budget = budget_mm2(run)
+    if budget is not None and not is_missing(row.get("area_mm2")):
+        results[-1] += f" of the {budget:,.4g} mm² allowed"
+    text = f"Expect {', '.join(results)}." if results else ""
+    accuracies = [
+        f"{column(name).label.lower()} {show(row, name)}"
+        for name in ACCURACIES
+        if not is_missing(row.get(name))
+    ]
+    if not accuracies:
+        return f"{text} Its accuracy was not simulated.".strip()
+    source = row.get("accuracy_source")
+    where = "source not recorded" if is_missing(source) else str(source)
+    return f"{text} Simulated: {', '.join(accuracies)} (± one standard error; {where}).".strip()
+
+
+def reasons(run: Run, row: Design) -> list[str]:
+    """Why this design: how it stands against the references, and how it was chosen."""
+    table = run.candidates
+    sentences = []
+    for _, reference in table[table["state"] == "reference"].iterrows():
+        name = reference["reference_name"]
+        facts = [
+            compare(row, reference, c)
+            for c in COMPARED
+            if not (is_missing(row.get(c)) or is_missing(reference.get(c)))
+        ]
+        if facts:
+            sentences.append(f"Against {name}: {', '.join(facts)}.")
+    complete = table[table["state"] == "complete"]
+    front = int(complete["on_front"].sum())
+    sentences.append(
+        f"It is the knee of the front: of the {_count(front, 'design')} that no other beats, the "
+        "one nearest to having the best of every objective at once."
+    )
+    return sentences
+
+
+def _nothing_to_recommend(run: Run) -> list[str]:
+    table = run.candidates
+    complete = table[table["state"] == "complete"]
+    if len(complete):
+        return [
+            f"{_count(len(complete), 'design')} fitted the budget, but the run names none as "
+            "recommended. The table below lists them all."
+        ]
+    searched = table[table["state"] != "reference"]
+    if searched.empty:
+        return ["The run holds no design: it stopped before the first one was costed."]
+    text = f"None of the {_count(len(searched), 'design')} in this run fits the budget."
+    budget, smallest = budget_mm2(run), searched["area_mm2"].min()
+    if budget is not None and not is_missing(smallest) and smallest > budget:
+        text += f" The smallest takes {smallest:,.4g} mm², the budget allows {budget:,.4g} mm²."
+    return [text, *reason_counts(table)]
+
+
+def reason_counts(table: pd.DataFrame) -> list[str]:
+    """How many designs were ruled out for which reason, most frequent first, one line each."""
+    if "reason" not in table.columns:
+        return []
+    # Reasons may end in numbers of the design ("... 312 mm² > 200 mm²"): count what stays alike.
+    reasons_given = table.loc[table["state"] == "ruled_out", "reason"].dropna().astype(str)
+    counts = reasons_given.str.replace(r"[-+]?\d[\d.,e+-]*", "…", regex=True).value_counts()
+    return [
+        f"{_count(int(n), 'design')} ruled out: {reason}" for reason, n in counts.head(4).items()
+    ]
+
+
+def headline_figures(run: Run) -> list[Figure]:
+    """The recommended design's results as headline numbers; empty when nothing is recommended."""
+    row = recommended_row(run)
+    if row is None:
+        return []
+    references = run.candidates[run.candidates["reference_name"] == "all digital"]
+    budget = budget_mm2(run)
+    figures = []
+    for name in COMPARED:
+        detail = ""
+        if name == "area_mm2" and budget is not None:
+            detail = f"budget {budget:,.4g} mm²"
+        elif name == "delta_loss_nats":
+            detail = "against the noise-free model, ± one standard error"
+        elif len(references) and not is_missing(references.iloc[0].get(name)):
+            words = compare(row, references.iloc[0], name)
+            label = f" {column(name).label.lower()}"
+            detail = words.removesuffix(label) + " than all digital"
+            if "not distinguishable" in words:
+                detail = "not distinguishable from all digital"
+        figures.append(Figure(column(name).label, show(row, name), detail))
+    return figures
+
+
+def short_list(run: Run) -> list[Choice]:
+    """Recommended design, the best at each objective, and the references, each with its trade.
+
+    An alternative that does not differ from the recommendation, or is it, is left out.
+    """
+    table = run.candidates
+    row = recommended_row(run)
+    complete = table[table["state"] == "complete"]
+    choices = [] if row is None else [Choice("Recommended", row, "the knee of the front", "")]
+    seen = set() if row is None else {row.name}
+    for role, name in (
+        ("Best accuracy", "delta_loss_nats"),
+        ("Least energy", "energy_j_per_token"),
+        ("Most throughput", "throughput_tokens_per_s"),
+    ):
+        best = best_at(complete, name)
+        if best is None or best.name in seen:
+            continue
+        seen.add(best.name)
+        choices.append(Choice(role, best, trade(best, row), ""))
+    for _, reference in table[table["state"] == "reference"].iterrows():
+        choices.append(
+            Choice("Reference", reference, trade(reference, row), str(reference["reference_name"]))
+        )
+    return choices
+
+
+def best_at(designs: pd.DataFrame, name: str) -> Design | None:
+    """The design with the best value in a column.
+
+    Of those whose difference from the best is within its error, the one with the least energy.
+    """
+    spec = column(name)
+    if name not in designs.columns or not designs[name].notna().any():
+        return None
+    ordered = designs.dropna(subset=[name]).sort_values(name, ascending=spec.better == "lower")
+    best: Design = ordered.iloc[0]
+    if not spec.stderr:
+        return best
+    alike = ordered[[distinguishable(r, best, name) is False for _, r in ordered.iterrows()]]
+    alike = alike.dropna(subset=["energy_j_per_token"])
+    return alike.sort_values("energy_j_per_token").iloc[0] if len(alike) else best
+
+
+def trade(row: Design, against: Design | None) -> str:
+    """What a design gives and costs against another, result by result."""
+    if against is None:
+        return ""
+    return "; ".join(
+        compare(row, against, name)
+        for name in COMPARED
+        if not (is_missing(row.get(name)) and is_missing(against.get(name)))
+    )
+
+
+def budget_mm2(run: Run) -> float | None:
+    """The area budget of a run in mm², None when it had none."""
+    value: Any = run.config.get("budget_area_mm2")
+    return None if value is None or is_missing(value) else float(value)
+
+
+def _count(number: Any, noun: str) -> str:
+    if is_missing(number):
+        return ""
+    return f"{int(number):,} {noun}{'' if int(number) == 1 else 's'}"
+
+
+def summary(row: Design) -> str:
+    """One design in a few words for a table: technology, tiles, converter bits, digital share."""
+    parts = []
+    if not is_missing(row.get("technology")):
+        parts.append(str(row["technology"]))
+    if not is_missing(row.get("tiles")):
+        size = "×".join(
+            f"{int(row[name])}"
+            for name in ("tile_rows", "tile_cols", "tiers")
+            if not is_missing(row.get(name))
+        )
+        parts.append(f"{show(row, 'tiles')} tiles of {size}" if size else show(row, "tiles"))
+    if not is_missing(row.get("adc_bits")):
+        parts.append(f"{int(row['adc_bits'])}-bit ADC")
+    if not is_missing(row.get("digital_expert_fraction")):
+        parts.append(f"{show(row, 'digital_expert_fraction')} of experts digital")
+    return ", ".join(parts)

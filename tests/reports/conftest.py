@@ -1,0 +1,202 @@
+"""Run folders made up for the tests, with the columns of a real run; and a browser to see them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+LAYERS, EXPERTS = 27, 64
+SCORES = ("max_neuron_norm", "activation_frequency", "activation_weight", "router_norm", "random")
+SCOPES = ("global", "per_layer")
+COMPONENTS = ("adc", "dac", "cell_array", "mac", "sram", "hbm", "link", "static")
+MODULES = ("attention", "router", "routed_experts", "shared_experts", "lm_head")
+SOURCE = "miniature deepseekmoe-mini (15.2 M tokens, sha256 ab12cd34)"
+
+
+def made_up_experts(seed: int = 0) -> pd.DataFrame:
+    """Experts whose norm follows their load loosely; ranks follow each score."""
+    rng = np.random.default_rng(seed)
+    count = LAYERS * EXPERTS
+    load = rng.gamma(2.0, size=count)
+    table = pd.DataFrame(
+        {
+            "layer": np.repeat(np.arange(1, LAYERS + 1), EXPERTS),
+            "expert": np.tile(np.arange(EXPERTS), LAYERS),
+            "load": load / load.mean() * 6 / EXPERTS,
+            "max_neuron_norm": 1 + 0.2 * load + rng.normal(0, 0.3, count),
+            "activation_frequency": load / load.mean() * 6 / EXPERTS,
+            "activation_weight": load / load.mean() * 0.4 * rng.uniform(0.8, 1.2, count),
+            "router_norm": rng.uniform(0.5, 1.5, count),
+            "random": rng.uniform(size=count),
+        }
+    )
+    for score in SCORES:
+        order = table[score].rank(ascending=False, method="first") - 1
+        table[f"rank_{score}_global"] = order.astype(int)
+        within = table.groupby("layer")[score].rank(ascending=False, method="first") - 1
+        table[f"rank_{score}_per_layer"] = (
+            (within * LAYERS + table["layer"] - 1).rank(method="first") - 1
+        ).astype(int)
+    return table
+
+
+def made_up_candidates(designs: int, seed: int = 0, simulated: float = 0.3) -> pd.DataFrame:
+    """Designs with a plausible trade: more digital experts cost energy and save accuracy."""
+    rng = np.random.default_rng(seed)
+    share = np.round(rng.uniform(0, 1, designs), 3)
+    adc = rng.integers(5, 11, designs)
+    area = rng.uniform(60, 330, designs)
+    energy = 4e-3 * (0.15 + share**1.3) * rng.uniform(0.8, 1.6, designs) * (1 + 0.05 * (adc - 5))
+    throughput = 9e4 / (0.3 + 4 * share) * rng.uniform(0.5, 1.3, designs)
+    loss = 0.09 * (1 - share) ** 1.5 + 0.2 * np.exp(-(adc - 4)) + rng.normal(0, 0.004, designs)
+    table = pd.DataFrame(
+        {
+            "trial": np.arange(designs),
+            "state": np.where((area < 200) & (rng.uniform(size=designs) < simulated / 0.52),
+                              "complete", "ruled_out"),
+            "technology": rng.choice(["pcm-14nm", "pcm-3d", "rram-22nm"], designs),
+            "tile_rows": rng.choice([128, 256, 512], designs),
+            "tile_cols": rng.choice([128, 256, 512], designs),
+            "tiers": rng.choice([1, 4, 16, 64, 256], designs),
+            "tiles": rng.integers(20, 2000, designs),
+            "adc_bits": adc,
+            "dac_bits": rng.integers(6, 9, designs),
+            "columns_per_adc": rng.choice([1, 4, 8, 32], designs),
+            "digital_expert_fraction": share,
+            "digital_experts": np.round(share * LAYERS * EXPERTS).astype(int),
+            "placement_score": rng.choice(SCORES, designs),
+            "placement_scope": rng.choice(SCOPES, designs),
+            "mac_units": rng.choice([4096, 16384, 65536], designs),
+            "sram_mib": rng.choice([16.0, 64.0], designs),
+            "hbm_stacks": rng.integers(1, 5, designs),
+            "area_mm2": area,
+            "energy_j_per_token": energy,
+            "throughput_tokens_per_s": throughput,
+            "latency_s_per_token": 32 / throughput,
+            "power_w": energy * throughput,
+            "utilisation": rng.uniform(0.5, 1, designs),
+            "delta_loss_nats": loss,
+            "delta_loss_stderr": rng.uniform(0.002, 0.005, designs),
+            "top1": 0.42 - loss / 3,
+            "top1_stderr": 0.002,
+            "accuracy": 0.71 - loss,
+            "accuracy_stderr": 0.006,
+            "accuracy_source": SOURCE,
+        }
+    )  # fmt: skip
+    table["reason"] = np.where(
+        table["state"] == "ruled_out", [f"area {a:.0f} mm² above 200 mm²" for a in area], None
+    )
+    for names, what, unit, total in (
+        (COMPONENTS, "energy_component", "_j_per_token", energy),
+        (MODULES, "energy_module", "_j_per_token", energy),
+        (MODULES, "latency_module", "_s_per_token", table["latency_s_per_token"]),
+        (COMPONENTS, "area_component", "_mm2", area),
+    ):
+        parts = rng.dirichlet(np.ones(len(names)) * 2, designs)
+        for index, name in enumerate(names):
+            table[f"{what}_{name}{unit}"] = parts[:, index] * np.asarray(total)
+    ruled_out = table["state"] == "ruled_out"
+    accuracies = ["delta_loss_nats", "delta_loss_stderr", "top1", "top1_stderr", "accuracy",
+                  "accuracy_stderr", "accuracy_source"]  # fmt: skip
+    table.loc[ruled_out, accuracies] = np.nan
+    return table
+
+
+def mark_front(table: pd.DataFrame) -> pd.DataFrame:
+    """on_front and is_knee by brute force over loss, energy and throughput."""
+    rows = table["state"] == "complete"
+    values = table.loc[rows, ["delta_loss_nats", "energy_j_per_token"]].to_numpy(dtype=float)
+    values = np.column_stack([values, -table.loc[rows, "throughput_tokens_per_s"]])
+    beaten = np.array(
+        [((values <= v).all(axis=1) & (values < v).any(axis=1)).any() for v in values], dtype=bool
+    )
+    table["on_front"] = False
+    table["is_knee"] = False
+    front = table.index[rows][~beaten] if rows.any() else table.index[:0]
+    table.loc[front, "on_front"] = True
+    if len(front):
+        best = values[~beaten]
+        span = np.ptp(best, axis=0)
+        scaled = (best - best.min(axis=0)) / np.where(span > 0, span, 1)
+        table.loc[front[np.argmin((scaled**2).sum(axis=1))], "is_knee"] = True
+    return table
+
+
+def references(table: pd.DataFrame) -> pd.DataFrame:
+    """All digital and all analog as rows of their own."""
+    rows = table.iloc[[0, 0]].copy()
+    rows[["state", "reason", "technology", "placement_score", "placement_scope"]] = [
+        ["reference", None, None, None, None], ["reference", None, "pcm-3d", None, None]]  # fmt: skip
+    rows["reference_name"] = ["all digital", "all analog"]
+    rows["trial"] = [-1, -2]
+    rows["digital_experts"] = [LAYERS * EXPERTS, 0]
+    rows["digital_expert_fraction"] = [1.0, 0.0]
+    for name, values in {
+        "delta_loss_nats": [0.0, 0.131], "delta_loss_stderr": [0.0, 0.006],
+        "accuracy": [0.71, 0.58], "accuracy_stderr": [0.006, 0.006], "top1": [0.42, 0.375],
+        "top1_stderr": [0.002, 0.002], "energy_j_per_token": [9e-3, 3e-4],
+        "throughput_tokens_per_s": [9000.0, 2500.0], "latency_s_per_token": [3.5e-3, 1.3e-2],
+    }.items():  # fmt: skip
+        rows[name] = values
+    rows["accuracy_source"] = SOURCE
+    rows[["on_front", "is_knee"]] = False
+    return rows
+
+
+def write_run(
+    folder: Path,
+    designs: int = 400,
+    *,
+    change: Callable[[pd.DataFrame, dict[str, Any]], pd.DataFrame] | None = None,
+    simulated: float = 0.3,
+    with_experts: bool = True,
+) -> Path:
+    """Write a made-up run folder; ``change`` edits its table and config before they are written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = mark_front(made_up_candidates(designs, simulated=simulated))
+    table["reference_name"] = None
+    table = pd.concat([table, references(table)], ignore_index=True) if designs else table
+    knee = table.loc[table["is_knee"], "trial"]
+    config: dict[str, Any] = {
+        "command": "dse explore --model deepseekmoe --budget-area 200mm2",
+        "model": "deepseekmoe",
+        "model_title": "DeepSeekMoE-16B",
+        "budget_area_mm2": 200.0,
+        "workload": {"mode": "decode", "batch": 32, "context": 1024},
+        "seed": 0,
+        "recommended_trial": int(knee.iloc[0]) if len(knee) else None,
+        "miniature": {"name": "deepseekmoe-mini", "sha256": "ab12cd34"},
+        "technologies": {"pcm-3d": "projection after the open 3D AIMC simulator"},
+        "versions": {"python": "3.11.2", "torch": "2.13.0", "optuna": "5.0.0"},
+        "wall_seconds": {"cost": 1.2, "simulation": 84.1, "overhead": 6.3},
+    }
+    if change is not None:
+        table = change(table, config)
+    (folder / "config.json").write_text(json.dumps(config))
+    table.to_parquet(folder / "candidates.parquet")
+    if with_experts:
+        made_up_experts().to_parquet(folder / "experts.parquet")
+    trials = np.arange(designs)
+    pd.DataFrame(
+        {"trial": trials, "seconds": trials * 0.2,
+         "hypervolume": 0.8 * (1 - np.exp(-trials / max(1, designs / 5))),
+         "simulated": trials // 3, "costed": trials}
+    ).to_parquet(folder / "progress.parquet")  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """A function that writes a made-up run folder below the test's own directory."""
+
+    def make(name: str = "run", **settings: Any) -> Path:
+        return write_run(tmp_path / name, **settings)
+
+    yield make
