@@ -1,0 +1,287 @@
+"""A mixture-of-experts decoder as a pure function over a flat dictionary of tensors.
+
+One function covers both families of the study: DeepSeekMoE-like (first layers dense, shared
+experts, top-k without renormalisation) and OLMoE-like (QK-norm, no shared experts). The experts
+of a layer are one batched tensor. Every matrix product goes through one of two hooks, which is
+how a noisy simulation gets in without a second copy of the model.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Linear = Callable[[str, Tensor, Tensor], Tensor]
+GroupedLinear = Callable[[str, Tensor, Tensor, Tensor], Tensor]
+Observe = Callable[[int, Tensor, Tensor, Tensor], None]
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The shape of a decoder; the names follow Hugging Face's config.json, spelled out."""
+
+    vocab_size: int
+    hidden_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    dense_layers: int  # the first layers whose feed-forward part is dense
+    dense_intermediate_size: int
+    routed_experts: int
+    experts_per_token: int
+    expert_intermediate_size: int
+    shared_experts: int
+    renormalise_top_k: bool  # whether the k chosen routing weights are scaled to sum to one
+    qk_norm: bool  # RMS norm over the whole query and key projection, as in OLMoE
+    rope_theta: float = 10_000.0
+    rms_norm_eps: float = 1e-5
+    tie_embeddings: bool = False
+
+    @property
+    def moe_layers(self) -> range:
+        """Indices of the layers that have routed experts."""
+        return range(self.dense_layers, self.layers)
+
+
+def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that `forward` reads; matrices are [outputs, inputs]."""
+    hidden, width = config.hidden_size, config.expert_intermediate_size
+    query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    shapes: dict[str, tuple[int, ...]] = {"embedding": (config.vocab_size, hidden)}
+    if not config.tie_embeddings:
+        shapes["lm_head"] = (config.vocab_size, hidden)
+    shapes["final_norm"] = (hidden,)
+    for layer in range(config.layers):
+        here = f"layers.{layer}"
+        shapes[f"{here}.attention_norm"] = (hidden,)
+        shapes[f"{here}.ffn_norm"] = (hidden,)
+        shapes[f"{here}.attention.query"] = (query, hidden)
+        shapes[f"{here}.attention.key"] = (key, hidden)
+        shapes[f"{here}.attention.value"] = (key, hidden)
+        shapes[f"{here}.attention.output"] = (hidden, query)
+        if config.qk_norm:
+            shapes[f"{here}.attention.query_norm"] = (query,)
+            shapes[f"{here}.attention.key_norm"] = (key,)
+        if layer < config.dense_layers:
+            shapes |= _gated_shapes(f"{here}.ffn", config.dense_intermediate_size, hidden)
+            continue
+        shapes[f"{here}.router"] = (config.routed_experts, hidden)
+        for name, shape in _gated_shapes(f"{here}.experts", width, hidden).items():
+            shapes[name] = (config.routed_experts, *shape)
+        if config.shared_experts:
+            shapes |= _gated_shapes(f"{here}.shared", config.shared_experts * width, hidden)
+    return shapes
+
+
+def _gated_shapes(prefix: str, width: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    return {
+        f"{prefix}.gate": (width, hidden),
+        f"{prefix}.up": (width, hidden),
+        f"{prefix}.down": (hidden, width),
+    }
+
+
+def plain_linear(name: str, x: Tensor, weight: Tensor) -> Tensor:
+    """[N, in] times [out, in] transposed: the clean product."""
+    return functional.linear(x, weight)
+
+
+def plain_grouped_linear(name: str, x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
+    """The clean product of rows sorted by expert: [N, in] and [E, out, in] to [N, out]."""
+    ends = counts.cumsum(0).to(torch.int32)
+    return functional.grouped_mm(x, weight.transpose(1, 2), offs=ends)
+
+
+def forward(
+    config: DecoderConfig,
+    weights: dict[str, Tensor],
+    tokens: Tensor,
+    *,
+    linear: Linear = plain_linear,
+    grouped_linear: GroupedLinear = plain_grouped_linear,
+    observe: Observe | None = None,
+) -> Tensor:
+    """Logits [B, T, V] of the next token for tokens [B, T].
+
+    `linear(name, x, weight)` and `grouped_linear(name, x, weight, counts)` compute every matrix
+    product; x is [N, in], for the grouped one sorted by expert with `counts` [E] rows each.
+    `observe(layer, probabilities [N, E], indices [N, k], routing weights [N, k])` is called once
+    per layer with routed experts. N is B*T; for the grouped product it is B*T*k.
+    """
+    hidden = functional.embedding(tokens, weights["embedding"]).flatten(0, 1)
+    for layer in range(config.layers):
+        hidden = layer_forward(
+            config,
+            weights,
+            hidden,
+            layer,
+            (tokens.shape[0], tokens.shape[1]),
+            linear=linear,
+            grouped_linear=grouped_linear,
+            observe=observe,
+        )
+    return head_forward(config, weights, hidden, linear=linear).view(*tokens.shape, -1)
+
+
+def layer_forward(
+    config: DecoderConfig,
+    weights: dict[str, Tensor],
+    hidden: Tensor,
+    layer: int,
+    shape: tuple[int, int],
+    *,
+    linear: Linear = plain_linear,
+    grouped_linear: GroupedLinear = plain_grouped_linear,
+    observe: Observe | None = None,
+) -> Tensor:
+    """One decoder layer: hidden states [B*T, d] before it to those after it; shape is (B, T)."""
+    here = f"layers.{layer}"
+    x = _norm(hidden, weights[f"{here}.attention_norm"], config)
+    hidden = hidden + _attention(config, weights, x, layer, shape, linear)
+    x = _norm(hidden, weights[f"{here}.ffn_norm"], config)
+    if layer < config.dense_layers:
+        return hidden + _gated(weights, f"{here}.ffn", x, linear)
+    return hidden + _experts(config, weights, x, layer, grouped_linear, linear, observe)
+
+
+def head_forward(
+    config: DecoderConfig,
+    weights: dict[str, Tensor],
+    hidden: Tensor,
+    *,
+    linear: Linear = plain_linear,
+) -> Tensor:
+    """Logits [N, V] from the hidden states [N, d] after the last layer."""
+    x = _norm(hidden, weights["final_norm"], config)
+    head = weights["embedding" if config.tie_embeddings else "lm_head"]
+    return linear("lm_head", x, head)
+
+
+def _norm(x: Tensor, scale: Tensor, config: DecoderConfig) -> Tensor:
+    return functional.rms_norm(x, (x.shape[-1],), scale, config.rms_norm_eps)
+
+
+def _gated(weights: dict[str, Tensor], prefix: str, x: Tensor, linear: Linear) -> Tensor:
+    gate = linear(f"{prefix}.gate", x, weights[f"{prefix}.gate"])
+    up = linear(f"{prefix}.up", x, weights[f"{prefix}.up"])
+    return linear(f"{prefix}.down", functional.silu(gate) * up, weights[f"{prefix}.down"])
+
+
+def _attention(
+    config: DecoderConfig,
+    weights: dict[str, Tensor],
+    x: Tensor,
+    layer: int,
+    shape: tuple[int, int],
+    linear: Linear,
+) -> Tensor:
+    here = f"layers.{layer}.attention"
+    query, key, value = (
+        linear(f"{here}.{part}", x, weights[f"{here}.{part}"]) for part in ("query", "key", "value")
+    )
+    if config.qk_norm:
+        query = _norm(query, weights[f"{here}.query_norm"], config)
+        key = _norm(key, weights[f"{here}.key_norm"], config)
+    cosine, sine = _rotation(shape[1], config.head_dim, config.rope_theta, x.device)
+    heads = [t.view(*shape, -1, config.head_dim).transpose(1, 2) for t in (query, key, value)]
+    mixed = functional.scaled_dot_product_attention(
+        _rotate(heads[0], cosine, sine),
+        _rotate(heads[1], cosine, sine),
+        heads[2],
+        is_causal=True,
+        enable_gqa=config.kv_heads != config.heads,
+    )
+    flat = mixed.transpose(1, 2).reshape(shape[0] * shape[1], -1)
+    return linear(f"{here}.output", flat, weights[f"{here}.output"])
+
+
+@lru_cache(maxsize=16)
+def _rotation(
+    length: int, head_dim: int, theta: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency).repeat(1, 2)
+    return angle.cos().float().to(device), angle.sin().float().to(device)
+
+
+def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    left, right = x.chunk(2, dim=-1)
+    return x * cosine + torch.cat((-right, left), dim=-1) * sine
+
+
+def _experts(
+    config: DecoderConfig,
+    weights: dict[str, Tensor],
+    x: Tensor,
+    layer: int,
+    grouped_linear: GroupedLinear,
+    linear: Linear,
+    observe: Observe | None,
+) -> Tensor:
+    here = f"layers.{layer}"
+    scores = linear(f"{here}.router", x, weights[f"{here}.router"])
+    probabilities = scores.softmax(dim=-1)
+    chosen, indices = probabilities.topk(config.experts_per_token, dim=-1)
+    if config.renormalise_top_k:
+        chosen = chosen / chosen.sum(dim=-1, keepdim=True)
+    if observe is not None:
+        observe(layer, probabilities, indices, chosen)
+
+    expert = indices.flatten()
+    order = torch.argsort(expert, stable=True)
+    inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=x.device))
+    counts = torch.bincount(expert, minlength=config.routed_experts)
+    rows = _Dispatch.apply(x, order // config.experts_per_token, inverse)
+
+    def product(part: str, rows: Tensor) -> Tensor:
+        name = f"{here}.experts.{part}"
+        return grouped_linear(name, rows, weights[name], counts)
+
+    down = product("down", functional.silu(product("gate", rows)) * product("up", rows))
+    per_token = _Permute.apply(down, inverse, order).view(len(x), config.experts_per_token, -1)
+    routed = torch.bmm(chosen.unsqueeze(1), per_token).squeeze(1)
+    if not config.shared_experts:
+        return routed
+    return routed + _gated(weights, f"{here}.shared", x, linear)
+
+
+class _Dispatch(torch.autograd.Function):
+    """Copies each token's row once per chosen expert, in the experts' order.
+
+    The gradient is a gather and a sum in a fixed order; that of plain indexing is a scatter-add,
+    which is several times slower on a CPU and not deterministic on a GPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        ctx.tokens = len(x)
+        return x.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return (
+            gradient.index_select(0, inverse).view(ctx.tokens, -1, gradient.shape[1]).sum(1),
+            None,
+            None,
+        )
+
+
+class _Permute(torch.autograd.Function):
+    """Reorders rows; the gradient reorders them back, also as a gather."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return gradient.index_select(0, inverse), None, None
