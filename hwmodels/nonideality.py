@@ -273,8 +273,9 @@ class AnalogMatrix:
     """A programmed matrix made ready for fast products: the ADC is then a rounding and a clamp.
 
     weight [..., outputs, inputs]: scaled so that a product is in ADC codes.
-    input_scale [..., blocks]: DAC codes per unit of input. output_scale [..., blocks, outputs]:
-    units of output per ADC code. dac_levels, adc_levels: largest codes, None for no converter.
+    input_scale [..., inputs], or [..., 1] for a single row block: DAC codes per unit of input.
+    output_scale [..., blocks, outputs]: units of output per ADC code.
+    dac_levels, adc_levels: largest codes, None for an ideal converter.
     """
 
     weight: Tensor
@@ -295,22 +296,20 @@ def prepare(matrix: ProgrammedMatrix, input_range: Tensor, noise: Noise) -> Anal
     step = noise.output_range / adc if adc is not None else 1.0
     weight = matrix.weight / (step * (dac if dac is not None else 1.0))
     input_scale = (dac if dac is not None else 1.0) / input_range
+    if len(matrix.sizes) > 1:
+        sizes = torch.tensor(matrix.sizes, device=input_range.device)
+        input_scale = input_scale.repeat_interleave(sizes, dim=-1, output_size=sum(matrix.sizes))
     output_scale = matrix.scale * (input_range.unsqueeze(-1) * step)
     return AnalogMatrix(weight, input_scale, output_scale, matrix.sizes, dac, adc)
 
 
-def to_codes(inputs: Tensor, matrix: AnalogMatrix, input_scale: Tensor | None = None) -> Tensor:
+def to_codes(inputs: Tensor, matrix: AnalogMatrix, row_expert: Tensor | None = None) -> Tensor:
     """Inputs [rows, inputs] as DAC codes; with an ideal DAC only scaled.
 
-    input_scale overrides the matrix's own where rows differ (experts): [rows, blocks].
+    row_expert [rows] gives the leading index (the expert) of each row for a batched matrix.
     """
-    scale = matrix.input_scale if input_scale is None else input_scale
-    codes: Tensor
-    if len(matrix.sizes) == 1:
-        codes = inputs * scale
-    else:
-        sizes = torch.tensor(matrix.sizes, device=inputs.device)
-        codes = inputs * scale.repeat_interleave(sizes, dim=-1, output_size=inputs.shape[-1])
+    scale = matrix.input_scale
+    codes = inputs * (scale if row_expert is None else scale.index_select(0, row_expert))
     if matrix.dac_levels is not None:
         codes.round_().clamp_(-matrix.dac_levels, matrix.dac_levels)
     return codes
@@ -319,25 +318,24 @@ def to_codes(inputs: Tensor, matrix: AnalogMatrix, input_scale: Tensor | None = 
 def multiply(
     codes: Tensor,
     matrix: AnalogMatrix,
-    *,
     product: Callable[[Tensor, Tensor], Tensor],
-    output_scale: Tensor | None = None,
+    row_expert: Tensor | None = None,
 ) -> Tensor:
     """Product of DAC codes [rows, inputs] with the tiles of a matrix -> [rows, outputs].
 
     Each row block is read by its own ADC before the digital sum. `product(codes, weight)` does
-    the multiplication: a plain matrix product, or a grouped one over experts; then output_scale
-    gives the scale of each row, [rows, blocks, outputs].
+    the multiplication: a plain matrix product, or one grouped by expert, then with row_expert.
     """
     total: Tensor | None = None
     start = 0
-    scales = matrix.output_scale if output_scale is None else output_scale
     for block, size in enumerate(matrix.sizes):
         stop = start + size
         out = product(codes[:, start:stop], matrix.weight[..., start:stop])
         if matrix.adc_levels is not None:
             out.round_().clamp_(-matrix.adc_levels, matrix.adc_levels)
-        scale = scales[..., block, :]
+        scale = matrix.output_scale[..., block, :]
+        if row_expert is not None:
+            scale = scale.index_select(0, row_expert)
         total = out.mul_(scale) if total is None else total.addcmul_(out, scale)
         start = stop
     assert total is not None
@@ -346,5 +344,4 @@ def multiply(
 
 def analog_linear(inputs: Tensor, matrix: AnalogMatrix) -> Tensor:
     """Inputs [rows, inputs] through the DACs, tiles and ADCs of one matrix -> [rows, outputs]."""
-    codes = to_codes(inputs, matrix)
-    return multiply(codes, matrix, product=lambda left, right: left @ right.T)
+    return multiply(to_codes(inputs, matrix), matrix, lambda left, right: left @ right.T)
