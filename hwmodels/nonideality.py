@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -203,7 +204,9 @@ def program(
         return _on(weight.device, ProgrammedMatrix(scaled, column, tuple(sizes)))
     model = device_model(noise.noise_model, float(noise.magnitude))
     write = _write_single_device if noise.noise_model == "cmo-hfox" else _write_device_pair
-    with SignedNormal(generator, sign):
+    with SignedNormal(generator, sign), warnings.catch_warnings():
+        # aihwkit's HERMES model indexes with a list that holds one mask; torch warns each time.
+        warnings.filterwarnings("ignore", message="Using a non-tuple sequence")
         noisy, compensation = write(model, scaled, tuple(sizes), noise.time_s)
     if compensation is not None:
         column = column * compensation.unsqueeze(-1)
@@ -226,8 +229,11 @@ def _write_device_pair(
     if time_s is None:
         return before, None
     exponent = model.generate_drift_coefficients(target)
-    drifted = model.apply_drift_noise_to_conductance(programmed, exponent, time_s)
-    after = (drifted[0] - drifted[1]).div_(model.g_max)
+    # As in aihwkit's tile, drift starts from the programmed difference, mapped once more.
+    ratio = model.g_max / _of_tile(before.abs(), sizes, torch.amax)
+    held = torch.stack([before, -before]).clamp_(min=0.0).mul_(ratio)
+    drifted = model.apply_drift_noise_to_conductance(held, exponent, time_s)
+    after = (drifted[0] - drifted[1]).div_(ratio)
     return after, _compensation(before, after, sizes)
 
 
@@ -235,23 +241,35 @@ def _write_single_device(
     model: Any, scaled: Tensor, sizes: tuple[int, ...], time_s: float | None
 ) -> tuple[Tensor, Tensor | None]:
     """One device a weight: the tile's smallest weight at g_min, its largest at g_max."""
-    low, high = [], []
-    for part in scaled.split(list(sizes), dim=-1):
-        low.append(part.amin((-2, -1), keepdim=True).expand(part[..., :1, :].shape))
-        high.append(part.amax((-2, -1), keepdim=True).expand(part[..., :1, :].shape))
-    smallest, largest = torch.cat(low, dim=-1), torch.cat(high, dim=-1)
-    # A tile whose weights are all equal (or zero) has no range; any positive one will do.
-    span = torch.where(largest > smallest, largest - smallest, torch.ones_like(largest))
-    ratio = (model.g_max - model.g_min) / span
-    target = (scaled - smallest).mul_(ratio).add_(model.g_min)
+    target, smallest, ratio = _to_single_device(model, scaled, sizes)
     programmed = model.apply_programming_noise_to_conductance(target)
     before = (programmed - model.g_min).div_(ratio).add_(smallest)
     if time_s is None:
         return before, None
     exponent = model.generate_drift_coefficients(target)
-    drifted = model.apply_drift_noise_to_conductance(programmed, exponent, time_s)
+    held, smallest, ratio = _to_single_device(model, before, sizes)
+    drifted = model.apply_drift_noise_to_conductance(held, exponent, time_s)
     after = (drifted - model.g_min).div_(ratio).add_(smallest)
     return after, _compensation(before, after, sizes)
+
+
+def _to_single_device(
+    model: Any, weight: Tensor, sizes: tuple[int, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Conductances, and the smallest weight and conductance per weight of each one's tile."""
+    smallest = _of_tile(weight, sizes, torch.amin)
+    span = _of_tile(weight, sizes, torch.amax) - smallest
+    # A tile whose weights are all equal has no range; any positive one will do.
+    ratio = (model.g_max - model.g_min) / torch.where(span > 0, span, torch.ones_like(span))
+    return (weight - smallest).mul_(ratio).add_(model.g_min), smallest, ratio
+
+
+def _of_tile(weight: Tensor, sizes: tuple[int, ...], reduce: Callable[..., Tensor]) -> Tensor:
+    """A value per tile (amin or amax over its weights), [..., 1, inputs] for broadcasting."""
+    parts = weight.split(list(sizes), dim=-1)
+    values = [reduce(part, (-2, -1), keepdim=True).expand(part[..., :1, :].shape) for part in parts]
+    result = torch.cat(values, dim=-1)
+    return result if reduce is torch.amin else torch.where(result != 0, result, 1.0)
 
 
 def _compensation(before: Tensor, after: Tensor, sizes: tuple[int, ...]) -> Tensor:
