@@ -73,9 +73,7 @@ def expert_scores(
         return np.asarray(sensitivity, dtype=float)
     if weights is None:
         raise ValueError(f"the score {kind!r} needs the model's weights")
-    layers = sorted(
-        {int(name.split(".")[1]) for name in weights if name.endswith(".experts.gate")}
-    )
+    layers = sorted({int(name.split(".")[1]) for name in weights if name.endswith(".experts.gate")})
     scores = np.stack([_norm_score(kind, weights, layer) for layer in layers])
     if scores.shape != shape:
         raise ValueError(f"weights of {scores.shape} experts, routing of {shape}")
@@ -125,9 +123,7 @@ def digital_order(scores: Array, scope: str) -> NDArray[np.int64]:
     return flat.T.reshape(-1).astype(np.int64)
 
 
-def digital_mask(
-    order: NDArray[np.int64], count: int, shape: tuple[int, int]
-) -> NDArray[np.bool_]:
+def digital_mask(order: NDArray[np.int64], count: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """The first `count` experts of `order` as a mask [moe_layers, experts], True = digital."""
     if not 0 <= count <= len(order) or len(order) != shape[0] * shape[1]:
         raise ValueError(f"{count} digital experts of an order of {len(order)} for shape {shape}")

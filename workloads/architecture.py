@@ -173,9 +173,7 @@ class MoEArchitecture:
             return active - embedding
         if count == "no_embeddings":
             return active - 2 * embedding - (self.vocab_size if self.lm_head_bias else 0)
-        raise ValueError(
-            f"unknown count {count!r}: use all, no_input_embedding or no_embeddings"
-        )
+        raise ValueError(f"unknown count {count!r}: use all, no_input_embedding or no_embeddings")
 
 
 def weight_matrices(architecture: MoEArchitecture) -> list[WeightMatrix]:

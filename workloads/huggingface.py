@@ -61,7 +61,9 @@ class Keys:
             return None
         good = isinstance(value, list) and all(isinstance(kind, str) for kind in value)
         if not good or len(value) != count:
-            raise ValueError(f"{self.where}: key {key!r} must list one kind for each of {count} layers")
+            raise ValueError(
+                f"{self.where}: key {key!r} must list one kind for each of {count} layers"
+            )
         return value
 
 
@@ -72,7 +74,9 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise ValueError(f"{path} is not a JSON file; expected a Hugging Face config.json") from None
+        raise ValueError(
+            f"{path} is not a JSON file; expected a Hugging Face config.json"
+        ) from None
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no JSON object; expected a Hugging Face config.json")
     return config

@@ -1,0 +1,276 @@
+"""Cost of a placed model: energy per token, throughput, latency and area, with breakdowns.
+
+`evaluate` takes one design or a million: every quantity is an array over designs, worked through
+in chunks so that memory stays bounded, and an entry does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dse.expert_tables import ExpertTables, expert_tables
+from dse.mapping import ANALOG_PARTS, model_shape
+from dse.step import Step, step_costs
+from hwmodels.components import link
+from hwmodels.digital import Accelerator
+from hwmodels.tile import Tile
+from workloads.architecture import MoEArchitecture
+from workloads.routing import Routing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+Order = tuple[str, str]
+
+MODES = ("decode", "prefill")
+CHUNK = 8192
+"""Designs worked on at once: their arrays stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What runs: `batch` sequences of `context` tokens; one decode step, or their prefill."""
+
+    batch: int = 32
+    context: int = 1024
+    mode: str = "decode"
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "context"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or int(value) != value or value < 1:
+                raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
+        if self.mode not in MODES:
+            near = get_close_matches(str(self.mode), MODES, n=1)
+            hint = f"; nearest is {near[0]}" if near else ""
+            raise ValueError(f"unknown mode {self.mode!r}: choose decode or prefill{hint}")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one step."""
+        return self.batch * (self.context if self.mode == "prefill" else 1)
+
+
+@dataclass(frozen=True)
+class System:
+    """Tiles beside a digital accelerator; fields are scalars or arrays, one entry a design."""
+
+    tile: Tile
+    tiles: ArrayLike
+    accelerator: Accelerator
+
+    def __post_init__(self) -> None:
+        tiles = np.asarray(self.tiles)
+        if not np.all(np.isfinite(tiles) & (tiles >= 0) & (tiles == np.floor(tiles))):
+            raise ValueError("the number of tiles must be a whole number, not negative")
+
+    @staticmethod
+    def overhead_area_mm2_per_tile(accelerator: Accelerator) -> Array:
+        """Area of the routers that join a tile to the digital units, beyond the tile (mm2)."""
+        node: Any = accelerator.node_nm
+        return np.asarray(1e6 * link.area_m2(1.0, node), dtype=float)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of designs; arrays of the designs' shape. Each breakdown adds up to its total.
+
+    Attributes:
+        digital_experts: after what does not fit the tiles became digital.
+        memory_fits: digital weights and KV cache fit the memory stacks, and dense analog parts
+            fit the tiles.
+        utilisation: weights over cells of the blocks that hold them (edges).
+        occupancy: weights over all cells of all tiles.
+        energy_component, energy_module: J per token.
+        latency_module: s per token (decode: of a step; prefill: of a step over the context).
+        area_component: mm2.
+    """
+
+    area_mm2: Array
+    energy_j_per_token: Array
+    throughput_tokens_per_s: Array
+    latency_s_per_token: Array
+    digital_experts: NDArray[np.int64]
+    memory_fits: NDArray[np.bool_]
+    utilisation: Array
+    occupancy: Array
+    energy_component: dict[str, Array]
+    energy_module: dict[str, Array]
+    latency_module: dict[str, Array]
+    area_component: dict[str, Array]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a design; the breakdowns as columns with their unit in the name."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, dict):
+                columns[field.name] = np.atleast_1d(value).reshape(-1)
+                continue
+            unit = {"energy": "_j_per_token", "latency": "_s_per_token", "area": "_mm2"}
+            for name, part in value.items():
+                key = f"{field.name}_{name}{unit[field.name.split('_')[0]]}"
+                columns[key] = np.atleast_1d(part).reshape(-1)
+        return pd.DataFrame(columns)
+
+
+def evaluate(
+    architecture: MoEArchitecture,
+    routing: Routing,
+    orders: Mapping[Order, NDArray[np.int64]],
+    system: System,
+    order_index: ArrayLike,
+    digital_experts: ArrayLike,
+    workload: Workload | None = None,
+    analog_modules: Collection[str] = (),
+) -> Costs:
+    """Cost of designs.
+
+    Args:
+        architecture: the model.
+        routing: of its MoE layers and experts.
+        orders: placement orders by (score, scope), see `dse.placement.digital_order`.
+        system: hardware; fields scalar or with the designs' shape.
+        order_index: which of `orders`, in their order.
+        digital_experts: how many experts of the order are digital by choice; more become digital
+            when the rest does not fit the tiles.
+        workload: batch, context and mode; by default decoding 32 sequences at 1024 tokens.
+        analog_modules: dense parts computed on tiles (`dse.mapping.ANALOG_PARTS`).
+
+    Raises:
+        ValueError: shapes that do not agree, an index or count out of range, an unknown module.
+    """
+    workload = workload or Workload()
+    analog = _analog_parts(architecture, analog_modules)
+    _check_routing(architecture, routing, orders)
+    tables = [expert_tables(routing, order, workload.tokens) for order in orders.values()]
+    which, count = np.asarray(order_index), np.asarray(digital_experts)
+    shape = np.broadcast_shapes(which.shape, count.shape, *_field_shapes(system))
+    _check_range("order_index", which, len(tables) - 1)
+    _check_range("digital_experts", count, architecture.moe_layers * architecture.routed_experts)
+    step = Step(architecture, workload.batch, workload.context, workload.mode == "prefill", analog)
+    size = int(np.prod(shape, dtype=np.int64))
+    flat_which = np.broadcast_to(which.astype(np.int64), shape).reshape(-1)
+    flat_count = np.broadcast_to(count.astype(np.int64), shape).reshape(-1)
+    flat_system = _flatten(system, shape)
+    result: dict[str, Any] = {}
+    for index, table in enumerate(tables):
+        chosen = np.flatnonzero(flat_which == index)
+        for start in range(0, len(chosen), CHUNK):
+            rows = chosen[start : start + CHUNK]
+            part = step_costs(step, table, _take(flat_system, rows), flat_count[rows])
+            _store(result, part, rows, size)
+    if not result:
+        result = _empty(step, tables[0], flat_system)
+    return Costs(**_reshape(result, shape))
+
+
+def minimum_area_mm2(costs: Costs) -> float:
+    """Smallest area among these designs that holds the model.
+
+    Raises:
+        ValueError: no design holds it; the line says what is too small.
+    """
+    area = np.asarray(costs.area_mm2)[np.asarray(costs.memory_fits)]
+    if area.size == 0:
+        raise ValueError("no design holds the model: too little memory for its digital weights")
+    return float(area.min())
+
+
+def _analog_parts(architecture: MoEArchitecture, modules: Collection[str]) -> frozenset[str]:
+    for module in modules:
+        if module not in ANALOG_PARTS:
+            near = get_close_matches(module, ANALOG_PARTS, n=1)
+            hint = f"; nearest is {near[0]}" if near else ""
+            accepted = ", ".join(ANALOG_PARTS)
+            raise ValueError(f"unknown analog module {module!r}: choose from {accepted}{hint}")
+    present = {part.name for part in model_shape(architecture).parts}
+    return frozenset(modules) & present
+
+
+def _check_routing(
+    architecture: MoEArchitecture, routing: Routing, orders: Mapping[Order, NDArray[np.int64]]
+) -> None:
+    expected = (architecture.moe_layers, architecture.routed_experts)
+    if routing.probability.shape != expected:
+        raise ValueError(
+            f"routing of {routing.probability.shape} (layers, experts); "
+            f"{architecture.title} has {expected}"
+        )
+    if not orders:
+        raise ValueError("no placement order given")
+
+
+def _check_range(name: str, values: NDArray[Any], most: int) -> None:
+    bad = (values < 0) | (values > most) | (values != np.floor(values))
+    if np.any(bad):
+        worst = np.atleast_1d(values)[np.atleast_1d(bad)][0]
+        raise ValueError(f"{name} {worst} is not a whole number from 0 to {most}")
+
+
+def _field_shapes(value: Any) -> list[tuple[int, ...]]:
+    """Shapes of all arrays in a tree of dataclasses."""
+    if isinstance(value, np.ndarray):
+        return [value.shape]
+    if not dataclasses.is_dataclass(value):
+        return []
+    fields = (getattr(value, field.name) for field in dataclasses.fields(value))
+    return [shape for field in fields for shape in _field_shapes(field)]
+
+
+def _rebuild(value: Any, change: Any) -> Any:
+    """The same tree with `change` applied to its arrays; checked values need no second check."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return change(value)
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    copy = object.__new__(type(value))
+    for field in dataclasses.fields(value):
+        object.__setattr__(copy, field.name, _rebuild(getattr(value, field.name), change))
+    return copy
+
+
+def _flatten(system: System, shape: tuple[int, ...]) -> System:
+    result: System = _rebuild(system, lambda a: np.broadcast_to(a, shape).reshape(-1))
+    return result
+
+
+def _take(system: System, rows: NDArray[np.int64]) -> System:
+    result: System = _rebuild(system, lambda a: a[rows])
+    return result
+
+
+def _store(result: dict[str, Any], part: dict[str, Any], rows: Any, size: int) -> None:
+    """Put a chunk's results into the arrays of all designs, made on first use."""
+    for name, value in part.items():
+        if isinstance(value, dict):
+            _store(result.setdefault(name, {}), value, rows, size)
+            continue
+        if name not in result:
+            result[name] = np.empty(size, dtype=np.asarray(value).dtype)
+        result[name][rows] = value
+
+
+def _empty(step: Step, table: ExpertTables, system: System) -> dict[str, Any]:
+    """Results for no design at all: the right names, no entries."""
+    none = np.zeros(0, dtype=np.int64)
+    result: dict[str, Any] = {}
+    _store(result, step_costs(step, table, system, none), none, 0)
+    return result
+
+
+def _reshape(result: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Any]:
+    return {
+        name: _reshape(value, shape) if isinstance(value, dict) else value.reshape(tuple(shape))
+        for name, value in result.items()
+    }

@@ -1,0 +1,107 @@
+"""Times of one step of a placed model: stage after stage, and the slowest one.
+
+A step is one decode step of a batch, or the prefill of one. Layers follow one another; in a layer
+attention, router, and experts do, analog and digital experts at the same time. Tiles belong to
+their layer, so that steps can follow one another through the layers; the digital accelerator is
+one for all layers, so that its times add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.expert_tables import ExpertTables, busiest_tile_slots
+from dse.mapping import Mapping, Part, blocks
+from hwmodels.digital import Accelerator, stage_time_s
+from hwmodels.tile import Tile, tile_latency_s
+
+Array = NDArray[np.float64]
+
+ANALOG_PHASES = {"attention": 2, "mamba": 4}
+"""Analog phases with digital work between them; other parts pass tokens on without a break."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one step; arrays of one length.
+
+    Attributes:
+        module_s: latency of one step by module; adds up to the step's latency.
+        accelerator_s: time for which a step occupies the digital accelerator.
+        tiles_s: time for which a step occupies the busiest layer's tiles.
+    """
+
+    module_s: dict[str, Array]
+    accelerator_s: Array
+    tiles_s: Array
+
+
+@dataclass(frozen=True)
+class DigitalWork:
+    """Work of one step on the accelerator: multiply-accumulates and bytes from memory."""
+
+    macs: Array
+    memory_bytes: Array
+
+
+def mvm_time_s(tile: Tile) -> Array:
+    """Time of one MVM (s)."""
+    total: Any = 0.0
+    for part in tile_latency_s(tile).values():
+        total = total + part
+    return np.asarray(total, dtype=float)
+
+
+def analog_part_s(part: Part, tile: Tile, sharing: Array, tokens: int, slot_s: Array) -> Array:
+    """Time of one layer's dense part on tiles: every token passes every block (s)."""
+    part_blocks = blocks(part.shapes, tile.rows, tile.cols) / part.layers
+    serial = np.minimum(sharing, part_blocks)
+    phases = ANALOG_PHASES.get(part.name, 1)
+    stages = 1 if part.name in ("router", "lm_head") else 2
+    slots = phases * tokens * serial + (stages - 1 if phases == 1 else 0)
+    return np.asarray(slots * slot_s, dtype=float)
+
+
+@dataclass(frozen=True)
+class ExpertWork:
+    """What the experts' times need: all layers' tables, and one expert on the accelerator."""
+
+    tables: ExpertTables
+    macs: int
+    bytes: Array
+    analog_shared_s: Array
+    digital_shared_s: Array
+
+
+def expert_stages(
+    work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
+) -> tuple[Array, Array, Array]:
+    """Sum over layers of the experts' stage and of its digital part, and the busiest tiles (s).
+
+    In each layer analog experts, analog shared experts, and the accelerator (shared and digital
+    experts, one after another) work at the same time; the slowest sets the stage. The first sum
+    is what the stage takes beyond the digital shared experts.
+    """
+    tables = work.tables
+    total = np.zeros(mapping.sharing.shape)
+    accelerator_s, busiest = total.copy(), total.copy()
+    mac_s = np.minimum(stage_time_s(accelerator, 1.0, 0.0, 0), 1e30) * work.macs
+    byte_s = np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes
+    overhead = stage_time_s(accelerator, 0.0, 0.0, 1)
+    for layer in range(len(tables.used)):
+        digital = tables.digital_in_layer[layer][mapping.digital_experts]
+        slots, bound = busiest_tile_slots(
+            tables, layer, digital, mapping.expert_blocks, mapping.sharing
+        )
+        arithmetic = tables.digital_tokens[layer][digital] * mac_s
+        streaming = tables.unique_digital[layer][digital] * byte_s
+        digital_s = np.maximum(arithmetic, streaming) + (digital > 0) * overhead
+        analog_s = np.maximum(slots * slot_s, work.analog_shared_s)
+        total = total + np.maximum(analog_s - work.digital_shared_s, digital_s)
+        accelerator_s = accelerator_s + digital_s
+        busiest = np.maximum(busiest, bound * slot_s)
+    return total, accelerator_s, busiest

@@ -1,0 +1,214 @@
+"""How weight matrices lie on tiles: blocks, their edges, and how many share a tile.
+
+A matrix of n inputs and m outputs takes ceil(n / rows) * ceil(m / cols) blocks, one tier of a tile
+each. Blocks at the edge use a part of the rows or columns only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwmodels.tile import Tile, tile_energy_j
+from workloads.architecture import MoEArchitecture
+from workloads.inventory import inventory
+
+Array = NDArray[np.float64]
+
+PARTS = (
+    "embedding",
+    "attention",
+    "mamba",
+    "router",
+    "shared_expert",
+    "dense_ffn",
+    "lm_head",
+)
+"""Dense parts of a model, in the inventory's names."""
+
+ANALOG_PARTS = tuple(part for part in PARTS if part != "embedding")
+"""Dense parts that can be computed on tiles; an input embedding is looked up."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dense part of a model over all its layers.
+
+    Attributes:
+        shapes: (inputs, outputs, number of such matrices).
+        layers: number of layers that have the part, 1 for embedding and LM head.
+        weights: of all its matrices.
+        macs_per_token: weights times evaluations per token.
+    """
+
+    name: str
+    shapes: tuple[tuple[int, int, int], ...]
+    layers: int
+    weights: int
+    macs_per_token: float
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What the costs need of a model: its dense parts and one routed expert."""
+
+    parts: tuple[Part, ...]
+    expert_shapes: tuple[tuple[int, int, int], ...]
+    expert_weights: int
+    expert_width: int
+    hidden_size: int
+
+
+@lru_cache(maxsize=32)
+def model_shape(architecture: MoEArchitecture) -> ModelShape:
+    """Sum a model's inventory by part."""
+    table = inventory(architecture)
+    table["weights"] = table["inputs"] * table["outputs"]
+    parts = []
+    for name in PARTS:
+        rows = table[table["part"] == name]
+        if rows.empty:
+            continue
+        macs = float((rows["weights"] * rows["evaluations_per_token"]).sum())
+        layers = max(int(rows["layer"].nunique()), 1)
+        parts.append(Part(name, _shapes(rows), layers, int(rows["weights"].sum()), macs))
+    routed = table[table["part"] == "routed_expert"]
+    first = routed[(routed["layer"] == routed["layer"].min()) & (routed["expert"] == 0)]
+    return ModelShape(
+        tuple(parts),
+        _shapes(first),
+        int(first["weights"].sum()),
+        architecture.expert_intermediate_size,
+        architecture.hidden_size,
+    )
+
+
+def _shapes(rows: object) -> tuple[tuple[int, int, int], ...]:
+    counts = rows.groupby(["inputs", "outputs"]).size()  # type: ignore[attr-defined]
+    return tuple((int(n), int(m), int(count)) for (n, m), count in counts.items())
+
+
+def blocks(
+    shapes: tuple[tuple[int, int, int], ...], rows: ArrayLike, cols: ArrayLike
+) -> NDArray[np.int64]:
+    """Tiers (blocks) that matrices of these (inputs, outputs, number) take."""
+    row, col = np.asarray(rows, dtype=np.int64), np.asarray(cols, dtype=np.int64)
+    total = np.zeros(np.broadcast_shapes(row.shape, col.shape), dtype=np.int64)
+    for inputs, outputs, number in shapes:
+        total = total + number * (-(-inputs // row) * -(-outputs // col))
+    return total
+
+
+def _block_classes(
+    inputs: int, outputs: int, rows: Array, cols: Array
+) -> Iterator[tuple[Array, Array, Array]]:
+    """(number of blocks, active rows, active columns) of the up to four kinds of block."""
+    full_rows, full_cols = np.floor(inputs / rows), np.floor(outputs / cols)
+    edge_rows, edge_cols = inputs - full_rows * rows, outputs - full_cols * cols
+    has_row, has_col = edge_rows > 0, edge_cols > 0
+    for count, active_rows, active_cols in (
+        (full_rows * full_cols, rows, cols),
+        (has_row * full_cols, edge_rows, cols),
+        (full_rows * has_col, rows, edge_cols),
+        (has_row & has_col, edge_rows, edge_cols),
+    ):
+        count = np.asarray(count, dtype=float)
+        if np.any(count > 0):
+            yield count, active_rows, active_cols
+
+
+def matrix_energy_j(tile: Tile, shapes: tuple[tuple[int, int, int], ...]) -> dict[str, Array]:
+    """Energy of evaluating each of these matrices once, by component of the tile (J).
+
+    Partly filled blocks are charged for the rows and columns that they use.
+    """
+    rows, cols = np.asarray(tile.rows, dtype=float), np.asarray(tile.cols, dtype=float)
+    total: dict[str, Array] = {}
+    for inputs, outputs, number in shapes:
+        for count, active_rows, active_cols in _block_classes(inputs, outputs, rows, cols):
+            for name, energy in tile_energy_j(tile, active_rows, active_cols).items():
+                total[name] = total.get(name, np.zeros(())) + number * count * energy
+    return total
+
+
+def moved_bytes(tile: Tile, shapes: tuple[tuple[int, int, int], ...]) -> Array:
+    """Activation bytes to and from the blocks when each matrix is evaluated once.
+
+    Every block receives its rows' inputs at DAC resolution and returns its columns' partial sums
+    at ADC resolution.
+    """
+    row, col = np.asarray(tile.rows), np.asarray(tile.cols)
+    total = np.zeros(())
+    for inputs, outputs, number in shapes:
+        received = inputs * -(-outputs // col) * np.asarray(tile.dac_bits)
+        returned = outputs * -(-inputs // row) * np.asarray(tile.adc_bits)
+        total = total + number * (received + returned) / 8
+    return np.asarray(total, dtype=float)
+
+
+def partial_sums(shapes: tuple[tuple[int, int, int], ...], rows: ArrayLike) -> Array:
+    """Digital additions that join the row blocks when each matrix is evaluated once."""
+    row = np.asarray(rows)
+    total = np.zeros(())
+    for inputs, outputs, number in shapes:
+        total = total + number * outputs * (-(-inputs // row) - 1)
+    return np.asarray(total, dtype=float)
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Where the analog part of designs lies; arrays of one length.
+
+    Attributes:
+        digital_experts: after what does not fit became digital.
+        expert_blocks: blocks of one expert.
+        sharing: mean number of blocks on a tile that holds any, at least 1.
+        fits: whether the dense analog parts alone fit the tiles.
+        utilisation: weights over cells in the blocks that hold them; 1 without analog weights.
+        occupancy: weights over all cells of all tiles; 0 without tiles.
+    """
+
+    digital_experts: NDArray[np.int64]
+    expert_blocks: NDArray[np.int64]
+    sharing: Array
+    fits: NDArray[np.bool_]
+    utilisation: Array
+    occupancy: Array
+
+
+def map_experts(
+    shape: ModelShape,
+    experts: int,
+    tile: Tile,
+    tiles: ArrayLike,
+    digital_experts: NDArray[np.int64],
+    analog_parts: tuple[Part, ...],
+) -> Mapping:
+    """Put the dense analog parts on tiles, then experts, last in the order first, until full."""
+    rows, cols = np.asarray(tile.rows, dtype=np.int64), np.asarray(tile.cols, dtype=np.int64)
+    count = np.asarray(tiles, dtype=np.int64)
+    capacity = count * np.asarray(tile.tiers, dtype=np.int64)
+    expert_blocks = blocks(shape.expert_shapes, rows, cols)
+    dense = np.zeros((), dtype=np.int64)
+    dense_weights = 0
+    for part in analog_parts:
+        dense = dense + blocks(part.shapes, rows, cols)
+        dense_weights += part.weights
+    room = np.maximum(capacity - dense, 0) // expert_blocks
+    digital = np.maximum(digital_experts, experts - room)
+    analog = experts - digital
+    used_blocks = dense + analog * expert_blocks
+    weights = dense_weights + analog * float(shape.expert_weights)
+    cells = rows * cols
+    return Mapping(
+        digital,
+        expert_blocks,
+        np.maximum(used_blocks / np.maximum(count, 1), 1.0),
+        capacity >= dense,
+        np.where(used_blocks > 0, weights / np.maximum(used_blocks * cells, 1), 1.0),
+        weights / np.maximum(capacity * cells, 1),
+    )

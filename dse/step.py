@@ -1,0 +1,378 @@
+"""Energy, time and area of one step of designs that share a placement order.
+
+Formulas in the order of a step: where weights lie, what the accelerator computes and moves, how
+long each stage takes, what each component spends. Energies are per step here, and divided by the
+step's tokens at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.expert_tables import ExpertTables
+from dse.latency import (
+    DigitalWork,
+    ExpertWork,
+    Times,
+    analog_part_s,
+    expert_stages,
+    mvm_time_s,
+)
+from dse.mapping import (
+    Mapping,
+    Part,
+    map_experts,
+    matrix_energy_j,
+    model_shape,
+    moved_bytes,
+    partial_sums,
+)
+from hwmodels.components import link
+from hwmodels.digital import (
+    Accelerator,
+    accelerator_area_mm2,
+    mac_energy_j,
+    memory_capacity_bytes,
+    memory_energy_j_per_byte,
+    sram_energy_j_per_byte,
+    stage_time_s,
+    static_power_w,
+    step_time_s,
+)
+from hwmodels.tile import Tile, tile_area_mm2
+from workloads.architecture import MoEArchitecture
+
+if TYPE_CHECKING:
+    from dse.cost import System
+
+Array = NDArray[np.float64]
+
+CACHE_BYTES = 2
+"""Keys and values are kept in 16 bits."""
+ACTIVATION_BYTES = 2
+
+TILE_COMPONENTS = ("tile_input", "tile_array", "tile_adc", "tile_digital")
+ACCELERATOR_COMPONENTS = ("mac", "weight_memory", "kv_cache", "sram", "static")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A model and its workload, and which dense parts are analog."""
+
+    architecture: MoEArchitecture
+    batch: int
+    context: int
+    prefill: bool
+    analog: frozenset[str]
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.context if self.prefill else self.batch
+
+    @property
+    def head_tokens(self) -> int:
+        """Tokens whose logits are needed: in prefill the last of each sequence."""
+        return self.batch
+
+    @cached_property
+    def parts(self) -> dict[str, Part]:
+        return {part.name: part for part in model_shape(self.architecture).parts}
+
+    def part_tokens(self, name: str) -> int:
+        return self.head_tokens if name == "lm_head" else self.tokens
+
+    @cached_property
+    def attention_macs(self) -> int:
+        """Of scores and values, all layers, one step; a prefill token sees half its context."""
+        seen = (self.context + 1) // 2 if self.prefill else self.context
+        return self.tokens * self.architecture.attention_macs(seen)
+
+    @cached_property
+    def cache_bytes(self) -> int:
+        """KV cache read and written in a step; prefill writes and reads each entry once."""
+        one, all_ = (self.architecture.kv_cache_elements(n) for n in (1, self.context))
+        if self.prefill:
+            return 2 * self.batch * all_ * CACHE_BYTES
+        return self.batch * (all_ + one) * CACHE_BYTES
+
+    @cached_property
+    def held_cache_bytes(self) -> int:
+        return self.batch * self.architecture.kv_cache_elements(self.context) * CACHE_BYTES
+
+
+def step_costs(
+    step: Step, tables: ExpertTables, system: System, digital_experts: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Fields of `dse.cost.Costs` for designs of one placement order, arrays of one length."""
+    zero = np.zeros(digital_experts.shape)
+    model = model_shape(step.architecture)
+    analog_parts = tuple(part for part in model.parts if part.name in step.analog)
+    experts = step.architecture.moe_layers * step.architecture.routed_experts
+    mapping = map_experts(model, experts, system.tile, system.tiles, digital_experts, analog_parts)
+    mapping = _broadcast(mapping, zero)
+    accelerator = system.accelerator
+    resident = _resident_share(step, accelerator)
+    work = {part.name: _part_work(step, part, accelerator, resident) for part in model.parts}
+    times = _times(step, tables, system, mapping, work, zero)
+    interval = np.maximum(times.accelerator_s, times.tiles_s)
+    energy = _energies(step, tables, system, mapping, work, interval)
+    tokens = step.tokens
+    energy = {
+        key: {name: value / tokens + zero for name, value in parts.items()}
+        for key, parts in energy.items()
+    }
+    area = {name: value + zero for name, value in _areas(system).items()}
+    modules = {name: value / _per(step) + zero for name, value in times.module_s.items()}
+    components = _by_component(energy)
+    held = _held_bytes(step, accelerator, mapping)
+    return {
+        "area_mm2": _total(area),
+        "energy_j_per_token": _total(components),
+        "throughput_tokens_per_s": tokens / interval,
+        "latency_s_per_token": _total(modules),
+        "digital_experts": mapping.digital_experts,
+        "memory_fits": mapping.fits & (held <= memory_capacity_bytes(accelerator)),
+        "utilisation": mapping.utilisation,
+        "occupancy": mapping.occupancy,
+        "energy_component": components,
+        "energy_module": {name: _total(parts) for name, parts in energy.items()},
+        "latency_module": modules,
+        "area_component": area,
+    }
+
+
+def _per(step: Step) -> int:
+    """Tokens of one sequence in a step: a step's latency over them is the latency per token."""
+    return step.context if step.prefill else 1
+
+
+def _total(parts: dict[str, Array]) -> Array:
+    total: Array = np.zeros(())
+    for part in parts.values():
+        total = total + part
+    return total
+
+
+def _by_component(energy: dict[str, dict[str, Array]]) -> dict[str, Array]:
+    totals: dict[str, Array] = {}
+    for parts in energy.values():
+        for name, value in parts.items():
+            totals[name] = totals[name] + value if name in totals else value
+    return totals
+
+
+def _broadcast(mapping: Mapping, zero: Array) -> Mapping:
+    fields = vars(mapping)
+    return Mapping(**{name: np.broadcast_to(value, zero.shape) for name, value in fields.items()})
+
+
+def _weight_bytes(accelerator: Accelerator) -> Array:
+    return np.asarray(accelerator.weight_bits, dtype=float) / 8
+
+
+def _resident_share(step: Step, accelerator: Accelerator) -> Array:
+    """Share of the dense digital weights that stay in SRAM from step to step.
+
+    A scratchpad pins what fits beside the activations. The cache of an existing chip that streams
+    more than it holds evicts each weight before its next use: all or nothing.
+    """
+    weights = sum(
+        part.weights
+        for name, part in step.parts.items()
+        if name not in step.analog and name != "embedding"
+    )
+    activations = 4 * step.tokens * step.architecture.hidden_size * ACTIVATION_BYTES
+    room = np.maximum(np.asarray(accelerator.sram_bytes, dtype=float) - activations, 0.0)
+    share = np.minimum(room / np.maximum(weights * _weight_bytes(accelerator), 1.0), 1.0)
+    return np.floor(share) if accelerator.kind == "silicon" else share
+
+
+def _part_work(step: Step, part: Part, accelerator: Accelerator, resident: Array) -> DigitalWork:
+    """Work of one dense part in a step, all layers together; none on the weights if analog."""
+    tokens, analog = step.part_tokens(part.name), part.name in step.analog
+    if part.name == "embedding":
+        looked_up = tokens * step.architecture.hidden_size
+        return DigitalWork(np.zeros(()), looked_up * _weight_bytes(accelerator))
+    macs = np.zeros(()) if analog else np.asarray(tokens * part.macs_per_token)
+    stream = part.weights * _weight_bytes(accelerator) * (1 - resident)
+    memory = np.zeros(()) if analog else stream
+    if part.name == "attention":
+        macs = macs + step.attention_macs
+        memory = memory + step.cache_bytes
+    return DigitalWork(macs, memory)
+
+
+def _times(
+    step: Step,
+    tables: ExpertTables,
+    system: System,
+    mapping: Mapping,
+    work: dict[str, DigitalWork],
+    zero: Array,
+) -> Times:
+    """Stage times of one step; the shared experts' time is a part of the experts' stage."""
+    accelerator, slot_s = system.accelerator, mvm_time_s(system.tile)
+    module_s: dict[str, Array] = {"embedding": zero}  # a tied embedding is read, too, as LM head
+    accelerator_s, tiles_s = zero, zero
+    digital_s, analog_s = {}, {}
+    for name, part in step.parts.items():
+        idle = name in step.analog and name != "attention"
+        stages = 0 if idle or name == "embedding" else part.layers
+        digital_s[name] = stage_time_s(
+            accelerator, work[name].macs, work[name].memory_bytes, stages
+        )
+        accelerator_s = accelerator_s + digital_s[name]
+        one = zero
+        if name in step.analog:
+            tokens = step.part_tokens(name)
+            one = analog_part_s(part, system.tile, mapping.sharing, tokens, slot_s)
+        analog_s[name] = one
+        tiles_s = np.maximum(tiles_s, one)
+        if name != "shared_expert":
+            module_s[name] = digital_s[name] + part.layers * one
+    layers, model = step.architecture.moe_layers, model_shape(step.architecture)
+    shared_s = digital_s.get("shared_expert", zero) / layers
+    expert_work = ExpertWork(
+        tables,
+        model.expert_weights,
+        model.expert_weights * _weight_bytes(accelerator),
+        analog_s.get("shared_expert", zero),
+        shared_s,
+    )
+    stage, experts_s, busiest = expert_stages(expert_work, mapping, accelerator, slot_s)
+    module_s["routed_expert"] = stage
+    if "shared_expert" in step.parts:
+        module_s["shared_expert"] = layers * shared_s
+    overhead = step_time_s(accelerator, 0.0, 0.0, step.batch, 0)
+    module_s["overhead"] = overhead + zero
+    return Times(module_s, accelerator_s + experts_s + overhead, np.maximum(tiles_s, busiest))
+
+
+def _analog_energy(
+    step: Step, shapes: tuple[tuple[int, int, int], ...], evaluations: Any, system: System
+) -> dict[str, Array]:
+    """Energy of evaluating matrices on tiles: the tiles, the links, the digital sums (J)."""
+    tile: Tile = system.tile
+    node: Any = system.accelerator.node_nm
+    parts = {
+        f"tile_{name}": evaluations * value for name, value in matrix_energy_j(tile, shapes).items()
+    }
+    moved = evaluations * moved_bytes(tile, shapes)
+    parts["link"] = link.energy_j(moved, link.hops(np.asarray(system.tiles)), node)
+    sums = evaluations * partial_sums(shapes, tile.rows)
+    parts["mac"] = sums * mac_energy_j(system.accelerator)
+    return parts
+
+
+def _energies(
+    step: Step,
+    tables: ExpertTables,
+    system: System,
+    mapping: Mapping,
+    work: dict[str, DigitalWork],
+    interval: Array,
+) -> dict[str, dict[str, Array]]:
+    """Energy of a step by module and component (J); static energy is a module of its own."""
+    accelerator = system.accelerator
+    energy = {}
+    for name, part in step.parts.items():
+        cache = step.cache_bytes if name == "attention" else 0
+        parts = _digital_energy(accelerator, work[name], cache, _streamed(step, part, accelerator))
+        if name in step.analog:
+            shapes = tuple((n, m, count) for n, m, count in part.shapes)
+            analog = _analog_energy(step, shapes, float(step.part_tokens(name)), system)
+            parts = _add(parts, analog)
+        energy[name] = parts
+    energy["routed_expert"] = _expert_energy(step, tables, system, mapping)
+    energy["static"] = {"static": static_power_w(accelerator) * interval}
+    return _limit(accelerator, energy, interval)
+
+
+def _streamed(step: Step, part: Part, accelerator: Accelerator) -> Array:
+    """Weight bytes of a dense part that pass through SRAM in a step."""
+    if part.name in step.analog or part.name == "embedding":
+        return np.zeros(())
+    return part.weights * _weight_bytes(accelerator)
+
+
+def _digital_energy(
+    accelerator: Accelerator, work: DigitalWork, cache_bytes: int, streamed: Array
+) -> dict[str, Array]:
+    per_byte = memory_energy_j_per_byte(accelerator)
+    return {
+        "mac": work.macs * mac_energy_j(accelerator),
+        "weight_memory": (work.memory_bytes - cache_bytes) * per_byte,
+        "kv_cache": cache_bytes * per_byte,
+        "sram": (streamed + cache_bytes) * sram_energy_j_per_byte(accelerator),
+    }
+
+
+def _expert_energy(
+    step: Step, tables: ExpertTables, system: System, mapping: Mapping
+) -> dict[str, Array]:
+    """Routed experts: analog evaluations, digital ones with the weights of the unique experts."""
+    model, accelerator = model_shape(step.architecture), system.accelerator
+    count = mapping.digital_experts
+    analog = tables.analog_activations[count]
+    digital = tables.analog_activations[0] - analog
+    parts = _analog_energy(step, model.expert_shapes, analog, system)
+    # Activation function and product with the gate, and the weighted sum of the experts.
+    elementwise = analog * (2 * model.expert_width + model.hidden_size)
+    macs = digital * float(model.expert_weights) + elementwise
+    fetched = tables.unique_total[count] * (model.expert_weights * _weight_bytes(accelerator))
+    work = DigitalWork(macs, fetched)
+    return _add(parts, _digital_energy(accelerator, work, 0, fetched))
+
+
+def _add(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:
+    return {
+        name: first[name] + second[name]
+        if name in first and name in second
+        else first.get(name, second.get(name, np.zeros(())))
+        for name in dict.fromkeys((*first, *second))
+    }
+
+
+def _limit(
+    accelerator: Accelerator, energy: dict[str, dict[str, Array]], interval: Array
+) -> dict[str, dict[str, Array]]:
+    """Scale the accelerator's energy down to its board limit, where there is one."""
+    if accelerator.max_power_w is None:
+        return energy
+    spent: Array = np.zeros(())
+    for parts in energy.values():
+        for name in ACCELERATOR_COMPONENTS:
+            spent = spent + parts.get(name, np.zeros(()))
+    limit = np.asarray(accelerator.max_power_w) * interval
+    factor = np.minimum(limit / np.maximum(spent, 1e-300), 1.0)
+    return {
+        module: {
+            name: value * factor if name in ACCELERATOR_COMPONENTS else value
+            for name, value in parts.items()
+        }
+        for module, parts in energy.items()
+    }
+
+
+def _areas(system: System) -> dict[str, Array]:
+    """Area by component (mm2): tiles, their routers, the accelerator."""
+    count = np.asarray(system.tiles, dtype=float)
+    node: Any = system.accelerator.node_nm
+    parts = {f"tile_{name}": count * area for name, area in tile_area_mm2(system.tile).items()}
+    parts["link"] = 1e6 * link.area_m2(count, node)
+    for name, area in accelerator_area_mm2(system.accelerator).items():
+        parts[f"accelerator_{name}"] = np.asarray(area, dtype=float)
+    return parts
+
+
+def _held_bytes(step: Step, accelerator: Accelerator, mapping: Mapping) -> Array:
+    """Bytes that the memory stacks must hold: digital weights and the KV cache."""
+    dense = sum(part.weights for name, part in step.parts.items() if name not in step.analog)
+    expert = float(model_shape(step.architecture).expert_weights)
+    weights = dense + mapping.digital_experts * expert
+    return weights * _weight_bytes(accelerator) + step.held_cache_bytes
