@@ -92,7 +92,10 @@ def plain_linear(name: str, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def plain_grouped_linear(name: str, x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
-    """The clean product of rows sorted by expert: [N, in] and [E, out, in] to [N, out]."""
+    """The clean product of rows sorted by expert: [N, in] and [E, out, in] to [N, out].
+
+    PyTorch's grouped product needs row sizes of a multiple of 16 bytes: in and out of 4 floats.
+    """
     ends = counts.cumsum(0).to(torch.int32)
     return functional.grouped_mm(x, weight.transpose(1, 2), offs=ends)
 
