@@ -12,6 +12,10 @@ import pandas as pd
 
 NOT_COMPUTED = "not computed"
 
+#: Two results count as different when they lie further apart than this many standard errors of
+#: their difference (95 % for a normal error).
+STANDARD_ERRORS = 2.0
+
 Better = Literal["lower", "higher", ""]
 Kind = Literal["si", "number", "percent", "count", "text"]
 
@@ -85,13 +89,13 @@ COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *PARAM
 TERMS = {
     "max_neuron_norm": "maximum neuron norm",
     "activation_frequency": "activation frequency",
-    "activation_weight": "activation weight (mean routing weight)",
+    "activation_weight": "activation weight",
     "router_norm": "router norm",
     "sensitivity": "measured sensitivity",
     "random": "random",
     "per_layer": "per layer",
     "global": "over all layers",
-    "load": "load (share of the layer's tokens)",
+    "load": "load (share of tokens)",
     "ruled_out": "ruled out",
     "complete": "simulated",
     "lm_head": "LM head",
@@ -174,7 +178,7 @@ def si(value: float, unit: str, digits: int = 3) -> str:
 
 
 def with_error(value: float, stderr: Any, scale: float = 1.0) -> str:
-    """A value with its standard error, rounded where the error has two digits: '0.0213 ± 0.0042'."""
+    """A value with its standard error, rounded to the error's two digits: '0.0213 ± 0.0042'."""
     value = value * scale
     if is_missing(stderr):
         return f"{value:.4g} (standard error {NOT_COMPUTED})"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from reports.columns import is_missing, term
+from reports.columns import STANDARD_ERRORS, is_missing, term
 from reports.run_folder import Run
-from reports.words import STANDARD_ERRORS, budget_mm2
+from reports.words import budget_mm2
 
 
 def title(run: Run) -> str:

@@ -31,10 +31,11 @@ _HERE = Path(__file__).parent
 
 #: Columns of the table of candidates on the page; the CSV has all of them.
 TABLE = (
-    "trial", "state", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits",
-    "dac_bits", "columns_per_adc", "digital_expert_fraction", "placement_score", "placement_scope",
-    "delta_loss_nats", "accuracy", "top1", "energy_j_per_token", "throughput_tokens_per_s",
-    "latency_s_per_token", "area_mm2", "reason",
+    "trial", "state", "delta_loss_nats", "accuracy", "energy_j_per_token",
+    "throughput_tokens_per_s", "area_mm2", "technology", "tile_rows", "tile_cols", "tiers", "tiles",
+    "adc_bits", "dac_bits", "columns_per_adc", "digital_expert_fraction", "placement_score",
+    "placement_scope", "top1", "latency_s_per_token", "power_w", "mac_units", "sram_mib",
+    "hbm_stacks", "reason",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ MOST_DESIGNS = 5000
 
 
 def thin(candidates: pd.DataFrame, most: int = MOST_DESIGNS) -> pd.DataFrame:
-    """At most ``most`` designs: every simulated and reference one first, the rest evenly thinned."""
+    """At most ``most`` designs: simulated and reference ones first, the rest evenly thinned."""
     if len(candidates) <= most:
         return candidates
     kept = candidates["state"].isin(["complete", "reference"])
@@ -65,13 +65,14 @@ def column_specs(candidates: pd.DataFrame) -> dict[str, Any]:
     for name in candidates.columns:
         spec = column(str(name))
         known = str(name) in COLUMNS
+        is_number = pd.api.types.is_numeric_dtype(candidates[name])
         entry: dict[str, Any] = {
             "label": spec.label, "unit": "%" if spec.kind == "percent" else spec.unit,
-            "kind": spec.kind if known or pd.api.types.is_numeric_dtype(candidates[name]) else "text",
+            "kind": spec.kind if known or is_number else "text",
             "better": spec.better, "stderr": spec.stderr,
         }  # fmt: skip
-        if spec in OBJECTIVES or spec in PARAMETERS and spec.kind != "text":
-            entry["axis"] = style_axis(spec)
+        if spec in OBJECTIVES or (spec in PARAMETERS and spec.kind != "text"):
+            entry["axis"] = style_axis(spec, numeric(candidates, spec.name))
             scale = colour_scale(numeric(candidates, spec.name), spec)
             scale["log"] = "tickvals" in scale["colorbar"]
             del scale["color"]

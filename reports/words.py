@@ -8,12 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from reports.columns import Column, column, is_missing, show, term
+from reports.columns import STANDARD_ERRORS, Column, column, is_missing, show, term
 from reports.run_folder import Run, recommended_row
-
-#: Two results count as different when they lie further apart than this many standard errors of
-#: their difference (95 % for a normal error).
-STANDARD_ERRORS = 2.0
 
 ACCURACIES = ("delta_loss_nats", "accuracy", "top1")
 COMPARED = ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2")
@@ -23,10 +19,11 @@ Design = pd.Series
 
 @dataclass(frozen=True)
 class Figure:
-    """One headline number: its name, its value with unit, and how it compares with all digital."""
+    """One headline number: its name, value, unit, and how it compares with all digital."""
 
     label: str
     value: str
+    unit: str
     detail: str
 
 
@@ -248,14 +245,18 @@ def headline_figures(run: Run) -> list[Figure]:
         if name == "area_mm2" and budget is not None:
             detail = f"budget {budget:,.4g} mm²"
         elif name == "delta_loss_nats":
-            detail = "against the noise-free model, ± one standard error"
+            detail = "against the noise-free model"
         elif len(references) and not is_missing(references.iloc[0].get(name)):
             words = compare(row, references.iloc[0], name)
             label = f" {column(name).label.lower()}"
             detail = words.removesuffix(label) + " than all digital"
             if "not distinguishable" in words:
                 detail = "not distinguishable from all digital"
-        figures.append(Figure(column(name).label, show(row, name), detail))
+        # The value with its error up to the last space, the unit after it.
+        value, _, unit = show(row, name).rpartition(" ")
+        if is_missing(row.get(name)):
+            value, unit = show(row, name), ""
+        figures.append(Figure(column(name).label, value, unit, detail))
     return figures
 
 

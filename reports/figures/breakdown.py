@@ -54,9 +54,10 @@ def breakdown_icicle(
                                              "unit": total.unit},
         )
     )  # fmt: skip
-    figure.update_layout(margin={"l": 8, "r": 8, "t": 8, "b": 8})
     themed(figure, 420)
-    return figure.update_layout(margin={"l": 8, "r": 8, "t": 8, "b": 8})
+    return figure.update_layout(
+        margin={"l": 8, "r": 8, "t": 8, "b": 8}, uniformtext={"minsize": 10, "mode": "hide"}
+    )
 
 
 def tree(parts: dict[str, str]) -> list[dict[str, Any]]:
@@ -107,7 +108,7 @@ def breakdown_bars(
     figure.update_xaxes(**axis, rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
-    return themed(figure, 340)
+    return themed(figure, 440)
 
 
 def decode_timeline(candidates: pd.DataFrame, trial: Any) -> go.Figure:

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reports.columns import column, plain
+from reports.columns import STANDARD_ERRORS, column, plain
 from reports.figures.theme import PALETTE, SYMBOLS, empty_figure, numeric, style_axis, themed
 from reports.figures.trade import error_bars
 
@@ -37,18 +37,36 @@ def best_against_area(
             name=plain(spec.label), showlegend=False,
             hovertemplate="design %{customdata}<br>%{x:.4g} mm²: %{y:.4~g}<extra></extra>",
         )  # fmt: skip
-        figure.update_yaxes(**style_axis(spec), row=1, col=index)
+        if budget_mm2 is not None and len(best):
+            # What was best at the last step stays so up to the budget.
+            figure.add_scatter(
+                x=[best["area_mm2"].iloc[-1], budget_mm2], y=[best[name].iloc[-1]] * 2,
+                mode="lines", line={"color": PALETTE[index - 1]}, showlegend=False,
+                hoverinfo="skip", row=1, col=index,
+            )  # fmt: skip
+        figure.update_yaxes(**style_axis(spec, best[name]), row=1, col=index)
         figure.update_yaxes(title_text="", row=1, col=index)
     figure.update_xaxes(title_text="Area (mm²)")
+    figure.update_annotations(font_size=13)
     if budget_mm2 is not None and np.isfinite(budget_mm2):
         figure.add_vline(x=budget_mm2, line={"dash": "dot", "width": 1.5, "color": PALETTE[5]})
     return themed(figure, 330)
 
 
 def best_so_far(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The designs that improve on every smaller one in column ``name``, by growing area."""
-    sign = -1.0 if column(name).better == "higher" else 1.0
+    """The designs that improve on every smaller one in column ``name``, by growing area.
+
+    Where the column has standard errors, only by more than two of the difference's.
+    """
+    spec = column(name)
+    sign = -1.0 if spec.better == "higher" else 1.0
     ordered = rows.assign(_value=sign * numeric(rows, name)).dropna(subset=["_value", "area_mm2"])
     ordered = ordered.sort_values(["area_mm2", "_value"])
-    record = ordered["_value"].cummin().shift(fill_value=np.inf)
-    return ordered[ordered["_value"] < record].drop(columns="_value")
+    errors = numeric(ordered, spec.stderr).fillna(0.0) if spec.stderr else 0.0 * ordered["_value"]
+    kept: list[int] = []
+    best, best_error = np.inf, 0.0
+    for place, (value, error) in enumerate(zip(ordered["_value"], errors, strict=True)):
+        if value < best - STANDARD_ERRORS * np.hypot(error, best_error):
+            best, best_error = value, error
+            kept.append(place)
+    return ordered.iloc[kept].drop(columns="_value")

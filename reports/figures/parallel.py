@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import Column, column, plain, show, si, term
+from reports.columns import Column, column, plain, si, term
 from reports.figures.theme import ACCENT, MUTED, PALETTE, empty_figure, numeric, themed
 
 DIMENSIONS = (
@@ -117,12 +117,13 @@ def _add_axis(figure: go.Figure, place: int, scale: dict[str, Any]) -> None:
     if "categories" in scale:
         last = len(scale["categories"]) - 1
         marks = [(i / last, term(name)) for i, name in enumerate(scale["categories"])]
+        # Long names break, so that they end before the next axis.
     else:
         ends = (scale["high"], scale["low"]) if scale["flip"] else (scale["low"], scale["high"])
         marks = [(0.0, _tick(ends[0], spec)), (1.0, _tick(ends[1], spec))]
     for height, text in marks:
         figure.add_annotation(
-            x=place, y=height, text=plain(text), showarrow=False, xanchor="left", xshift=4,
+            x=place, y=height, text=_broken(text), showarrow=False, xanchor="left", xshift=4,
             yanchor="bottom" if height > 0.5 else "top" if height == 0 else "middle",
             font={"size": 11},
         )  # fmt: skip
@@ -131,11 +132,15 @@ def _add_axis(figure: go.Figure, place: int, scale: dict[str, Any]) -> None:
 def _tick(value: float, spec: Column) -> str:
     if spec.kind == "si":
         return si(value, "")
-    return (
-        show(pd.Series({spec.name: value, spec.stderr or "-": 0.0}), spec.name).replace(" ± 0", "")
-        if not spec.stderr
-        else f"{value:.3g}"
-    )
+    if spec.kind == "percent":
+        return f"{100 * value:.3g}"
+    return f"{value:,.0f}" if spec.kind == "count" else f"{value:.3g}"
+
+
+def _broken(text: str) -> str:
+    """A name of several words on lines of their own; a number and its unit stay together."""
+    words = [text] if text[:1].isdigit() or text[:1] == "-" else text.split(" ")
+    return "<br>".join(map(plain, words))
 
 
 def _two_lines(title: str) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.columns import plain, term
-from reports.figures.theme import PALETTE, empty_figure, themed
+from reports.figures.theme import empty_figure, score_look, themed
 
 #: Light for a low value, dark for a high one; blue where digital, orange where analog.
 DIGITAL_SCALE = [[0.0, "#c6dff0"], [1.0, "#004a78"]]
@@ -45,8 +45,8 @@ def placement_map(
     low, high = float(values.min()), float(values.max())
     figure = go.Figure()
     for name, chosen, scale, place in (
-        ("digital", mask, DIGITAL_SCALE, 1.0),
-        ("analog", ~mask, ANALOG_SCALE, 1.1),
+        ("digital", mask, DIGITAL_SCALE, 1.01),
+        ("analog", ~mask, ANALOG_SCALE, 1.055),
     ):
         grid = experts.assign(value=values.where(chosen)).pivot(
             index="layer", columns="expert", values="value"
@@ -54,7 +54,8 @@ def placement_map(
         figure.add_heatmap(
             z=grid.to_numpy(), x=list(grid.columns), y=list(grid.index), name=name,
             zmin=low, zmax=high if high > low else low + 1.0, colorscale=scale, xgap=1, ygap=1,
-            colorbar={"title": {"text": name, "side": "top"}, "thickness": 10, "x": place,
+            colorbar={"title": {"text": name, "side": "right", "font": {"size": 12}},
+                      "thickness": 10, "x": place,
                       "xanchor": "left", "outlinewidth": 0, "showticklabels": name == "analog"},
             hovertemplate=f"layer %{{y}}, expert %{{x}}: {name}<br>"
             f"{plain(term(colour))} %{{z:.4~g}}<extra></extra>",
@@ -71,8 +72,9 @@ def digital_coverage(
 ) -> go.Figure:
     """Share of routed tokens that reach a digital expert, as more experts become digital.
 
-    One curve for each order in the table (columns rank_<score>_<scope>); ``chosen`` is drawn
-    thick and ``digital_experts`` marked on it. The diagonal is a choice blind to load.
+    One curve for each order in the table (columns rank_<score>_<scope>) of the scope of
+    ``chosen``, which is drawn thick, and ``digital_experts`` marked on it. The diagonal is a
+    choice blind to load.
     """
     orders = [str(name) for name in experts.columns if str(name).startswith("rank_")]
     if experts.empty or "load" not in experts.columns or not orders:
@@ -80,22 +82,25 @@ def digital_coverage(
     load = pd.to_numeric(experts["load"], errors="coerce").fillna(0.0).to_numpy(dtype=float)
     figure = go.Figure()
     total = load.sum() or 1.0
-    for index, name in enumerate(orders):
+    scope = "_per_layer" if str(chosen).endswith("_per_layer") else "_global"
+    for name in orders:
+        score = name[5:].removesuffix("_per_layer").removesuffix("_global")
         order = np.argsort(experts[name].to_numpy(dtype=float))
         share = np.concatenate([[0.0], np.cumsum(load[order]) / total])
         width = 3.5 if name == chosen else 1.3
         figure.add_scatter(
             x=np.linspace(0.0, 1.0, len(share)), y=share, mode="lines",
             name=plain(order_name(name)),
-            line={"color": PALETTE[index % len(PALETTE)], "width": width,
+            line={"color": score_look(score)[0], "width": width,
                   "dash": "dash" if name.endswith("_per_layer") else "solid"},
-            meta={"order": name}, hovertemplate="%{x:.1%} of the experts digital: "
+            meta={"order": name}, visible=name.endswith(scope),
+            hovertemplate="%{x:.1%} of the experts digital: "
             "%{y:.1%} of the tokens' expert calls<extra>%{fullData.name}</extra>",
         )  # fmt: skip
     if digital_experts is not None and np.isfinite(digital_experts):
         figure.add_vline(x=digital_experts / len(experts), line={"dash": "dot", "width": 1.5})
     figure.update_xaxes(title_text="Share of routed experts computed digitally", tickformat=".0%")
-    figure.update_yaxes(title_text="Share of expert calls served digitally", tickformat=".0%")
+    figure.update_yaxes(title_text="Expert calls served digitally", tickformat=".0%")
     return themed(figure, 400)
 
 

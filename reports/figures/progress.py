@@ -24,7 +24,7 @@ def hypervolume_progress(progress: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(title_text="Trial")
     figure.update_yaxes(title_text="Hypervolume (normalised objectives)", rangemode="tozero")
-    return themed(figure, 320)
+    return themed(figure, 300)
 
 
 def time_split(seconds: dict[str, float]) -> go.Figure:
@@ -36,10 +36,10 @@ def time_split(seconds: dict[str, float]) -> go.Figure:
         figure.add_bar(
             x=[value], y=["wall time"], orientation="h", name=plain(term(part)),
             marker={"color": PALETTE[index % len(PALETTE)]}, text=f"{value:.1f} s",
-            textposition="inside", insidetextanchor="middle",
+            textposition="inside", insidetextanchor="middle", textangle=0,
             hovertemplate=f"{plain(term(part))}: %{{x:.1f}} s<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title_text="Wall time (s)")
     figure.update_yaxes(visible=False)
-    figure.update_layout(barmode="stack")
-    return themed(figure, 180)
+    figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
+    return themed(figure, 300)

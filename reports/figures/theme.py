@@ -20,9 +20,15 @@ DIGITAL, ANALOG, ACCENT, MUTED = "#0072B2", "#E69F00", "#D55E00", "#8f98a3"
 #: Marker shapes beside the colours, so that no view depends on colour alone.
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "hexagon")
 
-#: Cividis without its darkest and brightest ends, which vanish on a dark or a white ground.
+#: Viridis without its darkest and brightest ends, which vanish on a dark or a white ground.
 SEQUENTIAL = (
-    (0.0, "#31446b"), (0.25, "#585c6c"), (0.5, "#7f7c75"), (0.75, "#b3a369"), (1.0, "#ecd348"),
+    (0.0, "#453781"), (0.25, "#33638d"), (0.5, "#20908d"), (0.75, "#4dc16b"), (1.0, "#c2df23"),
+)  # fmt: skip
+
+#: Selection scores keep their colour and shape in every figure.
+SCORES = (
+    "max_neuron_norm", "activation_frequency", "activation_weight", "router_norm", "random",
+    "sensitivity",
 )  # fmt: skip
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
@@ -63,22 +69,28 @@ def themed(figure: go.Figure, height: int = 420) -> go.Figure:
     return figure.update_layout(template=LIGHT, height=height, autosize=True)
 
 
-def style_axis(spec: Column) -> dict[str, Any]:
-    """Plotly settings of an axis that shows one column: title, scale and tick format."""
-    axis: dict[str, Any] = {
-        "title": {"text": plain(spec.title)},
-        "type": "log" if spec.log else "linear",
-        "tickformat": "",
-        "dtick": None,
-    }
+def score_look(score: str) -> tuple[str, str]:
+    """Colour and marker shape of a selection score."""
+    place = SCORES.index(score) if score in SCORES else len(SCORES)
+    return PALETTE[place], SYMBOLS[place]
+
+
+def style_axis(spec: Column, values: pd.Series | None = None) -> dict[str, Any]:
+    """Plotly settings of an axis that shows one column: title, scale and tick format.
+
+    A logarithmic column gets a linear axis where its ``values`` span less than a factor of five.
+    """
+    axis: dict[str, Any] = {"title": {"text": plain(spec.title)}, "type": "linear", "dtick": None,
+                            "tickformat": ""}  # fmt: skip
     if spec.kind == "percent":
-        axis["tickformat"] = ".3~%"
-        axis["title"] = {"text": plain(spec.label)}
+        axis |= {"tickformat": ".3~%", "title": {"text": plain(spec.label)}}
     elif spec.kind == "si":
         axis["tickformat"] = "~s"
-    if spec.log:
-        # One label a decade at most two subdivisions, else small ranges print bare digits.
-        axis["minor"] = {"showgrid": False}
+    finite = values[values > 0] if values is not None else pd.Series(dtype=float)
+    span = float(finite.max() / finite.min()) if len(finite) else 10.0
+    if spec.log and span >= 5:
+        # Ticks at 1, 2 and 5 of each decade; at the decades alone once there are many.
+        axis |= {"type": "log", "dtick": "D2" if span < 1000 else 1}
     return axis
 
 
@@ -96,7 +108,7 @@ def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
     shown = np.log10(values.where(values > 0)) if log else values
     low, high = (float(shown.min()), float(shown.max())) if len(finite) else (0.0, 1.0)
     bar: dict[str, Any] = {
-        "title": {"text": plain(spec.title), "side": "right"},
+        "title": {"text": plain(spec.title), "side": "right", "font": {"size": 12}},
         "thickness": 12,
         "outlinewidth": 0,
         "len": 0.95,

@@ -13,10 +13,10 @@ from reports.figures.theme import (
     ACCENT,
     MUTED,
     PALETTE,
-    SYMBOLS,
     colour_scale,
     empty_figure,
     numeric,
+    score_look,
     style_axis,
     themed,
 )
@@ -54,9 +54,9 @@ def pareto_front(
     )  # fmt: skip
     for group, rows in groups.items():
         figure.add_scatter(**_points(group, rows, (x, y, colour), colours))
-    figure.update_xaxes(**style_axis(specs[0]))
-    figure.update_yaxes(**style_axis(specs[1]))
-    return themed(figure, 480)
+    figure.update_xaxes(**style_axis(specs[0], numeric(finite, x)))
+    figure.update_yaxes(**style_axis(specs[1], numeric(finite, y)))
+    return themed(figure, 620)
 
 
 def _points(
@@ -111,7 +111,8 @@ def error_bars(rows: pd.DataFrame, spec: Column) -> dict[str, Any]:
 def hover_text(rows: pd.DataFrame) -> list[str]:
     """What the pointer shows over each design: its parameters and every result, escaped."""
     shown = ("technology", "tiles", "digital_expert_fraction", "placement_score", "delta_loss_nats",
-             "accuracy", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2", "reason")  # fmt: skip
+             "accuracy", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2",
+             "reason")  # fmt: skip
     texts = []
     for _, row in rows.iterrows():
         lines = [f"<b>design {plain(row['trial'])}</b>"]
@@ -151,14 +152,14 @@ def accuracy_against_digital_share(
         return empty_figure("No simulated design has a share of digital experts.")
     figure = go.Figure()
     scores = rows["placement_score"].astype("string").fillna("not given")
-    for index, score in enumerate(sorted(scores.unique())):
+    for score in sorted(scores.unique()):
         chosen = rows[scores == score]
-        colour = PALETTE[index % len(PALETTE)]
+        colour, symbol = score_look(str(score))
         figure.add_scatter(
             x=numeric(chosen, "digital_expert_fraction"), y=numeric(chosen, accuracy),
             error_y=error_bars(chosen, spec) | {"color": colour, "width": 2, "thickness": 1},
             mode="markers", name=plain(term(str(score))), customdata=chosen["trial"],
-            marker={"color": colour, "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7},
+            marker={"color": colour, "symbol": symbol, "size": 7},
             text=hover_text(chosen), hovertemplate="%{text}<extra></extra>",
             meta={"rows": f"score:{score}", "x": "digital_expert_fraction", "y": accuracy,
                   "error": True},

@@ -4,7 +4,7 @@
 (() => {
 const byId = (id) => document.getElementById(id);
 const run = JSON.parse(byId("data").textContent);
-const MISSING = "not computed", ACCENT = "#D55E00", ROWS_A_PAGE = 50;
+const MISSING = "not computed", ACCENT = "#D55E00", ROWS_A_PAGE = 25;
 
 // ---- columns ----
 function unpack(packed) {
@@ -164,7 +164,7 @@ function bind(name, spec) {
   if (name === "parallel") return bindParallel(spec);
   if (name === "share") return spec.data.length ? [...spec.data.map((t) => bindPoints(t)), ring(spec.data[0].meta.x, spec.data[0].meta.y)] : [];
   if (name === "map") return bindMap(spec);
-  if (name === "coverage") return spec.data.map((t) => ({...t, line: {...t.line, width: t.meta.order === rankColumn() ? 4 : 1.2}}));
+  if (name === "coverage") return bindOrders(spec);
   return spec.data.map((trace) => (trace.meta ? bindParts(trace) : trace));
 }
 
@@ -211,6 +211,11 @@ function mapWords(digital, moved) {
   byId("map-words").textContent = !digital ? "The run does not say which."
     : moved ? `At ${many(count)} digital experts instead of ${many(own)}, the ${many(moved)} outlined ones move.`
     : "Blue is digital, orange analog; move the slider to see which experts a larger or smaller digital share moves.";
+}
+
+function bindOrders(spec) {
+  const scope = value("placement_scope", state.selected) === "per_layer" ? "_per_layer" : "_global";
+  return spec.data.map((t) => ({...t, visible: t.meta.order.endsWith(scope), line: {...t.line, width: t.meta.order === rankColumn() ? 4 : 1.4}}));
 }
 
 // ---- drawing ----

@@ -133,7 +133,9 @@ def references(table: pd.DataFrame) -> pd.DataFrame:
     """All digital and all analog as rows of their own."""
     rows = table.iloc[[0, 0]].copy()
     rows[["state", "reason", "technology", "placement_score", "placement_scope"]] = [
-        ["reference", None, None, None, None], ["reference", None, "pcm-3d", None, None]]  # fmt: skip
+        ["reference", None, None, None, None],
+        ["reference", None, "pcm-3d", None, None],
+    ]
     rows["reference_name"] = ["all digital", "all analog"]
     rows["trial"] = [-1, -2]
     rows["digital_experts"] = [LAYERS * EXPERTS, 0]
