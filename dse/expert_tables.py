@@ -25,7 +25,7 @@ class ExpertTables:
         digital_in_layer: [layers, total + 1], digital experts of a layer when n are digital.
         analog_tokens: [layers, experts + 1], expected tokens on analog experts when d of the layer
             are digital (a token counts once an expert).
-        analog_variance: same shape, sum of the variances of the analog experts' loads.
+        analog_deviation: same shape, standard deviation of their sum, were they independent.
         largest_load: same shape, expected load of the most loaded analog expert.
         used: same shape, chance that any analog expert is used.
         digital_tokens: same shape, expected tokens on digital experts.
@@ -36,7 +36,7 @@ class ExpertTables:
 
     digital_in_layer: NDArray[np.int32]
     analog_tokens: Array
-    analog_variance: Array
+    analog_deviation: Array
     largest_load: Array
     used: Array
     digital_tokens: Array
@@ -65,7 +65,7 @@ def expert_tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> Ex
     unused = (1 - np.clip(p, 0, 1)) ** tokens
     tables = {
         "analog_tokens": _suffix(tokens * p),
-        "analog_variance": _suffix(tokens * p * (1 - p)),
+        "analog_deviation": np.sqrt(_suffix(tokens * p * (1 - p))),
         "digital_tokens": _prefix(tokens * p),
         "unique_digital": _prefix(1 - unused),
     }
@@ -108,6 +108,16 @@ def largest_of_normals(most: int) -> Array:
     return np.asarray(np.trapezoid(values, dx=step, axis=1))
 
 
+@lru_cache(maxsize=8)
+def group_factors(most: int) -> tuple[Array, Array]:
+    """For 0 to `most` groups: their inverse number, and the largest of normals over its root.
+
+    No group at all counts as one.
+    """
+    groups = np.maximum(np.arange(most + 1), 1)
+    return 1 / groups, largest_of_normals(most)[groups] / np.sqrt(groups)
+
+
 def busiest_tile_slots(
     tables: ExpertTables,
     layer: int,
@@ -132,18 +142,19 @@ def busiest_tile_slots(
         where layers share a tile.
     """
     experts = tables.used.shape[1] - 1
-    tokens = tables.analog_tokens[layer][digital]
-    largest = tables.largest_load[layer][digital]
-    used = tables.used[layer][digital]
+    tokens = tables.analog_tokens[layer].take(digital)
     analog = experts - digital
-    groups = np.maximum(np.floor(analog / sharing), 1.0)
-    spread = np.sqrt(tables.analog_variance[layer][digital] / groups)
-    grouped = tokens / groups + spread * largest_of_normals(experts)[groups.astype(np.int64)]
-    own = np.where(sharing > 1, np.maximum(largest, grouped), largest) + used
-    layer_tiles = analog * expert_blocks / sharing
-    work = tokens * expert_blocks
-    shared = work / np.maximum(layer_tiles, 1.0)
-    single_group = analog < sharing
-    latency = np.where(single_group, np.where(analog > 0, shared, 0.0), own)
+    groups = (analog / sharing).astype(np.int64)
+    inverse, largest_normal = group_factors(experts)
+    grouped = tokens * inverse.take(groups)
+    grouped += tables.analog_deviation[layer].take(digital) * largest_normal.take(groups)
+    largest = tables.largest_load[layer].take(digital)
+    own = np.where(sharing > 1, np.maximum(largest, grouped), largest)
+    own += tables.used[layer].take(digital)
+    layer_tiles = analog * (expert_blocks / sharing)
+    shared = tokens * expert_blocks / np.maximum(layer_tiles, 1.0)
+    latency = np.where(groups < 1, shared, own)
+    if layer_tiles.size == 0 or layer_tiles.min() >= 1:
+        return latency, latency
     share = np.where(layer_tiles > 0, np.minimum(layer_tiles, 1.0), 1.0)
-    return latency, np.where(single_group, latency / share, own)
+    return latency, latency / share

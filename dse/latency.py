@@ -93,12 +93,12 @@ def expert_stages(
     byte_s = np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes
     overhead = stage_time_s(accelerator, 0.0, 0.0, 1)
     for layer in range(len(tables.used)):
-        digital = tables.digital_in_layer[layer][mapping.digital_experts]
+        digital = tables.digital_in_layer[layer].take(mapping.digital_experts)
         slots, bound = busiest_tile_slots(
             tables, layer, digital, mapping.expert_blocks, mapping.sharing
         )
-        arithmetic = tables.digital_tokens[layer][digital] * mac_s
-        streaming = tables.unique_digital[layer][digital] * byte_s
+        arithmetic = tables.digital_tokens[layer].take(digital) * mac_s
+        streaming = tables.unique_digital[layer].take(digital) * byte_s
         digital_s = np.maximum(arithmetic, streaming) + (digital > 0) * overhead
         analog_s = np.maximum(slots * slot_s, work.analog_shared_s)
         total = total + np.maximum(analog_s - work.digital_shared_s, digital_s)

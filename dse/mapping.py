@@ -116,9 +116,9 @@ def _block_classes(
         (full_rows * has_col, rows, edge_cols),
         (has_row & has_col, edge_rows, edge_cols),
     ):
-        count = np.asarray(count, dtype=float)
-        if np.any(count > 0):
-            yield count, active_rows, active_cols
+        number = np.asarray(count, dtype=float)
+        if np.any(number > 0):
+            yield number, active_rows, active_cols
 
 
 def matrix_energy_j(tile: Tile, shapes: tuple[tuple[int, int, int], ...]) -> dict[str, Array]:

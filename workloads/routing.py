@@ -89,7 +89,7 @@ def uniform(moe_layers: int, experts: int, experts_per_token: int) -> Routing:
 def zipf(
     moe_layers: int, experts: int, experts_per_token: int, exponent: float = 1.0, seed: int = 0
 ) -> Routing:
-    """Popularity of rank r in proportion to r**-exponent, which expert has which rank drawn by seed.
+    """Popularity of rank r in proportion to r**-exponent; the seed draws who has which rank.
 
     Probabilities above one are cut and the excess goes to the others. exponent 0 is uniform.
     """
