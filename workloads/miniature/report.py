@@ -1,4 +1,4 @@
-"""How good a miniature is: `python -m workloads.miniature.report NAME [--json]`.
+"""How good a miniature is: `python -m workloads.miniature.report NAME [--json] [--record]`.
 
 Clean loss, top-1 and task accuracy on the benchmarks, and how much the experts of a layer differ
 (coefficients of variation of load and of the maximum neuron norm).
@@ -7,11 +7,13 @@ Clean loss, top-1 and task accuracy on the benchmarks, and how much the experts 
 import argparse
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from workloads.checkpoint import MINIATURES, Miniature, load_miniature
+from workloads.checkpoint import FOLDER, MINIATURES, Miniature, load_miniature, read_record
+from workloads.miniature.train import record_text
 from workloads.moe import forward
 from workloads.tasks import Benchmark, Score, benchmarks, score
 
@@ -80,37 +82,51 @@ def measure(miniature: Miniature, tasks: tuple[Benchmark, ...]) -> Quality:
     return Quality(scores, loads, max_neuron_norm(miniature))
 
 
+def summary(miniature: Miniature, tokens: int) -> dict[str, Any]:
+    """The quality of a miniature on benchmarks of so many tokens, as a table of plain values."""
+    quality = measure(miniature, benchmarks(miniature, tokens))
+    return {
+        "benchmark_tokens": tokens,
+        "text_loss_nats": quality.text_loss,
+        "text_top1": quality.text_top1,
+        "task_accuracy": quality.task_accuracy,
+        "load_variation": variation(quality.load).tolist(),
+        "max_neuron_norm_variation": variation(quality.max_neuron_norm).tolist(),
+        "unused_experts": (quality.load == 0).sum(-1).tolist(),
+        "benchmarks": {name: vars(value) for name, value in quality.scores.items()},
+    }
+
+
+def write_record(name: str, table: dict[str, Any]) -> None:
+    """Put the table into the training record of a miniature, under "quality"."""
+    file = FOLDER / f"{name}.json"
+    file.write_text(record_text({**read_record(name), "quality": table}), encoding="utf-8")
+
+
 def main() -> None:
     """Command line of the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=MINIATURES)
     parser.add_argument("--tokens", type=int, default=65_536)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--record", action="store_true", help="store it in the training record")
     arguments = parser.parse_args()
     miniature = load_miniature(arguments.name)
-    quality = measure(miniature, benchmarks(miniature, arguments.tokens))
-    table = {
-        "source": miniature.source,
-        "parameters": sum(weight.numel() for weight in miniature.weights.values()),
-        "text_loss_nats": quality.text_loss,
-        "text_top1": quality.text_top1,
-        "task_accuracy": quality.task_accuracy,
-        "benchmarks": {name: vars(value) for name, value in quality.scores.items()},
-        "load_variation": variation(quality.load).tolist(),
-        "max_neuron_norm_variation": variation(quality.max_neuron_norm).tolist(),
-        "unused_experts": (quality.load == 0).sum(-1).tolist(),
-    }
+    table = summary(miniature, arguments.tokens)
+    if arguments.record:
+        write_record(arguments.name, table)
     if arguments.json:
-        print(json.dumps(table))
+        print(json.dumps({"source": miniature.source, **table}))
         return
+    print(miniature.source)
     for key, value in table.items():
         if isinstance(value, list):
             print(f"{key}: {'  '.join(f'{x:.3g}' for x in value)}")
         elif not isinstance(value, dict):
             print(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
-    for name, result in quality.scores.items():
-        accuracy = "" if result.accuracy is None else f"  accuracy {result.accuracy:.3f}"
-        print(f"  {name:14s} loss {result.loss:.3f}  top-1 {result.top1:.3f}{accuracy}")
+    for name, result in table["benchmarks"].items():
+        parts = (f"{key} {value:.3f}" for key, value in result.items() if value is not None)
+        print(f"  {name:14s}", "  ".join(parts))
 
 
 if __name__ == "__main__":

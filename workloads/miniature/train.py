@@ -242,11 +242,12 @@ def export(name: str, training: Training, token_sha256: str, folder: Path) -> di
         "curve_columns": ["step", "loss", "balancing_loss"],
         "curve": [[step, round(a, 4), round(b, 4)] for step, a, b in training.curve],
     }
-    (folder / f"{name}.json").write_text(_record_text(record), encoding="utf-8")
+    (folder / f"{name}.json").write_text(record_text(record), encoding="utf-8")
     return record
 
 
-def _record_text(record: dict[str, Any]) -> str:
+def record_text(record: dict[str, Any]) -> str:
+    """A training record as JSON with one point of the loss curve a line."""
     curve = ",\n  ".join(json.dumps(point) for point in record["curve"])
     text = json.dumps({**record, "curve": "CURVE"}, indent=1)
     return text.replace('"CURVE"', f"[\n  {curve}\n ]") + "\n"
