@@ -35,6 +35,15 @@ _HOME = {
     "memory_energy_j_per_byte": "digital",
     "sram_energy_j_per_byte": "digital",
     "static_power_w": "digital",
+    "validate_chips": "validation",
+    "summarise_chips": "validation",
+    "validate_gpus": "validation_gpu",
+    "validate_systems": "validation_system",
+    "ConstantRange": "uncertainty",
+    "technology_ranges": "uncertainty",
+    "accelerator_ranges": "uncertainty",
+    "constant_table": "uncertainty",
+    "perturbed": "uncertainty",
 }
 
 __all__ = list(_HOME)

@@ -60,12 +60,17 @@ def check_range(
     name: str, value: Any, low: float, high: float = float("inf"), *, whole: bool = False
 ) -> None:
     """Raise ValueError in one line unless every element of `value` is finite and in [low, high]."""
+    scalar = type(value) in (int, float) and low <= value <= high and value < float("inf")
+    if scalar and (not whole or value == int(value)):
+        return
     try:
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be a number, not {value!r}") from error
     # The extremes decide first, for arrays of a million designs: NaN fails every comparison.
-    fractional = whole and np.asarray(value).dtype.kind not in "iu" and np.any(array % 1 != 0)
+    fractional = (
+        whole and np.asarray(value).dtype.kind not in "iu" and np.any(array != np.floor(array))
+    )
     if fractional or not (array.min() >= low and array.max() <= high and np.isfinite(array.max())):
         good = np.isfinite(array) & (array >= low) & (array <= high)
         good &= (array == np.floor(array)) | (not whole)
@@ -77,6 +82,8 @@ def check_range(
 
 def check_choice(name: str, value: Any, accepted: Iterable[str]) -> None:
     """Raise ValueError in one line unless every element of `value` is one of the accepted words."""
+    if isinstance(value, str) and value in accepted:
+        return
     array = np.asarray(value)
     wrong = ~np.isin(array, list(accepted))
     if np.any(wrong):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Accelerator:
     """Sustained share of the peak bandwidth on long streams."""
     compute_efficiency: Value = 1.0
     stage_overhead_s: Value = 0.0
-    """Time of one stage (a kernel, a layer's part) that neither data nor arithmetic explains."""
+    """Time of one stage (a layer of a decoder) that neither data nor arithmetic explains."""
     step_overhead_s: Value = 0.0
     """The same for one whole decode step: scheduling, sampling, launching."""
     token_overhead_s: Value = 0.0
@@ -84,11 +85,22 @@ def accelerator_names() -> tuple[str, ...]:
     return catalog.names("accelerators")
 
 
+@functools.lru_cache(maxsize=64)
+def _cached(name: str) -> Accelerator:
+    return _load(name)
+
+
 def load_accelerator(name_or_path: str | Path) -> Accelerator:
     """A shipped accelerator by name, or one's own by path to a TOML file.
 
     Raises ValueError in one line: unknown name or key (with the nearest), value out of range.
     """
+    if str(name_or_path).endswith(".toml"):  # may change between two calls
+        return _load(name_or_path)
+    return _cached(str(name_or_path))
+
+
+def _load(name_or_path: str | Path) -> Accelerator:
     table = catalog.read("accelerators", name_or_path)
     where = f"accelerator {name_or_path}"
     catalog.check_keys(table, Accelerator, where)
@@ -199,7 +211,7 @@ def static_power_w(accelerator: Accelerator) -> Array:
 def step_energy_j(
     accelerator: Accelerator, time_s: ArrayLike, macs: ArrayLike, memory_bytes: ArrayLike
 ) -> Array:
-    """Energy of work that took `time_s` (J): static, arithmetic, memory; at most the board limit."""
+    """Energy of work that took `time_s` (J): static, arithmetic, memory; at most board power."""
     time_s = _number(time_s)
     energy = static_power_w(accelerator) * time_s + _number(macs) * mac_energy_j(accelerator)
     energy = energy + _number(memory_bytes) * memory_energy_j_per_byte(accelerator)

@@ -6,6 +6,7 @@ Nothing here belongs to one chip. Numbers stand in presets/technologies/*.toml b
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,20 @@ def technology_names() -> tuple[str, ...]:
     return catalog.names("technologies")
 
 
+@functools.lru_cache(maxsize=256)
+def _cached(name: str) -> Technology:
+    return technology_from_table(catalog.read("technologies", name), f"technology {name}")
+
+
 def load_technology(name_or_path: str | Path) -> Technology:
     """A shipped technology by name, or one's own by path to a TOML file.
 
     Raises ValueError in one line: unknown name or key (with the nearest), value out of range.
     """
-    table = catalog.read("technologies", name_or_path)
-    return technology_from_table(table, f"technology {name_or_path}")
+    if str(name_or_path).endswith(".toml"):  # may change between two calls
+        table = catalog.read("technologies", name_or_path)
+        return technology_from_table(table, f"technology {name_or_path}")
+    return _cached(str(name_or_path))
 
 
 def technology_from_table(table: dict[str, Any], where: str = "technology") -> Technology:

@@ -110,14 +110,15 @@ def area_m2(
 ) -> Array:
     """Area of one converter (m2).
 
-    `sar`: survey area at its energy and rate, times `survey_factor`; `cco`: one `unit_area_m2` a
-    bit of its counter; `flash`: one a comparator.
+    `sar`: survey area at its energy and the rate that its clock gives at 8 bits (a rate that fell
+    with bits would make a finer converter smaller), times `survey_factor`; `cco`: one `unit_area_m2`
+    a bit of its counter; `flash`: one a comparator.
     """
     kind, bits = np.asarray(kind), np.asarray(bits, dtype=float)
     units = np.where(kind == "flash", np.exp2(bits) - 1, bits)
     counted = np.asarray(unit_area_m2, dtype=float) * units
     if not np.any(kind == "sar"):
         return counted
-    rate_hz = 1 / (bits * np.asarray(unit_time_s, dtype=float))
+    rate_hz = 1 / (8 * np.asarray(unit_time_s, dtype=float))
     surveyed = survey_area_m2(survey_energy_j(bits, rate_hz, node_nm), rate_hz, node_nm)
     return np.where(kind == "sar", np.asarray(survey_factor, dtype=float) * surveyed, counted)

@@ -30,3 +30,35 @@ def int8_energy_j(node_nm: ArrayLike) -> Array:
 def bf16_area_m2(node_nm: ArrayLike) -> Array:
     """Area of one bfloat16 unit with its share of array registers and wiring (m2)."""
     return BF16_MAC_7NM_M2 * scaling.area_factor(7.0, node_nm)
+
+
+NAND_CAPACITANCE_28NM_F = 0.7e-15
+"""Two-input gate at 28 nm; a full adder is 3 of them and 2 XOR of 1.5 each: 6 (ZigZag-IMC)."""
+NAND_DELAY_28NM_S = 0.0478e-9
+"""Of that gate; XOR 2.4 times, carry through a full adder two gates (ZigZag-IMC)."""
+
+
+def adder_tree_energy_j(
+    inputs: ArrayLike,
+    bits: ArrayLike,
+    supply_v: ArrayLike,
+    node_nm: ArrayLike,
+    activity: ArrayLike = 0.5,
+) -> Array:
+    """Energy of adding `inputs` words of `bits` bits once in a balanced tree (J).
+
+    A tree of N words of b bits has about N (b + 1) full adders (level l adds words of b + l - 1
+    bits in N / 2^l places); each charges 6 gate capacitances when it toggles. ZigZag-IMC's gates.
+    """
+    adders = np.asarray(inputs, dtype=float) * (np.asarray(bits, dtype=float) + 1)
+    gate = NAND_CAPACITANCE_28NM_F * np.square(np.asarray(supply_v, dtype=float))
+    shrink = scaling.energy_factor(28.0, node_nm)
+    return adders * 6 * gate * shrink * np.asarray(activity, dtype=float)
+
+
+def adder_tree_delay_s(inputs: ArrayLike, bits: ArrayLike, node_nm: ArrayLike) -> Array:
+    """Delay of that tree (s): one full adder (two XOR) a level and one carry chain at the root."""
+    levels = np.ceil(np.log2(np.asarray(inputs, dtype=float)))
+    chain = np.asarray(bits, dtype=float) + levels
+    gates = levels * 2 * 2.4 + chain * 2
+    return gates * NAND_DELAY_28NM_S * scaling.delay_factor(28.0, node_nm)

@@ -1,0 +1,128 @@
+"""Fitting the shared constants to published chips, and what one chip left out does to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwmodels.chip_model import PRIORS, QUANTITIES, Constants, chip_class, predict
+from hwmodels.chip_table import Chip, parse, read_table
+
+RESIDUAL_SCALE = 0.15
+"""Error that counts as one standard deviation: the accuracy that we aim for."""
+STEP = 1e-4
+
+ACTS_ON: dict[str, tuple[str, ...]] = {
+    "count_energy_j": ("pulse width",),
+    "step_overhead_s": ("pulse width",),
+    "sar_energy_factor": ("sampled RRAM macro", "fully parallel RRAM"),
+    "rram_conductance_s": ("sampled RRAM macro", "fully parallel RRAM"),
+    "rram_step_s": ("sampled RRAM macro", "fully parallel RRAM"),
+    "charge_cell_energy_j": ("charge domain",),
+    "charge_adc_factor": ("charge domain",),
+    "adder_activity": ("digital",),
+    "converter_area_m2": ("pulse width", "fully parallel RRAM"),
+    "periphery_area_exponent": ("pulse width", "fully parallel RRAM"),
+    "array_share_of_chip": ("pulse width", "ISAAC-like RRAM"),
+}
+"""Which classes of chips a constant acts on: the others need not be computed again."""
+
+
+def training_chips() -> list[Chip]:
+    """The shipped chips that constants are fitted to: measured ones, and ISAAC's class of studies.
+
+    Circuit projections of PCM tiles, vendor figures and tables without results are left out.
+    """
+    chips = []
+    for row in read_table():
+        try:
+            chip = parse(row)
+        except ValueError:
+            continue
+        study = chip.kind == "simulated" and chip_class(chip) == "ISAAC-like RRAM"
+        if chip.measured and (chip.kind == "measured" or study):
+            chips.append(chip)
+    return chips
+
+
+def _targets(chip: Chip) -> list[str]:
+    """Quantities to fit: TOPS/W says the same as energy where a row has both at one level."""
+    names: list[str] = [name for name in QUANTITIES if name in chip.measured]
+    if "energy_j" in names and "tops_per_w" in names:
+        names.remove("tops_per_w")
+    return names
+
+
+def _residuals(chip: Chip, constants: Constants) -> NDArray[np.float64]:
+    """Softened log errors of one chip: beyond two scales an error counts with its square root."""
+    predicted = predict(chip, constants)
+    errors = [
+        math.log(predicted[name] / chip.measured[name]) / RESIDUAL_SCALE
+        for name in _targets(chip)
+        if name in predicted
+    ]
+    array = np.array(errors)
+    return np.sign(array) * np.sqrt(2 * (np.sqrt(1 + np.square(array)) - 1))
+
+
+def _with(constants: Constants, logs: NDArray[np.float64]) -> Constants:
+    values = {name: float(np.exp(value)) for name, value in zip(PRIORS, logs, strict=True)}
+    return dataclasses.replace(constants, **values)
+
+
+def fit(chips: Sequence[Chip], start: Constants | None = None) -> Constants:
+    """Constants that agree best with these chips and with their published nominal values.
+
+    Gauss-Newton on the logarithms (scipy least_squares); every constant is also drawn to its
+    nominal value with the spread of published values, so that few chips cannot run away with it.
+    """
+    from scipy.optimize import least_squares
+
+    nominal = np.log([getattr(Constants(), name) for name in PRIORS])
+    spread = np.array(list(PRIORS.values()))
+    base = Constants()
+
+    def residuals(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        constants = _with(base, logs)
+        parts = [_residuals(chip, constants) for chip in chips]
+        return np.concatenate([*parts, (logs - nominal) / spread])
+
+    def jacobian(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        here = [_residuals(chip, _with(base, logs)) for chip in chips]
+        columns = []
+        for index, name in enumerate(PRIORS):
+            moved = logs.copy()
+            moved[index] += STEP
+            constants = _with(base, moved)
+            acts = [chip_class(chip) in ACTS_ON[name] for chip in chips]
+            parts = [
+                (_residuals(chip, constants) - old) / STEP if does else np.zeros_like(old)
+                for chip, old, does in zip(chips, here, acts, strict=True)
+            ]
+            prior = np.zeros(len(nominal))
+            prior[index] = 1 / spread[index]
+            columns.append(np.concatenate([*parts, prior]))
+        return np.stack(columns, axis=1)
+
+    first = nominal if start is None else np.log([getattr(start, name) for name in PRIORS])
+    result = least_squares(residuals, first, jac=jacobian, xtol=1e-4, ftol=1e-4)
+    return _with(base, result.x)
+
+
+@functools.cache
+def fitted() -> Constants:
+    """Constants fitted to all shipped training chips."""
+    return fit(training_chips())
+
+
+@functools.cache
+def fitted_without(family: str) -> Constants:
+    """Constants fitted to all shipped training chips but those of one family."""
+    chips = training_chips()
+    rest = [chip for chip in chips if chip.family != family]
+    return fitted() if len(rest) == len(chips) else fit(rest, fitted())

@@ -1,0 +1,183 @@
+"""Measured decoding of mixture-of-experts models on GPUs, and the roofline's prediction of it.
+
+Decoding reads every weight that a batch touches once a step: the weights that every token uses,
+and the experts that at least one token of the batch chooses. That and the key-value cache fix the
+bytes; one efficiency curve of the accelerator turns bytes into time and energy.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwmodels.chip_table import number, read_csv
+from hwmodels.digital import Accelerator, step_energy_j, step_time_s
+
+SILICON = Path(__file__).parent / "silicon"
+COLUMNS = (
+    "model",
+    "task",
+    "weight_precision",
+    "gpu",
+    "num_gpus",
+    "avg_batch",
+    "avg_output_len",
+    "J_per_output_token",
+    "median_ITL_ms",
+)
+BITS = {"bfloat16": 16, "bf16": 16, "float16": 16, "fp16": 16, "fp8": 8, "int8": 8, "mxfp4": 4.25}
+"""Bits a weight; mxfp4 shares an 8-bit scale among 32 values."""
+
+ROUTING_EXPONENT = 0.836
+"""Experts are used unequally: frequency falls as rank to this power (fit of validation_gpu)."""
+KV_BITS = 16
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """What a decode step of a model reads."""
+
+    name: str
+    layers: int
+    moe_layers: int
+    experts: int
+    experts_per_token: int
+    parameters_per_expert: float
+    parameters_always_read: float
+    """All but the routed experts and the input embedding."""
+    kv_values_per_token: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row: a serving run at a batch size; measured values apart, as in chip_table."""
+
+    decoder: Decoder
+    label: str
+    gpu: str
+    gpus: int
+    weight_bits: float
+    batch: float
+    context: float
+    """Mean tokens of a sequence that are cached when it decodes: half of its output."""
+    time_s: float | None
+    energy_j: float | None
+
+
+def decoders() -> dict[str, Decoder]:
+    """The shipped model descriptions by lower-case name without organisation."""
+    with (SILICON / "decoders.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = {}
+    for row in rows:
+        counts = {name: int(row[name]) for name in tuple(row)[1:8]}
+        found[row["model"].split("/")[1].lower()] = Decoder(row["model"], **counts)
+    return found
+
+
+def _decoder(name: str) -> Decoder:
+    """The longest described name that a published model name contains (suffixes are releases)."""
+    known = decoders()
+    base = name.split("/")[-1].lower()
+    matches = [key for key in known if base.startswith(key)]
+    if not matches:
+        raise ValueError(f"model {name!r} is not described; described: {', '.join(sorted(known))}")
+    return known[max(matches, key=len)]
+
+
+def parse(row: dict[str, str]) -> Measurement:
+    """One row of the table; ValueError says in one line why it cannot be expressed."""
+    decoder = _decoder(row["model"])
+    precision = row["weight_precision"].strip().lower()
+    if precision not in BITS:
+        raise ValueError(f"precision {precision!r} is not known; known: {', '.join(BITS)}")
+    values = {name: number(row[name]) for name in ("num_gpus", "avg_batch", "avg_output_len")}
+    for name, value in values.items():
+        if value is None or value <= 0:
+            raise ValueError(f"{name} is {row[name]!r}; a positive number is needed")
+    time, energy = number(row["median_ITL_ms"]), number(row["J_per_output_token"])
+    return Measurement(
+        decoder=decoder,
+        label=f"{row['model']} {row['task']} batch {row['avg_batch']}",
+        gpu=row["gpu"].strip().lower(),
+        gpus=round(values["num_gpus"] or 1),
+        weight_bits=BITS[precision],
+        batch=values["avg_batch"] or 1.0,
+        context=(values["avg_output_len"] or 0.0) / 2,
+        time_s=time * 1e-3 if time and time > 0 else None,
+        energy_j=energy if energy and energy > 0 else None,
+    )
+
+
+def read_table(path: str | Path | None = None) -> list[dict[str, str]]:
+    """Rows of a table of GPU measurements (the shipped one by default); ValueError in one line."""
+    return read_csv(SILICON / "gpu_decode.csv" if path is None else Path(path), COLUMNS)
+
+
+def routing_probabilities(experts: int, chosen: int, exponent: float) -> NDArray[np.float64]:
+    """Chance that a token uses each expert: rank to minus `exponent`; adds up to `chosen`."""
+    rank = np.arange(1, experts + 1, dtype=float)
+    share = np.power(rank, -exponent)
+    probability = np.zeros(experts)
+    certain = np.zeros(experts, dtype=bool)
+    for _ in range(
+        experts
+    ):  # an expert that would exceed 1 is certain; the rest share what is left
+        left = chosen - certain.sum()
+        probability = np.where(certain, 1.0, left * share / share[~certain].sum())
+        over = (probability > 1) & ~certain
+        if not over.any():
+            break
+        certain |= over
+    return probability
+
+
+def expected_unique_experts(probability: ArrayLike, batch: float) -> float:
+    """Expected number of experts that at least one of `batch` independent tokens uses."""
+    idle = np.power(1 - np.asarray(probability, dtype=float), batch)
+    return float(np.sum(1 - idle))
+
+
+def step_bytes(measurement: Measurement, exponent: float = ROUTING_EXPONENT) -> float:
+    """Bytes that one decode step reads: weights once, experts that are used, key-value cache."""
+    decoder = measurement.decoder
+    probability = routing_probabilities(decoder.experts, decoder.experts_per_token, exponent)
+    unique = expected_unique_experts(probability, measurement.batch)
+    weights = decoder.parameters_always_read
+    weights += decoder.moe_layers * unique * decoder.parameters_per_expert
+    cache = measurement.batch * measurement.context * decoder.kv_values_per_token
+    return weights * measurement.weight_bits / 8 + cache * KV_BITS / 8
+
+
+def step_macs(measurement: Measurement) -> float:
+    """Multiply-accumulates of one decode step of the whole batch (attention scores not counted)."""
+    decoder = measurement.decoder
+    expert = decoder.moe_layers * decoder.experts_per_token * decoder.parameters_per_expert
+    return measurement.batch * (decoder.parameters_always_read + expert)
+
+
+def predict_step(
+    measurement: Measurement, accelerator: Accelerator, exponent: float = ROUTING_EXPONENT
+) -> tuple[float, float]:
+    """Time of one decode step (s) and energy of one output token (J), by the roofline.
+
+    Several GPUs share weights and arithmetic evenly (tensor parallel, links not counted).
+    """
+    share = 1 / measurement.gpus
+    macs, moved = step_macs(measurement) * share, step_bytes(measurement, exponent) * share
+    layers = measurement.decoder.layers
+    time = step_time_s(accelerator, macs, moved, measurement.batch, layers)
+    energy = step_energy_j(accelerator, time, macs, moved)
+    return float(time), float(energy) * measurement.gpus / measurement.batch
+
+
+def with_curve(accelerator: Accelerator, curve: dict[str, float]) -> Accelerator:
+    """The accelerator with other constants of its efficiency and power curve."""
+    changes: dict[str, Any] = dict(curve)
+    return dataclasses.replace(accelerator, **changes)

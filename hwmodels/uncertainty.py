@@ -1,0 +1,141 @@
+"""Published ranges of the constants: what a tornado chart perturbs, and by how much.
+
+A range belongs to a constant, not to a design: low and high stand where published values or our own
+errors on silicon (dse validate) lie, with the source beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hwmodels import digital
+from hwmodels.digital import Accelerator
+from hwmodels.technology import Technology
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Part = TypeVar("Part", Technology, Accelerator)
+
+
+@dataclass(frozen=True)
+class ConstantRange:
+    """A constant of a part (`technology` or `accelerator`) with its published range."""
+
+    part: str
+    name: str
+    low: float
+    nominal: float
+    high: float
+    source: str
+
+
+SURVEY = "ADC survey regression: central 68 % of converters at 0.18 to 5.8 times the best (CiMLoop)"
+SPLIT = "shares of PCM tile energy and area by function (Singh et al., Nature Electronics 2025)"
+SILICON = "spread of the published PCM silicon: 190 to 205 fJ/MAC, 0.634 to 0.636 mm2 (HERMES)"
+PROJECTION = "projected 38 fJ/MAC to the 205 fJ/MAC of HERMES silicon: 5.4 times"
+
+# Factors on the nominal value, by kind of technology: (constant, low, high, source).
+PULSE_WIDTH_SILICON = (
+    ("adc_unit_energy_j", 0.8, 1.2, SPLIT),
+    ("mean_conductance_s", 0.75, 1.3, "array share 15 to 20 %: " + SPLIT),
+    ("driver_slot_energy_j", 0.5, 1.5, SPLIT),
+    ("output_bit_energy_j", 0.5, 1.5, SPLIT),
+    (
+        "input_slot_s",
+        0.5,
+        1.0,
+        "128 ns integration, halved at about 1 % more errors (Ambrogio 2023)",
+    ),
+    ("adc_unit_area_m2", 0.9, 1.3, "column converters 1040 to 1270 um2: HERMES, ISAAC, NeuRRAM"),
+    ("cell_area_m2", 0.8, 1.2, SPLIT),
+)
+PULSE_WIDTH_PROJECTION = (
+    ("adc_unit_energy_j", 1.0, 5.4, PROJECTION),
+    ("mean_conductance_s", 1.0, 5.4, PROJECTION),
+    ("driver_slot_energy_j", 1.0, 5.4, PROJECTION),
+    ("output_bit_energy_j", 1.0, 5.4, PROJECTION),
+    ("input_slot_s", 0.4, 1.33, "40 ns (analog fabric tile) to 133 ns (HERMES) an MVM"),
+    ("adc_unit_area_m2", 0.9, 1.3, "column converters 1040 to 1270 um2: HERMES, ISAAC, NeuRRAM"),
+    ("tier_step_m", 0.5, 2.0, "staircase of 0.25 to 1 um a tier: assumption after 3D NAND"),
+    ("control_area_factor", 1.0, 1.2, "1.0 mm2 (3D AIMC) to 1.2 mm2 (analog fabric) a tile"),
+)
+SURVEY_CONVERTER = (
+    ("adc_energy_factor", 0.4, 12.9, SURVEY),
+    ("adc_area_factor", 0.4, 2.0, "1200 (ISAAC, 32 nm) to 5000 um2 (Jia, 65 nm) a converter"),
+    ("mean_conductance_s", 0.5, 2.0, "error of the left-out RRAM macros"),
+    ("input_slot_s", 0.7, 1.4, "error of the left-out RRAM macros"),
+    ("cell_area_m2", 0.3, 2.4, "RRAM cells 16 F2 (ISAAC) to 125.7 F2 (NeuRRAM) around 53 F2"),
+    ("driver_area_m2", 0.5, 2.0, "drivers of HERMES and NeuRRAM"),
+)
+ACCELERATOR = (
+    ("memory_energy_j_per_byte", 0.62, 1.12, "HBM2 3.9 (O'Connor 2017) to 7.03 pJ/bit (TPUv4i)"),
+    ("mac_energy_j", 0.45, 1.7, "int8 MAC 0.084 pJ (TPUv4i) to bf16 0.32 pJ at 7 nm"),
+    ("sram_energy_j_per_byte", 0.8, 1.26, "read 1.88 to write 2.36 pJ/bit at 128 MiB (TPUv4i)"),
+    ("memory_efficiency", 0.78, 1.06, "sustained 0.71 (no overheads) to 0.96 of peak on H100"),
+    ("static_power_w_per_mm2", 0.4, 3.0, "TPUv4 idles at 90 W on less than 600 mm2: 0.15 W/mm2"),
+    ("mac_area_factor", 0.67, 1.5, "bare matrix unit 11 % of TPUv4i's die to its whole logic"),
+)
+SINGLE_VALUE = (
+    ("static_power_w", 0.98, 1.05, "board power 400.0 to 401.7 W in the published comparison"),
+)
+
+
+def _ranges(technology: Technology) -> tuple[tuple[str, float, float, str], ...]:
+    if str(technology.adc_kind) == "sar":
+        return SURVEY_CONVERTER
+    projected = str(technology.kind) == "projection"
+    return PULSE_WIDTH_PROJECTION if projected else PULSE_WIDTH_SILICON
+
+
+def technology_ranges(technology: Technology) -> list[ConstantRange]:
+    """Constants of one technology (scalar fields) with their ranges, in the units of its fields."""
+    found = []
+    for name, low, high, source in _ranges(technology):
+        nominal = float(getattr(technology, name))
+        limited = max(low * nominal, 1.0) if name == "control_area_factor" else low * nominal
+        found.append(ConstantRange("technology", name, limited, nominal, high * nominal, source))
+    return [one for one in found if one.nominal > 0]
+
+
+def accelerator_ranges(accelerator: Accelerator) -> list[ConstantRange]:
+    """Constants of one accelerator (scalar fields) with their ranges.
+
+    A board whose energy is its power times time has only that power.
+    """
+    computed = {
+        "memory_energy_j_per_byte": digital.memory_energy_j_per_byte,
+        "mac_energy_j": digital.mac_energy_j,
+        "sram_energy_j_per_byte": digital.sram_energy_j_per_byte,
+    }
+    found = []
+    for name, low, high, source in ACCELERATOR + SINGLE_VALUE:
+        value = computed[name](accelerator) if name in computed else getattr(accelerator, name)
+        nominal = float(value)
+        top = min(high * nominal, 1.0) if name == "memory_efficiency" else high * nominal
+        found.append(ConstantRange("accelerator", name, low * nominal, nominal, top, source))
+    return [one for one in found if one.nominal > 0]
+
+
+def perturbed(part: Part, name: str, value: float) -> Part:
+    """The technology or accelerator with one constant set to another value.
+
+    Raises ValueError (nearest name) for a constant that the part does not have.
+    """
+    from hwmodels import catalog
+
+    names = [field.name for field in dataclasses.fields(part)]
+    if name not in names:
+        raise catalog.unknown("constant", name, names)
+    change: dict[str, Any] = {name: value}
+    return dataclasses.replace(part, **change)
+
+
+def constant_table(technology: Technology, accelerator: Accelerator) -> pd.DataFrame:
+    """All ranges of a design's constants: part, name, low, nominal, high, source."""
+    import pandas as pd
+
+    ranges = technology_ranges(technology) + accelerator_ranges(accelerator)
+    return pd.DataFrame([dataclasses.asdict(one) for one in ranges])

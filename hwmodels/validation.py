@@ -1,0 +1,155 @@
+"""How far the models can be trusted: predictions against published silicon, as tables.
+
+Every prediction uses design parameters only (chip_table keeps measured results apart) and constants
+that all chips of a class share. `left_out` predictions use constants fitted without that chip. What
+is left out are constants, not insight: the formulas of a class were written with its chips in view.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwmodels import chip_table
+from hwmodels.chip_model import QUANTITIES, Constants, chip_class, predict, why_not
+from hwmodels.chip_table import Chip
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHIP_COLUMNS = (
+    "chip",
+    "title",
+    "kind",
+    "class",
+    "quantity",
+    "measured",
+    "predicted",
+    "error",
+    "predicted_left_out",
+    "error_left_out",
+    "in_fit",
+    "reason",
+    "note",
+)
+
+NOTES = {
+    ("fully parallel RRAM", "latency_s"): "an integrating voltage-mode neuron sets its own pace: "
+    "slower than a sampled column by the number of its charge decrements, which no row gives",
+    ("ladder", "energy_j"): "C-2C ladders convert 8 bits at once; their converter needs far more "
+    "than the survey's best and no other ladder is there to learn from",
+    ("digital", "energy_j"): "the only adder-tree macro: clocking and registers are not modelled",
+    (
+        "current",
+        "energy_j",
+    ): "the only current-mode SRAM: its cell is taken for a charge-domain one",
+    ("fully parallel RRAM", "area_mm2"): "left out, nothing tells how high-voltage drivers shrink",
+}
+
+
+def _note(chip: Chip, quantity: str) -> str:
+    if chip.kind not in ("measured", "vendor") and chip_class(chip) == "pulse width":
+        return "a circuit projection, several times better than silicon; not in the statistics"
+    if chip.kind == "vendor":
+        return "vendor figure at an unstated operating point; not in the statistics"
+    if quantity == "tops_per_w" and chip.level != "tile":
+        return f"{chip.level} level: arrays take a fixed share of a chip's energy (from ISAAC)"
+    if quantity == "latency_s" and (chip.slot_s or chip_class(chip) == "ISAAC-like RRAM"):
+        return "the step time is a stated design parameter: this checks the count of steps"
+    quantity = "energy_j" if quantity == "tops_per_w" else quantity
+    name = chip.multibit_cell or chip_class(chip)
+    if name == "fully parallel RRAM" and chip.input_bits == 1 and chip.adc_bits == 1:
+        return ""
+    return NOTES.get((name, quantity), "")
+
+
+def _rows_of(
+    chip: Chip, constants: Constants, without: Constants, in_fit: bool
+) -> list[dict[str, Any]]:
+    predicted, left_out = predict(chip, constants), predict(chip, without)
+    rows = []
+    for quantity in QUANTITIES:
+        measured = chip.measured.get(quantity)
+        reason = why_not(chip, quantity) if quantity not in predicted else ""
+        if measured is None and not reason:
+            reason = chip.missing.get(quantity, "no published value to compare with")
+        value, other = predicted.get(quantity), left_out.get(quantity)
+        row = {
+            "chip": chip.id,
+            "title": chip.title,
+            "kind": chip.kind,
+            "class": chip_class(chip),
+            "quantity": quantity,
+            "measured": measured,
+            "predicted": value,
+            "predicted_left_out": other,
+            "in_fit": in_fit,
+            "reason": reason,
+            "note": _note(chip, quantity) if measured is not None and value is not None else "",
+        }
+        for error, number in (("error", value), ("error_left_out", other)):
+            row[error] = number / measured - 1 if number is not None and measured else None
+        rows.append(row)
+    return rows
+
+
+def validate_chips(path: str | Path | None = None) -> pd.DataFrame:
+    """Predictions beside published results for a table of chips (the shipped one by default).
+
+    One row a chip and quantity: energy of one MVM (energy_j), its latency (latency_s), TOPS/W and
+    area (area_mm2). `predicted` uses constants fitted to all shipped chips, `predicted_left_out`
+    constants fitted without chips of the same family (for a chip that is not shipped the two are
+    the same). Errors are predicted / measured - 1. `reason` says why a number is missing, `note`
+    where a class is known to fail. Raises ValueError in one line for a file that is no such table.
+    """
+    import pandas as pd
+
+    from hwmodels.fitting import fitted, fitted_without, training_chips
+
+    trained = {chip.id for chip in training_chips()}
+    rows: list[dict[str, Any]] = []
+    for entry in chip_table.read_table(path):
+        try:
+            chip = chip_table.parse(entry)
+            without = fitted_without(chip.family)
+            rows += _rows_of(chip, fitted(), without, chip.id in trained)
+        except ValueError as error:
+            blank = dict.fromkeys(CHIP_COLUMNS)
+            texts = {"chip": entry["id"], "title": entry["chip_or_macro"], "class": "", "note": ""}
+            kind = entry["kind(measured|simulated)"]
+            blank.update(texts, kind=kind, quantity="", in_fit=False, reason=str(error))
+            rows.append(blank)
+    table = pd.DataFrame(rows, columns=list(CHIP_COLUMNS))
+    numbers = ["measured", "predicted", "error", "predicted_left_out", "error_left_out"]
+    return table.astype(dict.fromkeys(numbers, float))
+
+
+def summarise_chips(table: pd.DataFrame) -> pd.DataFrame:
+    """Median and worst error by quantity, in sample and left out, over a table of validate_chips.
+
+    Only chips whose results are measured or stand in the fit count; circuit projections and vendor
+    figures do not. `worst_factor` is the largest of predicted/measured and its inverse.
+    """
+    import numpy as np
+    import pandas as pd
+
+    silicon = table[(table["kind"] == "measured") | table["in_fit"].astype(bool)]
+    rows = []
+    for quantity in QUANTITIES:
+        for label, column in (("in sample", "error"), ("left out", "error_left_out")):
+            part = silicon[silicon["quantity"] == quantity].dropna(subset=[column])
+            if part.empty:
+                continue
+            factor = np.exp(np.abs(np.log1p(part[column].to_numpy())))
+            rows.append(
+                {
+                    "quantity": quantity,
+                    "prediction": label,
+                    "rows": len(part),
+                    "median_absolute_error": float(part[column].abs().median()),
+                    "within_factor_2": int((factor <= 2).sum()),
+                    "worst_factor": float(factor.max()),
+                    "worst_chip": str(part["chip"].to_numpy()[int(factor.argmax())]),
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,99 @@
+"""Preset files: all load, every key is checked, errors name the nearest."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hwmodels
+from hwmodels.digital import accelerator_names, load_accelerator
+from hwmodels.technology import load_technology, technology_names
+from hwmodels.tile import load_tile, tile_names
+
+PRESETS = Path(hwmodels.__file__).parent / "presets"
+
+
+def test_all_presets_load_and_name_a_source() -> None:
+    assert {"pcm-14nm", "pcm-3d", "rram-22nm"} <= set(technology_names())
+    assert {"hermes-core", "aimc-3d", "rram-22nm", "neurram", "isaac"} <= set(tile_names())
+    assert {"a100", "h100", "edge-7nm"} <= set(accelerator_names())
+    for name in technology_names():
+        technology = load_technology(name)
+        assert technology.name == name
+        assert len(technology.source) > 40
+    for name in accelerator_names():
+        assert load_accelerator(name).name == name
+    for name in tile_names():
+        load_tile(name)
+
+
+def test_the_projection_says_so() -> None:
+    technology = load_technology("pcm-3d")
+    assert technology.kind == "projection"
+    assert "projection" in technology.source.lower()
+    assert load_technology("pcm-14nm").kind == "silicon"
+
+
+@pytest.mark.parametrize(
+    ("load", "wrong", "near"),
+    [
+        (load_technology, "pcm-14", "pcm-14nm"),
+        (load_tile, "hermes", "hermes-core"),
+        (load_accelerator, "a10", "a100"),
+    ],
+)
+def test_unknown_names(load: object, wrong: str, near: str) -> None:
+    with pytest.raises(ValueError, match=near) as caught:
+        load(wrong)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "load"),
+    [
+        ("technologies", "pcm-14nm", load_technology),
+        ("tiles", "hermes-core", load_tile),
+        ("accelerators", "edge-7nm", load_accelerator),
+    ],
+)
+def test_files_of_ones_own(tmp_path: Path, folder: str, name: str, load: object) -> None:
+    text = (PRESETS / folder / f"{name}.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    load(path)
+    key = {"technologies": "node_nm", "tiles": "rows", "accelerators": "mac_units"}[folder]
+    path.write_text(text.replace(f"{key} =", f"{key}x ="))
+    with pytest.raises(ValueError, match=f"{key}x.*did you mean '{key}'"):
+        load(path)
+    path.write_text("\n".join(line for line in text.splitlines() if not line.startswith(key)))
+    with pytest.raises(ValueError, match=f"lacks the key '{key}'"):
+        load(path)
+    path.write_text("rows = [")
+    with pytest.raises(ValueError, match="not valid TOML"):
+        load(path)
+    with pytest.raises(ValueError, match="cannot read"):
+        load(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "1e9"])
+def test_values_out_of_range(tmp_path: Path, value: str) -> None:
+    text = (PRESETS / "technologies" / "pcm-14nm.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("node_nm = 14", f"node_nm = {value}"))
+    with pytest.raises(ValueError, match="node_nm is") as caught:
+        load_technology(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, hwmodels as h; h.load_tile('hermes-core'); h.load_accelerator('a100')\n"
+        "heavy = {'torch', 'pandas', 'scipy', 'plotly'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_exists() -> None:
+    for name in hwmodels.__all__:
+        assert getattr(hwmodels, name) is not None

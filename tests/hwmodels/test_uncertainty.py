@@ -1,0 +1,58 @@
+"""Ranges of the constants can be perturbed and move the totals the way they should."""
+
+import pytest
+
+from hwmodels.digital import load_accelerator
+from hwmodels.technology import load_technology, technology_names
+from hwmodels.tile import Tile, tile_area_mm2, tile_energy_j, tile_latency_s
+from hwmodels.uncertainty import (
+    accelerator_ranges,
+    constant_table,
+    perturbed,
+    technology_ranges,
+)
+
+
+@pytest.mark.parametrize("name", technology_names())
+def test_every_range_moves_something(name: str) -> None:
+    technology = load_technology(name)
+
+    def totals(changed: object) -> list[float]:
+        tile = Tile(changed, 256, 256)
+        parts = tile_energy_j(tile), tile_latency_s(tile), tile_area_mm2(tile)
+        return [float(sum(values.values())) for values in parts]
+
+    for one in technology_ranges(technology):
+        assert 0 < one.low <= one.nominal <= one.high
+        low, high = (
+            totals(perturbed(technology, one.name, value)) for value in (one.low, one.high)
+        )
+        staircase_of_one_tier = one.name == "tier_step_m"
+        assert staircase_of_one_tier or low != high, one.name
+        assert all(a <= b * (1 + 1e-12) for a, b in zip(low, high, strict=True)), one.name
+
+
+def test_silicon_and_projection_differ() -> None:
+    """The projection's converter may cost 5.4 times as much: as silicon does."""
+    projection = {one.name: one for one in technology_ranges(load_technology("pcm-3d"))}
+    converter = projection["adc_unit_energy_j"]
+    assert converter.high / converter.nominal == pytest.approx(5.4)
+    assert converter.low == converter.nominal
+
+
+def test_board_power_is_the_only_constant_of_the_a100_energy() -> None:
+    names = {one.name for one in accelerator_ranges(load_accelerator("a100"))}
+    assert "static_power_w" in names
+    assert not names & {"mac_energy_j", "memory_energy_j_per_byte", "sram_energy_j_per_byte"}
+
+
+def test_table_and_unknown_constant() -> None:
+    technology, accelerator = load_technology("rram-22nm"), load_accelerator("edge-7nm")
+    table = constant_table(technology, accelerator)
+    assert list(table.columns) == ["part", "name", "low", "nominal", "high", "source"]
+    assert (table["low"] <= table["nominal"]).all() and (table["nominal"] <= table["high"]).all()
+    for row in table.itertuples():
+        part = technology if row.part == "technology" else accelerator
+        perturbed(part, row.name, row.high)
+    with pytest.raises(ValueError, match="adc_energy_factor"):
+        perturbed(technology, "adc_energy_facto", 1.0)
