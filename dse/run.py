@@ -100,7 +100,9 @@ def locked(folder: Path) -> Iterator[None]:
         with one_line_errors(folder):
             lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"another search is writing into {folder}: wait for it or use --output")
+        raise ValueError(
+            f"another search is writing into {folder}: wait for it or use --output"
+        ) from None
     try:
         yield
     finally:
@@ -195,7 +197,9 @@ class Run:
         try:
             return pandas.read_parquet(path)
         except FileNotFoundError:
-            raise ValueError(f"{self.folder} has no {path.name}: resume the search to write it")
+            raise ValueError(
+                f"{self.folder} has no {path.name}: resume the search to write it"
+            ) from None
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 

@@ -1,0 +1,1 @@
+"""The commands of `dse`, by what they are for."""

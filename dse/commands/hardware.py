@@ -1,0 +1,29 @@
+"""Commands about hardware: `tile`."""
+
+import typer
+
+
+def tile(
+    technology: str = typer.Option("pcm-14nm", help="Cell technology."),
+    rows: int = typer.Option(256, help="Inputs."),
+    cols: int = typer.Option(256, help="Weight columns."),
+    tiers: int = typer.Option(1, help="Layers of cells."),
+    adc_bits: int = typer.Option(8, help="Bits of the output converters."),
+    dac_bits: int = typer.Option(8, help="Bits of the inputs."),
+    columns_per_adc: int = typer.Option(1, help="Columns that share a converter."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Energy, latency and area of one tile, each with its parts."""
+    from dse.console import print_json
+    from dse.tile_sheet import print_tile, tile_document
+
+    document = tile_document(technology, rows, cols, tiers, adc_bits, dac_bits, columns_per_adc)
+    if as_json:
+        print_json(document)
+    else:
+        print_tile(document)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(tile)

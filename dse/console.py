@@ -1,0 +1,91 @@
+"""How commands print: tables of at most 100 columns, plain text in a pipe, or one JSON document."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dse import units
+
+if TYPE_CHECKING:
+    import pandas
+    from rich.console import Console
+
+WIDTH = 100
+
+
+def console(stderr: bool = False) -> "Console":
+    """A rich console no wider than 100 columns; in a pipe exactly that, without colour."""
+    from rich.console import Console
+
+    found = Console(stderr=stderr, highlight=False)
+    return Console(
+        stderr=stderr,
+        highlight=False,
+        width=min(found.width, WIDTH) if found.is_terminal else WIDTH,
+    )
+
+
+def print_table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", left: int = 1
+) -> None:
+    """Print a table: the first `left` columns to the left, the others (numbers) to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="",
+        box=box.SIMPLE_HEAD if sys.stdout.isatty() else box.ASCII2,
+        pad_edge=False,
+        padding=(0, 1) if sys.stdout.isatty() else (0, 0),
+    )
+    for number, header in enumerate(headers):
+        table.add_column(header, justify="left" if number < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; what is missing or not finite is null."""
+    typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: numpy numbers and arrays, missing values, dataclass-free."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return None if str(value) in ("<NA>", "NaT") else str(value)
+
+
+def records(table: "pandas.DataFrame") -> list[dict[str, Any]]:
+    """Rows of a table for `print_json`."""
+    return [plain(row) for row in table.to_dict(orient="records")]
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number for a cell; a dash when it is missing."""
+    if value is None or str(value) in ("<NA>", "nan", "None"):
+        return "–"
+    if isinstance(value, str):
+        return value
+    return f"{float(value):.{digits}g}"
+
+
+def si(value: Any, unit: str) -> str:
+    """A quantity for a cell; a dash when it is missing."""
+    return "–" if value is None or str(value) in ("<NA>", "nan") else units.si(float(value), unit)

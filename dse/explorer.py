@@ -1,0 +1,260 @@
+"""From a question to a finished run folder: what `dse explore` and `dse.explore()` call."""
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from dse import run as runs
+from dse import search, tables, units
+from dse.problem import Problem
+from dse.references import reference_table, smallest_budget_mm2
+from dse.screening import Screening
+from dse.settings import Settings, slug
+from dse.setup import expert_table, load_architecture, make_problem
+
+_VERSIONS = ("dse", "torch", "aihwkit", "numpy", "pandas", "scipy", "optuna")
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What a caller wants to hear: stages of the set-up, and progress after each trial."""
+
+    stage: Callable[[str], None] = lambda text: None
+    progress: Callable[[search.Progress], None] = lambda progress: None
+
+
+def explore(
+    model: str,
+    budget_area: str | float = "200mm2",
+    *,
+    output: str | Path | None = None,
+    timeout_s: float | None = None,
+    jobs: int = 1,
+    report: bool = True,
+    **options: Any,
+) -> runs.Run:
+    """Search the designs for a model under an area budget.
+
+    Args:
+        model: a name of `dse models`, or the path of a Hugging Face config.json.
+        budget_area: such as "200mm2", or a number in mm2.
+        output: folder of the run; by default a new one under runs/.
+        timeout_s: stop the search after this time.
+        jobs: processes that search together.
+        report: write report.html too.
+        options: further fields of `dse.settings.Settings`: batch, context, mode, trials, seed,
+            sampler, objectives, constraints, choices, tokens, noise_seeds.
+
+    Returns:
+        The run; `run.front()` is the Pareto front.
+
+    Raises:
+        ValueError: one line on what was wrong with the input or the folder.
+    """
+    area = units.parse(budget_area, "area") if isinstance(budget_area, str) else budget_area
+    settings = Settings(model=model, budget_area_mm2=float(area), **options)
+    folder = Path(output) if output is not None else default_folder(settings)
+    return start(settings, folder, timeout_s=timeout_s, jobs=jobs, report=report)
+
+
+def default_folder(settings: Settings) -> Path:
+    """A new folder under runs/ named after model and budget."""
+    return runs.fresh_folder(
+        Path("runs"), f"{slug(settings.model)}-{settings.budget_area_mm2:g}mm2"
+    )
+
+
+def start(
+    settings: Settings,
+    folder: Path,
+    *,
+    timeout_s: float | None = None,
+    jobs: int = 1,
+    report: bool = True,
+    callbacks: Callbacks | None = None,
+) -> runs.Run:
+    """Run a new search into `folder` (see `explore`)."""
+    load_architecture(settings.model)  # an unknown model is told before anything is written
+    with runs.created(folder, _config(settings)):
+        return _search(settings, folder, timeout_s, jobs, report, callbacks or Callbacks())
+
+
+def resume(
+    folder: Path,
+    *,
+    trials: int | None = None,
+    timeout_s: float | None = None,
+    jobs: int = 1,
+    report: bool = True,
+    callbacks: Callbacks | None = None,
+) -> runs.Run:
+    """Go on with an interrupted search, or with a finished one up to more `trials`."""
+    settings = read_settings(folder)
+    if trials is not None:
+        settings = replace(settings, trials=trials)
+    with runs.locked(folder):
+        with runs.one_line_errors(folder):
+            runs.mend_journal(folder / runs.JOURNAL)
+        return _search(settings, folder, timeout_s, jobs, report, callbacks or Callbacks())
+
+
+def read_settings(folder: Path) -> Settings:
+    """The settings of an existing run."""
+    return Settings.read(runs.read_config(folder)["settings"])
+
+
+def _search(
+    settings: Settings,
+    folder: Path,
+    timeout_s: float | None,
+    jobs: int,
+    report: bool,
+    callbacks: Callbacks,
+) -> runs.Run:
+    started = time.perf_counter()
+    callbacks.stage("reading the model and measuring its miniature")
+    problem = make_problem(settings)
+    callbacks.stage("costing designs")
+    with runs.one_line_errors(folder):
+        study = search.open_study(search.journal_storage(folder / runs.JOURNAL), problem)
+        search.requeue(study)
+        screening = Screening(problem, search.load_results(study), settings.seed)
+        if not len(screening.pool):
+            raise ValueError(nothing_fits(problem))
+        study.sampler = search.make_sampler(
+            settings.sampler, screening, settings.seed + len(study.get_trials(deepcopy=False))
+        )
+        set_up = time.perf_counter() - started
+        clock = search.Clock()
+        outcome = search.run_search(
+            study,
+            problem,
+            screening,
+            trials=settings.trials,
+            timeout_s=timeout_s,
+            clock=clock,
+            show=callbacks.progress,
+        )
+    callbacks.stage("writing the tables")
+    times = {"set_up": set_up, "cost": clock.cost, "simulation": clock.simulation}
+    times["overhead"] = max(clock.total - clock.cost - clock.simulation, 0.0)
+    finish(settings, folder, problem, study, screening, outcome, times)
+    if report:
+        callbacks.stage("drawing the report")
+        write_report(folder)
+    return runs.load_run(folder)
+
+
+def nothing_fits(problem: Problem) -> str:
+    """One line for a question that no design answers, with the smallest budget that would."""
+    smallest = smallest_budget_mm2(problem)
+    if problem.limits.area_mm2 < smallest:
+        return (
+            f"nothing fits in {units.area(problem.limits.area_mm2)}: the smallest budget that "
+            f"works for {problem.architecture.title} here is {units.area(smallest)}"
+        )
+    return f"no design meets all of: {', '.join(map(str, problem.limits.on_cost))}"
+
+
+def finish(
+    settings: Settings,
+    folder: Path,
+    problem: Problem,
+    study: optuna.Study,
+    screening: Screening,
+    outcome: str,
+    times: dict[str, float],
+) -> None:
+    """Write the tables and the final config.json from the study and the costed designs."""
+    before = time.perf_counter()
+    finished = search.finished(study)
+    names = problem.space.names
+    proposed = tables.Chosen(
+        np.array([[t.params[n] for n in names] for t in finished]).reshape(-1, len(names)),
+        np.array([t.number for t in finished], dtype=np.int64),
+    )
+    reasons = {t.number: t.user_attrs["reason"] for t in finished if "reason" in t.user_attrs}
+    pool = screening.refine()
+    chosen = tables.choose(problem, screening, proposed, pool, settings.seed)
+    table = tables.candidates_table(problem, screening.results, chosen, reasons)
+    table = reference_table(problem, screening, table)
+    times["cost"] += time.perf_counter() - before
+    runs.write_table(folder, "candidates", table)
+    runs.write_table(folder, "experts", expert_table(problem))
+    runs.write_table(folder, "progress", tables.progress_table(search.progress_rows(study)))
+    config = runs.read_config(folder)
+    knees = table.loc[table["is_knee"], "trial"]
+    config |= {
+        "outcome": outcome,
+        "recommended_trial": int(knees.iloc[0]) if len(knees) else None,
+        "counts": tables.counts(problem, screening, table) | {"trials": len(finished)},
+        "hypervolume": screening.front_hypervolume(),
+        "accuracy_source": problem.simulator.miniature.source if problem.simulator else None,
+        "routing_source": problem.routing.source,
+        "technologies": {t.name: f"{t.title} ({t.kind}). {t.source}" for t in problem.technologies},
+        "accelerator": f"{problem.base.title} ({problem.base.kind}). {problem.base.source}",
+        "wall_seconds": _added(config.get("wall_seconds", {}), times),
+        "settings": settings.document(),
+    }
+    runs.write_json(folder / runs.CONFIG, config)
+
+
+def _added(earlier: dict[str, float], times: dict[str, float]) -> dict[str, float]:
+    """Seconds of this session on top of those of earlier ones."""
+    return {name: round(earlier.get(name, 0.0) + value, 3) for name, value in times.items()}
+
+
+def _config(settings: Settings) -> dict[str, Any]:
+    """What is known before the search: enough to repeat it."""
+    architecture = load_architecture(settings.model)
+    return {
+        "command": shlex.join(["dse", *hide_passwords(sys.argv[1:])]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": architecture.name,
+        "model_title": architecture.title,
+        "model_source": architecture.source,
+        "budget_area_mm2": settings.budget_area_mm2,
+        "workload": {
+            "batch": settings.batch,
+            "context": settings.context,
+            "mode": settings.mode,
+        },
+        "seed": settings.seed,
+        "versions": {"python": platform.python_version(), **_versions(_VERSIONS)},
+        "settings": settings.document(),
+    }
+
+
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def hide_passwords(arguments: Iterable[str]) -> list[str]:
+    """Command-line arguments with the password of any storage URL replaced by ***."""
+    import re
+
+    return [re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", argument) for argument in arguments]
+
+
+def write_report(folder: Path) -> Path:
+    """Draw report.html from the run folder."""
+    from reports import write_report as write
+
+    with runs.one_line_errors(folder):
+        return write(folder)

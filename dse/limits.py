@@ -1,0 +1,151 @@
+"""What is wanted and what is allowed: objectives, budgets and constraints on named metrics."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse import units
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity that designs are judged by.
+
+    Attributes:
+        column: name in candidates.parquet.
+        alias: name on the command line.
+        label, unit: for people.
+        kind: of unit accepted in a constraint ("" for a plain number).
+        larger_is_better: direction.
+        simulated: needs the noisy simulation; the others follow from the cost models alone.
+        logarithmic: compared by ratio in hypervolumes and distances.
+    """
+
+    column: str
+    alias: str
+    label: str
+    unit: str = ""
+    kind: str = ""
+    larger_is_better: bool = False
+    simulated: bool = False
+    logarithmic: bool = True
+
+
+METRICS = (
+    Metric("delta_loss_nats", "delta_loss", "loss increase", "nats", simulated=True,
+           logarithmic=False),
+    Metric("accuracy", "accuracy", "accuracy", larger_is_better=True, simulated=True,
+           logarithmic=False),
+    Metric("top1", "top1", "top-1", larger_is_better=True, simulated=True, logarithmic=False),
+    Metric("energy_j_per_token", "energy_per_token", "energy per token", "J", "energy"),
+    Metric("throughput_tokens_per_s", "throughput", "throughput", "tok/s", "",
+           larger_is_better=True),
+    Metric("latency_s_per_token", "latency_per_token", "latency per token", "s", "time"),
+    Metric("power_w", "power", "power", "W", "power"),
+    Metric("area_mm2", "area", "area", "mm2", "area"),
+)  # fmt: skip
+DEFAULT_OBJECTIVES = ("delta_loss", "energy_per_token", "throughput")
+
+
+def metric(name: str) -> Metric:
+    """Find a metric by its alias or its column.
+
+    Raises:
+        ValueError: one line with the nearest names.
+    """
+    for known in METRICS:
+        if name in (known.alias, known.column):
+            return known
+    aliases = [known.alias for known in METRICS]
+    near = difflib.get_close_matches(name, aliases, n=1)
+    hint = f"; nearest is {near[0]}" if near else ""
+    raise ValueError(f"unknown metric {name!r}: choose from {', '.join(aliases)}{hint}")
+
+
+def objective_values(
+    objectives: Sequence[Metric], values: Mapping[str, Floats], logarithms: bool = True
+) -> Floats:
+    """Objectives as a matrix [designs, objectives] in which smaller is better.
+
+    With `logarithms` energy, throughput, latency, power and area enter as their log10, so that a
+    hypervolume counts a halving the same wherever it happens.
+    """
+    columns = []
+    for wanted in objectives:
+        column = np.asarray(values[wanted.column], dtype=float)
+        if wanted.logarithmic and logarithms:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                column = np.log10(column)
+        columns.append(-column if wanted.larger_is_better else column)
+    return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`metric <= bound` or `metric >= bound`."""
+
+    metric: Metric
+    at_most: bool
+    bound: float
+
+    def excess(self, value: Floats) -> Floats:
+        """Relative violation: 0 or less where the constraint holds, NaN where value is missing."""
+        difference = value - self.bound if self.at_most else self.bound - value
+        return np.asarray(difference / (abs(self.bound) or 1.0), dtype=float)
+
+    def __str__(self) -> str:
+        sign = "<=" if self.at_most else ">="
+        unit = self.metric.unit
+        bound = units.si(self.bound, unit) if unit not in ("", "nats", "mm2") else f"{self.bound:g}"
+        return f"{self.metric.alias}{sign}{bound}{' mm2' if unit == 'mm2' else ''}"
+
+
+_CONSTRAINT = re.compile(r"\s*([a-z_0-9]+)\s*(<=|>=)\s*(.+)")
+
+
+def read_constraint(text: str) -> Constraint:
+    """Read `latency_per_token<=5ms`, `throughput>=1000`, `accuracy>=0.6`.
+
+    Raises:
+        ValueError: one line that says what is accepted.
+    """
+    match = _CONSTRAINT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no constraint: write for instance latency_per_token<=5ms")
+    name, sign, bound = match.groups()
+    wanted = metric(name)
+    if wanted.kind:
+        value = units.parse(bound, wanted.kind)
+    else:
+        try:
+            value = float(bound)
+        except ValueError:
+            raise ValueError(f"{text!r}: {wanted.alias} takes a plain number") from None
+        if not np.isfinite(value):
+            raise ValueError(f"{text!r}: {wanted.alias} takes a finite number")
+    return Constraint(wanted, sign == "<=", value)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The area budget and every other constraint of a search."""
+
+    area_mm2: float
+    constraints: tuple[Constraint, ...] = ()
+
+    @property
+    def on_cost(self) -> tuple[Constraint, ...]:
+        """Constraints that cost alone decides, the area budget first."""
+        area = Constraint(metric("area"), True, self.area_mm2)
+        return (area, *(c for c in self.constraints if not c.metric.simulated))
+
+    @property
+    def on_accuracy(self) -> tuple[Constraint, ...]:
+        """Constraints that need the simulation."""
+        return tuple(c for c in self.constraints if c.metric.simulated)

@@ -1,0 +1,369 @@
+"""One question put to the tool: this model, under this budget, at this workload point.
+
+Turns designs (choices of `dse.space`) into hardware, placement and cost as arrays, says what rules
+a design out, and names the simulation whose result is its accuracy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse import surrogate
+from dse.cost import Costs, System, Workload, evaluate
+from dse.limits import Limits, Metric
+from dse.placement import digital_mask
+from dse.space import Columns, Space
+from hwmodels.digital import Accelerator, accelerator_area_mm2, load_accelerator
+from hwmodels.technology import load_technology, stack_technologies
+from hwmodels.tile import Tile, tile_area_mm2
+from workloads.architecture import MoEArchitecture
+from workloads.routing import Routing
+
+if TYPE_CHECKING:
+    from dse.simulation import Simulator
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+CLEAN = -1
+"""Key code of a design with no analog expert: its accuracy is the model's own."""
+
+DIGITAL_STEPS = 32
+"""Digital shares that are told apart in simulations. The analog share is rounded up to the next,
+so that a design's accuracy is that of a placement with at least as many analog experts."""
+
+_RADICES = (16, 512, 512, 16, 16, 32, 65536)
+
+
+class Key(NamedTuple):
+    """All that the simulated accuracy of a design depends on; equal keys, one simulation.
+
+    Attributes:
+        noise_model: of the cells, shared by technologies with the same cells.
+        row_blocks: pieces that an expert's input and hidden dimension are cut into.
+        tile_rows: rows of the full-size tile (the first choice that gives `row_blocks`).
+        score, scope: which experts are digital; empty when none is, and all choices agree.
+        digital: experts of the miniature that are digital.
+    """
+
+    noise_model: str
+    row_blocks: tuple[int, int]
+    tile_rows: int
+    dac_bits: int
+    adc_bits: int
+    score: str
+    scope: str
+    digital: int
+
+
+@dataclass(frozen=True)
+class Costed:
+    """Designs with their cost: arrays of one length.
+
+    Attributes:
+        indices: choice numbers [designs, parameters].
+        columns: hardware and placement as built, tiles and effective digital experts included.
+        costs: what dse.cost says.
+        metrics: area_mm2, energy_j_per_token, throughput_tokens_per_s, latency_s_per_token,
+            power_w.
+        reason: why a design is ruled out; empty when it is not.
+        excess: largest relative violation of a limit, 0 or less when all hold.
+        codes: which simulation gives its accuracy; equal codes, one simulation.
+    """
+
+    indices: NDArray[np.int64]
+    columns: Columns
+    costs: Costs
+    metrics: dict[str, Floats]
+    reason: NDArray[np.object_]
+    excess: Floats
+    codes: Codes
+
+    @property
+    def feasible(self) -> NDArray[np.bool_]:
+        return np.asarray(self.reason == "", dtype=bool)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Model, budget, workload and everything derived once: routing, scores, orders.
+
+    Attributes:
+        scores: of the full model's experts [moe_layers, experts], by name.
+        orders: experts of the full model, most digital-worthy first, by (score, scope).
+        miniature_orders: the same for the miniature.
+        miniature_shape: MoE layers and experts of the miniature.
+        base: the accelerator whose MACs, SRAM and HBM stacks the designs vary.
+    """
+
+    architecture: MoEArchitecture
+    routing: Routing
+    space: Space
+    workload: Workload
+    limits: Limits
+    objectives: tuple[Metric, ...]
+    scores: Mapping[str, Floats]
+    orders: Mapping[tuple[str, str], NDArray[np.int64]]
+    miniature_orders: Mapping[tuple[str, str], NDArray[np.int64]]
+    miniature_shape: tuple[int, int]
+    simulator: "Simulator | None"
+    base: Accelerator = field(default_factory=lambda: load_accelerator("edge-7nm"))
+
+    @cached_property
+    def experts(self) -> int:
+        """Routed experts of the full model, all layers."""
+        return self.architecture.moe_layers * self.architecture.routed_experts
+
+    @cached_property
+    def order_names(self) -> list[tuple[str, str]]:
+        return list(self.orders)
+
+    @cached_property
+    def technologies(self) -> list[Any]:
+        return [load_technology(str(name)) for name in self.space["technology"].choices]
+
+    @cached_property
+    def noise_models(self) -> list[str]:
+        return sorted({str(technology.noise_model) for technology in self.technologies})
+
+    def system(self, columns: Columns, technology_index: NDArray[np.int64]) -> System:
+        """Hardware of designs, with as many tiles as their share of the area left for them.
+
+        Adds `tiles` to the columns and limits `tiers` to what the technology allows.
+        """
+        tile, accelerator = self.parts(columns, technology_index)
+        left = np.maximum(self.limits.area_mm2 - _total(accelerator_area_mm2(accelerator)), 0.0)
+        each = _total(tile_area_mm2(tile)) + System.overhead_area_mm2_per_tile(accelerator)
+        share = np.where(columns["digital_expert_fraction"] >= 1, 0.0, columns["tiles_share"])
+        columns["tiles"] = np.floor(left * share / each).astype(int)
+        return System(tile, columns["tiles"], accelerator)
+
+    def parts(
+        self, columns: Columns, technology_index: NDArray[np.int64]
+    ) -> tuple[Tile, Accelerator]:
+        """Tile and accelerator of designs; limits `tiers` in the columns to what there can be."""
+        technology = stack_technologies(self.technologies, technology_index)
+        most = np.broadcast_to(np.asarray(technology.max_tiers), columns["tiers"].shape)
+        columns["tiers"] = np.minimum(columns["tiers"], most.astype(int))
+        columns["columns_per_adc"] = np.minimum(columns["columns_per_adc"], columns["tile_cols"])
+        tile = Tile(
+            technology=technology,
+            rows=columns["tile_rows"],
+            cols=columns["tile_cols"],
+            tiers=columns["tiers"],
+            dac_bits=columns["dac_bits"],
+            adc_bits=columns["adc_bits"],
+            columns_per_adc=columns["columns_per_adc"],
+        )
+        columns["tile_area_mm2"] = _total(tile_area_mm2(tile))
+        accelerator = replace(
+            self.base,
+            mac_units=columns["mac_units"],
+            sram_bytes=columns["sram_mib"] * 2.0**20,
+            hbm_stacks=columns["hbm_stacks"],
+        )
+        return tile, accelerator
+
+    def cost(self, indices: NDArray[np.int64], analog_modules: Sequence[str] = ()) -> Costed:
+        """Cost designs given by their choice numbers [designs, parameters]."""
+        columns = self.space.values(indices)
+        technology_index = indices[:, self.space.names.index("technology")]
+        system = self.system(columns, technology_index)
+        return self.cost_system(indices, columns, system, technology_index, analog_modules)
+
+    def cost_system(
+        self,
+        indices: NDArray[np.int64],
+        columns: Columns,
+        system: System,
+        technology_index: NDArray[np.int64],
+        analog_modules: Sequence[str] = (),
+    ) -> Costed:
+        """Cost given hardware and placements; `indices` are carried along."""
+        order_index = self._order_index(columns)
+        wanted = np.ceil(columns["digital_expert_fraction"] * self.experts - 1e-9).astype(int)
+        costs = evaluate(
+            self.architecture,
+            self.routing,
+            self.orders,
+            system,
+            order_index,
+            wanted,
+            self.workload,
+            analog_modules=tuple(analog_modules),
+        )
+        metrics = _metrics(costs)
+        digital = np.asarray(costs.digital_experts, dtype=int)
+        columns["digital_experts"] = digital
+        reason, excess = self._verdict(costs, metrics)
+        noise = np.array([self.noise_models.index(str(t.noise_model)) for t in self.technologies])
+        codes = self._codes(columns, noise[technology_index], order_index, digital)
+        return Costed(indices, columns, costs, metrics, reason, excess, codes)
+
+    def _order_index(self, columns: Columns) -> NDArray[np.int64]:
+        scores = [score for score, _ in self.order_names]
+        scopes = [scope for _, scope in self.order_names]
+        index = np.zeros(len(columns["placement_score"]), dtype=np.int64)
+        for number, (score, scope) in enumerate(zip(scores, scopes, strict=True)):
+            chosen = columns["placement_score"] == score
+            index[chosen & (columns["placement_scope"] == scope)] = number
+        return index
+
+    def _verdict(
+        self, costs: Costs, metrics: dict[str, Floats]
+    ) -> tuple[NDArray[np.object_], Floats]:
+        """Why each design is ruled out ("" when it is not), and by how much."""
+        fits = np.asarray(costs.memory_fits, dtype=bool)
+        reason = np.where(fits, "", "the digital weights exceed the memory").astype(object)
+        excess = np.where(fits, 0.0, 1.0)
+        for constraint in self.limits.on_cost:
+            violation = constraint.excess(metrics[constraint.metric.column])
+            broken = ~(violation <= 1e-9)  # also true for NaN
+            reason = np.where(broken & (reason == ""), f"breaks {constraint}", reason)
+            excess = np.maximum(excess, np.where(broken, np.nan_to_num(violation, nan=1e9), 0.0))
+        return reason, np.minimum(excess, 1e9)
+
+    def _codes(
+        self,
+        columns: Columns,
+        noise: NDArray[np.int64],
+        order_index: NDArray[np.int64],
+        digital: NDArray[np.int64],
+    ) -> Codes:
+        total = int(np.prod(self.miniature_shape))
+        steps = np.ceil((1 - digital / self.experts) * DIGITAL_STEPS - 1e-9)
+        miniature_digital = total - np.ceil(steps * total / DIGITAL_STEPS).astype(int)
+        none_digital = miniature_digital == 0
+        parts = (
+            noise,
+            -(-self.architecture.hidden_size // columns["tile_rows"]),
+            -(-self.architecture.expert_intermediate_size // columns["tile_rows"]),
+            columns["dac_bits"],
+            columns["adc_bits"],
+            np.where(none_digital, len(self.order_names), order_index),
+            miniature_digital,
+        )
+        codes = np.zeros(len(noise), dtype=np.int64)
+        for part, radix in zip(parts, _RADICES, strict=True):
+            codes = codes * radix + np.minimum(part, radix - 1)
+        return np.where(digital >= self.experts, CLEAN, codes)
+
+    def _parts(self, codes: Codes) -> list[NDArray[np.int64]]:
+        """The numbers packed into key codes, in the order of `_codes`."""
+        parts, rest = [], np.maximum(codes, 0)
+        for radix in reversed(_RADICES):
+            parts.append(rest % radix)
+            rest = rest // radix
+        return parts[::-1]
+
+    def key(self, code: int) -> Key:
+        """What a key code stands for."""
+        if code == CLEAN:
+            raise ValueError("the clean model has no key")
+        noise, inputs, hidden, dac, adc, order, digital = (
+            int(part[0]) for part in self._parts(np.array([code]))
+        )
+        blocks = (inputs, hidden)
+        rows = [int(choice) for choice in self.space["tile_rows"].choices]
+        dimensions = (self.architecture.hidden_size, self.architecture.expert_intermediate_size)
+        height = next(r for r in rows if tuple(-(-d // r) for d in dimensions) == blocks)
+        names = [*self.order_names, ("", "")]
+        return Key(self.noise_models[noise], blocks, height, dac, adc, *names[order], digital)
+
+    def features(self, codes: Codes) -> surrogate.Features:
+        """What the loss of simulations depends on, for the surrogate."""
+        noise, inputs, hidden, dac, adc, order, digital = self._parts(codes)
+        names = [*self.order_names, ("", "")]
+        scores, scopes = (sorted({name[n] for name in names}) for n in (0, 1))
+        score = np.array([scores.index(name) for name, _ in names])[order]
+        scope = np.array([scopes.index(name) for _, name in names])[order]
+        analog = 1 - digital / np.prod(self.miniature_shape)
+        blocks = np.sqrt(inputs * hidden)
+        return surrogate.features(blocks, dac, adc, analog, noise, score, scope)
+
+    def least_loss(self, codes: Codes, results: Mapping[int, Mapping[str, Any]]) -> Floats:
+        """Least loss increase that simulations can have, given those already done (nats).
+
+        More digital experts of the same order and finer converters can only help; what such a
+        cleaner placement lost, less two standard errors, bounds the others from below.
+        """
+        least = np.zeros(len(codes))
+        parts = np.stack(self._parts(codes))
+        for code, result in results.items():
+            if code == CLEAN or "reason" in result:
+                continue
+            known = np.stack(self._parts(np.array([code])))
+            worse = (parts[[0, 1, 2, 5]] == known[[0, 1, 2, 5]]).all(axis=0)
+            worse &= (parts[[3, 4, 6]] <= known[[3, 4, 6]]).all(axis=0) & (codes != CLEAN)
+            bound = result["delta_loss_nats"] - 2 * result["delta_loss_stderr"]
+            least = np.where(worse, np.maximum(least, bound), least)
+            least[codes == code] = result["delta_loss_nats"]
+        return least
+
+    def simulate(self, code: int, analog_modules: Sequence[str] = ()) -> dict[str, Any]:
+        """Run the noisy simulation that a key code names.
+
+        Returns:
+            delta_loss_nats, top1, accuracy, each with its standard error, per benchmark, source
+            and seconds; or `reason` when a number is not finite.
+        """
+        from dse.simulation import Noise
+
+        if self.simulator is None:
+            raise ValueError("this problem was made without a simulator")
+        layers, experts = self.miniature_shape
+        if code == CLEAN:
+            noise, digital = Noise(), np.ones((layers, experts), dtype=bool)
+        else:
+            key = self.key(code)
+            noise = Noise(
+                noise_model=key.noise_model,
+                tile_rows=key.tile_rows,
+                dac_bits=key.dac_bits,
+                adc_bits=key.adc_bits,
+            )
+            name = (key.score, key.scope) if key.score else self.order_names[0]
+            order = self.miniature_orders[name]
+            digital = digital_mask(order, key.digital, (layers, experts))
+        try:
+            result = self.simulator.evaluate(noise, digital, analog_modules=tuple(analog_modules))
+        except ValueError as error:  # the simulator's word for a loss that is not finite
+            return {"reason": str(error)}
+        return result_columns(result)
+
+
+def result_columns(result: Any) -> dict[str, Any]:
+    """A simulation's numbers by column name; a `reason` instead when one is not finite."""
+    columns = {
+        "delta_loss_nats": float(result.delta_loss),
+        "delta_loss_stderr": float(result.delta_loss_stderr),
+        "top1": float(result.top1),
+        "top1_stderr": float(result.top1_stderr),
+        "accuracy": float(result.accuracy),
+        "accuracy_stderr": float(result.accuracy_stderr),
+    }
+    if not all(np.isfinite(value) for value in columns.values()):
+        bad = next(name for name, value in columns.items() if not np.isfinite(value))
+        return {"reason": f"the simulation gave no finite {bad}"}
+    return {**columns, "accuracy_source": result.source, "seconds": float(result.seconds)}
+
+
+def _total(parts: Mapping[str, Any]) -> Floats:
+    """Sum of a breakdown."""
+    return np.asarray(sum(parts.values()), dtype=float)
+
+
+def _metrics(costs: Costs) -> dict[str, Floats]:
+    energy = np.asarray(costs.energy_j_per_token, dtype=float)
+    throughput = np.asarray(costs.throughput_tokens_per_s, dtype=float)
+    return {
+        "area_mm2": np.asarray(costs.area_mm2, dtype=float),
+        "energy_j_per_token": energy,
+        "throughput_tokens_per_s": throughput,
+        "latency_s_per_token": np.asarray(costs.latency_s_per_token, dtype=float),
+        "power_w": energy * throughput,
+    }

@@ -1,0 +1,321 @@
+"""Which simulation is worth its time: cost thousands of designs as arrays, simulate one.
+
+A pool of designs evolves on the cost side alone, where a design costs microseconds. Each gets the
+loss of its simulation where that is known and a prediction where it is not. The placement whose
+simulation promises the largest gain of the front, summed over every design that would share it,
+is simulated next; all those designs are then complete at once.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, IntDistribution
+from scipy.stats import qmc
+
+from dse import surrogate
+from dse.limits import objective_values
+from dse.pareto import hypervolume, non_dominated
+from dse.problem import CLEAN, Costed, Problem
+
+Floats = NDArray[np.float64]
+Results = dict[int, dict[str, Any]]
+"""What was simulated: key code -> the result's numbers, or a `reason` when it failed."""
+
+# A loss increase of 0.1 nats is a perplexity 10 % higher; beyond it the hypervolume counts nothing.
+LOSS_REFERENCE_NATS = 0.1
+# Quantiles of a normal distribution at the middles of four equal parts.
+_QUARTERS = np.array([-1.15, -0.32, 0.32, 1.15])
+_POINTS = 1024
+_POOL = 2500
+_CHILDREN = 3000
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Designs with what the search needs of them, one entry each."""
+
+    indices: NDArray[np.int64]
+    metrics: dict[str, Floats]
+    codes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: NDArray[Any]) -> "Pool":
+        metrics = {name: values[rows] for name, values in self.metrics.items()}
+        return Pool(self.indices[rows], metrics, self.codes[rows])
+
+    def join(self, other: "Pool") -> "Pool":
+        metrics = {n: np.concatenate([v, other.metrics[n]]) for n, v in self.metrics.items()}
+        indices = np.concatenate([self.indices, other.indices])
+        _, first = np.unique(indices, axis=0, return_index=True)
+        joined = Pool(indices, metrics, np.concatenate([self.codes, other.codes]))
+        return joined.take(np.sort(first))
+
+
+@dataclass
+class Screening:
+    """The state of one search: the pool, what is known, how much was costed.
+
+    Attributes:
+        problem: the question.
+        results: simulations by key code; shared with the search loop, which adds to it.
+        seed: of every random choice here.
+        costed: designs costed so far.
+    """
+
+    problem: Problem
+    results: Results
+    seed: int
+    costed: int = 0
+    pool: Pool = field(init=False)
+    archive: Pool | None = field(init=False, default=None)
+    corner: Floats = field(init=False)
+    ideal: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        generator = np.random.default_rng([self.seed, 0])
+        start = self._cost(self.problem.space.random(4 * _CHILDREN, generator))
+        self.pool = start
+        if not len(start):
+            return
+        losses = np.full(len(start), LOSS_REFERENCE_NATS)
+        values = self._objectives(start, losses)
+        # The corner is set by designs drawn before anything was learnt, so it never moves.
+        self.corner = np.quantile(values, 0.9, axis=0)
+        self.ideal = np.minimum(values.min(axis=0), self.corner - 1e-6)
+        for column, wanted in enumerate(self.problem.objectives):
+            if wanted.simulated:
+                self.ideal[column] = self._objectives(start.take(np.arange(1)), np.zeros(1))[
+                    0, column
+                ]
+        for _ in range(6):
+            self.evolve(generator)
+
+    def _cost(self, indices: NDArray[np.int64]) -> Pool:
+        """Cost designs and keep those that no limit rules out."""
+        costed = self.problem.cost(np.unique(indices, axis=0))
+        self.costed += len(costed.indices)
+        return pool_of(costed).take(np.flatnonzero(costed.feasible))
+
+    def _objectives(self, pool: Pool, loss_nats: Floats) -> Floats:
+        """Objectives of a pool, with simulated metrics estimated from a loss increase."""
+        values = dict(pool.metrics)
+        for wanted in self.problem.objectives:
+            if wanted.simulated:
+                values[wanted.column] = self._estimate(wanted.column, loss_nats)
+        return objective_values(self.problem.objectives, values)
+
+    def _estimate(self, column: str, loss_nats: Floats) -> Floats:
+        """A simulated metric from the loss increase: itself, or in proportion to it."""
+        if column == "delta_loss_nats":
+            return loss_nats
+        good = [r for r in self.results.values() if "reason" not in r]
+        clean = float(self.results.get(CLEAN, {}).get(column, 1.0))
+        losses = np.array([r["delta_loss_nats"] for r in good] or [0.0])
+        drops = np.array([clean - r[column] for r in good] or [0.0])
+        # A least-squares line through the clean point; 0.3 a nat until anything is known.
+        slope = float(losses @ drops / (losses @ losses)) if losses @ losses > 1e-6 else 0.3
+        return np.asarray(clean - slope * loss_nats, dtype=float)
+
+    def known(self, pool: Pool) -> NDArray[np.bool_]:
+        """Which designs have a simulated accuracy."""
+        good = [code for code, result in self.results.items() if "reason" not in result]
+        return np.isin(pool.codes, np.array(good, dtype=np.int64))
+
+    def complete(self, pool: Pool) -> tuple[Pool, Floats]:
+        """Designs whose accuracy is known and allowed, with their objective values."""
+        chosen = pool.take(np.flatnonzero(self.known(pool)))
+        simulated = simulated_columns(self.results, chosen.codes)
+        allowed = np.ones(len(chosen), dtype=bool)
+        for constraint in self.problem.limits.on_accuracy:
+            allowed &= constraint.excess(simulated[constraint.metric.column]) <= 0
+        values = objective_values(self.problem.objectives, {**chosen.metrics, **simulated})
+        return chosen.take(allowed), values[allowed]
+
+    def losses(self, pool: Pool) -> tuple[Floats, Floats]:
+        """Loss increase of each design (nats) and the standard deviation of its logarithm."""
+        codes, inverse = np.unique(pool.codes, return_inverse=True)
+        good = [code for code, r in self.results.items() if "reason" not in r and code != CLEAN]
+        measured = np.array([self.results[code]["delta_loss_nats"] for code in good])
+        median, spread = surrogate.predict(
+            self.problem.features(np.array(good, dtype=np.int64)),
+            measured,
+            self.problem.features(codes),
+        )
+        for row, code in enumerate(codes.tolist()):
+            if code in self.results or code == CLEAN:
+                result = self.results.get(code, {})
+                median[row] = result.get("delta_loss_nats", 0.0 if code == CLEAN else np.nan)
+                spread[row] = 0.0
+        return median[inverse], spread[inverse]
+
+    def evolve(self, generator: np.random.Generator) -> None:
+        """One generation: neighbours of the pool and newcomers; the best by estimate survive."""
+        space = self.problem.space
+        parents = self.pool.indices[generator.integers(0, len(self.pool), _CHILDREN)]
+        newcomers = space.random(_CHILDREN // 6, generator)
+        children = self._cost(np.concatenate([space.mutate(parents, generator), newcomers]))
+        joined = self.pool.join(children)
+        if self.archive is not None:
+            joined = joined.join(self.archive)
+        median, _ = self.losses(joined)
+        values = self._objectives(joined, np.round(median, 4))
+        front = np.flatnonzero(non_dominated(values))
+        if len(front) > _POOL:
+            front = generator.choice(front, _POOL, replace=False)
+        self.pool = joined.take(np.sort(front))
+
+    def front_hypervolume(self) -> float:
+        """Share of the box between the corner and the ideal that complete designs dominate.
+
+        Keeps those designs in `archive`, so that the front never shrinks when the pool moves on.
+        """
+        joined = self.pool if self.archive is None else self.archive.join(self.pool)
+        complete, values = self.complete(joined)
+        front = np.flatnonzero(non_dominated(values))
+        self.archive = complete.take(front)
+        return self.hypervolume(values[front])
+
+    def refine(self, generations: int = 12) -> Pool:
+        """Last look at the cost side: neighbours of the front that share its simulations.
+
+        Returns:
+            Designs with a known accuracy, the front among them.
+        """
+        generator = np.random.default_rng([self.seed, 3])
+        self.front_hypervolume()
+        best = self.pool if self.archive is None else self.archive
+        seen = best
+        if not len(best):
+            return best
+        for _ in range(generations):
+            parents = best.indices[generator.integers(0, len(best), _CHILDREN)]
+            children = self._cost(self.problem.space.mutate(parents, generator))
+            seen = seen.join(children.take(self.known(children)))
+            best, values = self.complete(best.join(children))
+            best = best.take(np.flatnonzero(non_dominated(values)))
+        self.archive = best
+        return seen
+
+    def hypervolume(self, values: Floats) -> float:
+        """Hypervolume of objective values as a share of the box from the corner to the ideal."""
+        if not len(values):
+            return 0.0
+        scaled = (np.maximum(values, self.ideal) - self.ideal) / (self.corner - self.ideal)
+        return hypervolume(scaled, np.ones(scaled.shape[1]))
+
+    def propose(self, number: int, pending: frozenset[int] = frozenset()) -> NDArray[np.int64]:
+        """The design whose simulation promises most.
+
+        Args:
+            number: of the trial; with the seed it fixes every random choice.
+            pending: key codes that other workers are simulating.
+
+        Returns:
+            Choice numbers [parameters].
+        """
+        generator = np.random.default_rng([self.seed, 1, number])
+        for _ in range(2):
+            self.evolve(generator)
+        unknown = ~np.isin(self.pool.codes, [*self.results, *pending, CLEAN])
+        if not unknown.any():
+            return np.asarray(self.problem.space.random(1, generator)[0])
+        candidates = self.pool.take(np.flatnonzero(unknown))
+        median, spread = self.losses(candidates)
+        gains = self._gains(candidates, median, spread)
+        codes, inverse = np.unique(candidates.codes, return_inverse=True)
+        gain_of_code = np.array([gains[inverse == n].any(axis=0).sum() for n in range(len(codes))])
+        best = int(gain_of_code.argmax())
+        if gain_of_code[best] == 0:  # nothing promises a gain: look where least is known
+            best = int(inverse[spread.argmax()])
+        members = np.flatnonzero(inverse == best)
+        return np.asarray(candidates.indices[members[gains[members].sum(axis=1).argmax()]])
+
+    def _gains(self, candidates: Pool, median: Floats, spread: Floats) -> NDArray[np.bool_]:
+        """Which sample points of the box each candidate would win, at four quantiles of its loss.
+
+        Returns:
+            [candidates, quantiles x points].
+        """
+        _, values = self.complete(self.pool)
+        points = qmc.Sobol(len(self.corner), seed=0).random(_POINTS)
+        points = self.ideal + points * (self.corner - self.ideal)
+        front = values[non_dominated(values)]
+        won = np.zeros(len(points), dtype=bool)
+        for row in front:
+            won |= (row <= points).all(axis=1)
+        points = points[~won]
+        gains = []
+        for quantile in _QUARTERS:
+            guess = self._objectives(candidates, median * np.exp(quantile * spread))
+            gains.append((guess[:, None] <= points[None]).all(axis=2))
+        return np.concatenate(gains, axis=1)
+
+    def hopeless(self, pool: Pool) -> NDArray[np.bool_]:
+        """Designs that known ones beat even at the least loss that they could have.
+
+        The least loss is that of a simulated placement with cleaner converters and more digital
+        experts, all else equal, less two standard errors; nothing below zero.
+        """
+        _, values = self.complete(self.pool)
+        if not len(values):
+            return np.zeros(len(pool), dtype=bool)
+        least = self._objectives(pool, self.problem.least_loss(pool.codes, self.results))
+        return np.array([(values <= row).all(axis=1).any() for row in least], dtype=bool)
+
+
+def pool_of(costed: Costed) -> Pool:
+    """The part of costed designs that the search carries along."""
+    return Pool(costed.indices, costed.metrics, costed.codes)
+
+
+def simulated_columns(results: Results, codes: NDArray[np.int64]) -> dict[str, Floats]:
+    """Simulated numbers of designs by column; missing where nothing was simulated."""
+    names = ("delta_loss_nats", "delta_loss_stderr", "top1", "top1_stderr", "accuracy",
+             "accuracy_stderr")  # fmt: skip
+    unique, inverse = np.unique(codes, return_inverse=True)
+    table = {
+        name: np.array([results.get(code, {}).get(name, np.nan) for code in unique.tolist()])
+        for name in names
+    }
+    return {name: values[inverse].astype(float) for name, values in table.items()}
+
+
+class ScreeningSampler(optuna.samplers.BaseSampler):
+    """Optuna's face of the screening: every trial is the design it proposes."""
+
+    def __init__(self, screening: Screening) -> None:
+        self.screening = screening
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {
+            parameter.name: IntDistribution(0, len(parameter.choices) - 1)
+            for parameter in self.screening.problem.space.parameters
+        }
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+        pending = frozenset(t.user_attrs["code"] for t in running if "code" in t.user_attrs)
+        design = self.screening.propose(trial.number, pending)
+        names = self.screening.problem.space.names
+        return {name: int(value) for name, value in zip(names, design, strict=True)}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        raise ValueError(f"parameter {param_name!r} is not in the search space")

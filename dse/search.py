@@ -1,0 +1,246 @@
+"""The search: an Optuna study whose trials are designs, fed by arrays of costed designs.
+
+One trial: the sampler proposes a design; cost says whether anything rules it out; if not, the
+simulation that its accuracy depends on is looked up or run. What a simulation says holds for every
+design that shares its key, so the front is drawn from all costed designs with a known accuracy.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import TrialState
+
+from dse.limits import objective_values
+from dse.problem import CLEAN, Problem
+from dse.screening import Results, Screening, ScreeningSampler, pool_of, simulated_columns
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+REQUEUED = "requeued"
+
+
+@dataclass
+class Clock:
+    """Seconds spent by kind of work."""
+
+    cost: float = 0.0
+    simulation: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def total(self) -> float:
+        return time.perf_counter() - self.started
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a search after a trial: one row of the progress table."""
+
+    trial: int
+    seconds: float
+    hypervolume: float
+    simulated: int
+    costed: int
+    finished: int
+    wanted: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Where a study stands: finished and wanted trials, seconds of earlier sessions."""
+
+    finished: int
+    wanted: int
+    offset_s: float = 0.0
+
+
+def make_sampler(name: str, screening: Screening, seed: int) -> optuna.samplers.BaseSampler:
+    """The sampler of a name in dse.settings.SAMPLERS."""
+    samplers = optuna.samplers
+    makers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+        "screening": lambda: ScreeningSampler(screening),
+        "nsga2": lambda: samplers.NSGAIISampler(seed=seed, population_size=20),
+        "nsga3": lambda: samplers.NSGAIIISampler(seed=seed, population_size=20),
+        "tpe": lambda: samplers.TPESampler(seed=seed),
+        "tpe-multivariate": lambda: samplers.TPESampler(seed=seed, multivariate=True),
+        "gp": lambda: samplers.GPSampler(seed=seed),
+        "random": lambda: samplers.RandomSampler(seed=seed),
+        "qmc": lambda: samplers.QMCSampler(seed=seed, warn_independent_sampling=False),
+    }
+    return makers[name]()
+
+
+def open_study(
+    storage: optuna.storages.BaseStorage, problem: Problem, name: str = "dse"
+) -> optuna.Study:
+    """Create the study or load it, without Optuna's own messages."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    directions = ["minimize"] * len(problem.objectives)
+    return optuna.create_study(
+        storage=storage, study_name=name, directions=directions, load_if_exists=True
+    )
+
+
+def journal_storage(path: Path) -> optuna.storages.BaseStorage:
+    """The study's journal file; its lock is the operating system's and dies with the process."""
+    from filelock import FileLock
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal._file import BaseJournalFileLock
+
+    class Lock(BaseJournalFileLock):
+        def __init__(self) -> None:
+            self.lock = FileLock(path.with_name(f".{path.name}.lock"))
+
+        def acquire(self) -> bool:
+            self.lock.acquire()
+            return True
+
+        def release(self) -> None:
+            self.lock.release()
+
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=Lock()))
+
+
+def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials that count: every finished one but those that a crash cut off."""
+    trials = study.get_trials(deepcopy=False, states=FINISHED)
+    return [trial for trial in trials if REQUEUED not in trial.user_attrs]
+
+
+def load_results(study: optuna.Study) -> Results:
+    """Simulations that the study holds, those of interrupted trials included."""
+    results: Results = {}
+    for trial in study.get_trials(deepcopy=False):
+        if "simulation" in trial.user_attrs:
+            results[int(trial.user_attrs["code"])] = trial.user_attrs["simulation"]
+    return results
+
+
+def requeue(study: optuna.Study) -> int:
+    """Give designs whose worker died back to the queue; returns how many."""
+    cut_off = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in cut_off:
+        study._storage.set_trial_user_attr(trial._trial_id, REQUEUED, True)
+        study.tell(trial.number, state=TrialState.FAIL)
+        if trial.params:
+            study.enqueue_trial(trial.params)
+    return len(cut_off)
+
+
+def run_trial(
+    study: optuna.Study, problem: Problem, screening: Screening, clock: Clock, counted: Counted
+) -> Progress:
+    """Ask for one design, cost it, simulate what its accuracy needs, and tell the study.
+
+    Args:
+        counted: where the study stands.
+    """
+    before = time.perf_counter()
+    trial = study.ask()
+    design = np.array(
+        [
+            trial.suggest_int(parameter.name, 0, len(parameter.choices) - 1)
+            for parameter in problem.space.parameters
+        ]
+    )
+    costed = problem.cost(design[None])
+    screening.costed += 1
+    pool, code = pool_of(costed), int(costed.codes[0])
+    trial.set_constraint("limits", float(costed.excess[0]))
+    reason = str(costed.reason[0])
+    if not reason and code not in screening.results and screening.hopeless(pool)[0]:
+        reason = "beaten even at the least loss it could have"
+    clock.cost += time.perf_counter() - before
+    state, values = TrialState.PRUNED, None
+    if not reason:
+        result = simulate_once(trial, problem, screening.results, code, clock)
+        state, reason = TrialState.FAIL, result.get("reason", "")
+    if not reason:
+        state = TrialState.COMPLETE
+        screening.pool = screening.pool.join(pool)
+        simulated = simulated_columns(screening.results, costed.codes)
+        checks = [c.excess(simulated[c.metric.column])[0] for c in problem.limits.on_accuracy]
+        trial.set_constraint("accuracy", float(max(checks, default=0.0)))
+        values = objective_values(problem.objectives, {**costed.metrics, **simulated})[0].tolist()
+    before = time.perf_counter()
+    progress = _record(trial, screening, reason, clock, counted)
+    study.tell(trial, values, state=state)
+    clock.cost += time.perf_counter() - before
+    return progress
+
+
+def _record(
+    trial: optuna.Trial, screening: Screening, reason: str, clock: Clock, counted: Counted
+) -> Progress:
+    """Keep in the trial what the progress table shows of it, so that a resumed search has it."""
+    progress = Progress(
+        trial=trial.number,
+        seconds=counted.offset_s + clock.total,
+        hypervolume=screening.front_hypervolume(),
+        simulated=sum(code != CLEAN for code in screening.results),
+        costed=screening.costed,
+        finished=counted.finished + 1,
+        wanted=counted.wanted,
+    )
+    trial.set_user_attr("progress", asdict(progress))
+    if reason:
+        trial.set_user_attr("reason", reason)
+    return progress
+
+
+def simulate_once(
+    trial: optuna.Trial, problem: Problem, results: Results, code: int, clock: Clock
+) -> dict[str, Any]:
+    """The simulation of a key: known, or run and kept in the journal before anything else."""
+    trial.set_user_attr("code", code)
+    if code not in results:
+        before = time.perf_counter()
+        results[code] = problem.simulate(code)
+        clock.simulation += time.perf_counter() - before
+        trial.set_user_attr("simulation", results[code])
+    return results[code]
+
+
+def run_search(
+    study: optuna.Study,
+    problem: Problem,
+    screening: Screening,
+    *,
+    trials: int,
+    timeout_s: float | None = None,
+    clock: Clock,
+    show: Callable[[Progress], None] = lambda progress: None,
+) -> str:
+    """Run trials until there are `trials` finished ones, or time is up, or Ctrl-C.
+
+    Returns:
+        "finished", "timeout" or "interrupted".
+    """
+    offset = max((p["seconds"] for p in progress_rows(study)), default=0.0)
+    try:
+        if CLEAN not in screening.results:
+            screening.results[CLEAN] = problem.simulate(CLEAN)
+        while (done := len(finished(study))) < trials:
+            if timeout_s is not None and clock.total > timeout_s:
+                return "timeout"
+            show(run_trial(study, problem, screening, clock, Counted(done, trials, offset)))
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "finished"
+
+
+def progress_rows(study: optuna.Study) -> list[dict[str, Any]]:
+    """The progress that finished trials recorded, in order."""
+    return [t.user_attrs["progress"] for t in finished(study) if "progress" in t.user_attrs]
+
+
+def designs_of(study: optuna.Study, names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Choice numbers of every finished trial [trials, parameters]."""
+    rows = [[trial.params[name] for name in names] for trial in finished(study)]
+    return np.array(rows, dtype=np.int64).reshape(-1, len(names))

@@ -1,0 +1,139 @@
+"""What a user asked for, read and checked once; config.json holds it to repeat the run."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from dse import units
+from dse.limits import (
+    DEFAULT_OBJECTIVES,
+    Constraint,
+    Limits,
+    Metric,
+    metric,
+    read_constraint,
+)
+from dse.space import Space, default_space
+
+SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a search's result.
+
+    Attributes:
+        model: a named model or the path of a Hugging Face config.json.
+        budget_area_mm2: tiles, accelerator and memory interfaces together.
+        batch, context, mode: the workload point; mode is "decode" or "prefill".
+        trials: designs that the sampler proposes (a simulation each, unless known or ruled out).
+        seed: of the search. The noise seeds are fixed, so that runs share simulations.
+        sampler: one of SAMPLERS.
+        objectives: metric aliases, for instance delta_loss, energy_per_token, throughput.
+        constraints: texts such as latency_per_token<=5ms.
+        choices: parameters limited to some values, as `Space.limit` takes them.
+        tokens, noise_seeds: size of one simulation.
+    """
+
+    model: str
+    budget_area_mm2: float
+    batch: int = 32
+    context: int = 1024
+    mode: str = "decode"
+    trials: int = 48
+    seed: int = 0
+    sampler: str = "screening"
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
+    constraints: tuple[str, ...] = ()
+    choices: dict[str, list[Any]] = field(default_factory=dict)
+    tokens: int = 8192
+    noise_seeds: int = 4
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("context", 1), ("trials", 1), ("tokens", 64)):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"{name} is {value}: at least {least}")
+        if self.noise_seeds < 2:
+            raise ValueError(f"noise seeds is {self.noise_seeds}: at least 2, for an error bar")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}: at least 0")
+        for name, value, accepted in (
+            ("mode", self.mode, ("decode", "prefill")),
+            ("sampler", self.sampler, SAMPLERS),
+        ):
+            if value not in accepted:
+                raise ValueError(f"{name} is {value!r}: choose from {', '.join(accepted)}")
+        if not self.metrics:
+            raise ValueError("give at least one objective")
+        self.limits()
+        self.space()
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The objectives, each once."""
+        return tuple(dict.fromkeys(metric(name) for name in self.objectives))
+
+    def limits(self) -> Limits:
+        """Budgets and constraints, read."""
+        return Limits(self.budget_area_mm2, tuple(map(read_constraint, self.constraints)))
+
+    def space(self) -> Space:
+        """The search space with the user's limits."""
+        return default_space().limit(self.choices)
+
+    def document(self) -> dict[str, Any]:
+        """As config.json holds it."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, document: dict[str, Any]) -> "Settings":
+        """Read what `document` wrote.
+
+        Raises:
+            ValueError: unknown or missing keys.
+        """
+        known = {entry.name for entry in fields(cls)}
+        if unknown := sorted(set(document) - known):
+            raise ValueError(f"config.json: unknown setting {unknown[0]!r}")
+        try:
+            return cls(
+                **{
+                    name: tuple(value) if name in ("objectives", "constraints") else value
+                    for name, value in document.items()
+                }
+            )
+        except TypeError as error:
+            raise ValueError(f"config.json: {error}") from error
+
+
+def budget_constraints(
+    power: str | None = None, energy: str | None = None, min_accuracy: float | None = None
+) -> tuple[str, ...]:
+    """The shorthand options of the command line as constraints."""
+    texts: list[str] = []
+    if power is not None:
+        units.parse(power, "power")
+        texts.append(f"power<={power}")
+    if energy is not None:
+        units.parse(energy, "energy")
+        texts.append(f"energy_per_token<={energy}")
+    if min_accuracy is not None:
+        if not 0 <= min_accuracy <= 1:
+            raise ValueError(f"minimum accuracy is {min_accuracy}: a share from 0 to 1")
+        texts.append(f"accuracy>={min_accuracy}")
+    return tuple(texts)
+
+
+def describe(constraints: Sequence[Constraint]) -> str:
+    """Constraints in one line for people."""
+    return ", ".join(map(str, constraints)) or "none"
+
+
+def slug(model: str) -> str:
+    """A model name or path as part of a folder name."""
+    path = Path(model)
+    stem = path.parent.name if path.name == "config.json" else path.stem
+    safe = "".join(c if c.isalnum() or c in "-." else "-" for c in stem or "model").strip(".-")
+    return safe or "model"

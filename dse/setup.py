@@ -1,0 +1,100 @@
+"""From a user's settings to a problem that can be searched: load, trace, score, order."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.placement import SCOPES, digital_order, expert_scores, stretch
+from dse.problem import Problem
+from dse.settings import Settings
+from workloads.architecture import MoEArchitecture, load_model
+
+if TYPE_CHECKING:
+    import pandas
+
+# The routing is traced on other text than accuracy is measured on.
+_TRACE_TOKENS = 8192
+
+
+def load_architecture(model: str) -> MoEArchitecture:
+    """The model of a name or config.json; only those with routed experts can be explored.
+
+    Raises:
+        ValueError: unknown name (with the nearest), unreadable config.json.
+    """
+    architecture = load_model(model)
+    if not architecture.moe_layers:
+        raise ValueError(f"{model} has no routed experts: there is nothing to place")
+    return architecture
+
+
+def make_problem(settings: Settings, simulate: bool = True) -> Problem:
+    """Load the model and its miniature, measure routing and scores, and order the experts.
+
+    Args:
+        settings: what was asked for.
+        simulate: build the noisy simulator too (a second); without it only cost is known.
+    """
+    import torch
+
+    from dse.cost import Workload
+    from dse.simulation import Simulator
+    from workloads.checkpoint import load_miniature
+    from workloads.routing import resample, trace
+    from workloads.tasks import benchmarks
+
+    architecture = load_architecture(settings.model)
+    miniature = load_miniature(architecture.stand_in)
+    held_out = benchmarks(miniature, tokens=_TRACE_TOKENS, split="calibration")
+    tokens = torch.cat([benchmark.tokens for benchmark in held_out])
+    observed = trace(miniature, tokens[:, :-1].numpy())
+    routing = resample(
+        observed,
+        architecture.moe_layers,
+        architecture.routed_experts,
+        architecture.experts_per_token,
+    )
+    space = settings.space()
+    orders, miniature_orders, scores = {}, {}, {}
+    for score in space["placement_score"].choices:
+        small = expert_scores(str(score), miniature.weights, observed, seed=settings.seed)
+        full = stretch(small, architecture.moe_layers, architecture.routed_experts)
+        scores[str(score)] = full
+        for scope in SCOPES:
+            orders[(str(score), scope)] = digital_order(full, scope)
+            miniature_orders[(str(score), scope)] = digital_order(small, scope)
+    simulator = None
+    if simulate:
+        test = benchmarks(miniature, tokens=settings.tokens, split="test")
+        simulator = Simulator(miniature, test, architecture, seeds=settings.noise_seeds)
+    return Problem(
+        architecture=architecture,
+        routing=routing,
+        space=space,
+        workload=Workload(settings.batch, settings.context, settings.mode),
+        limits=settings.limits(),
+        objectives=settings.metrics,
+        scores=scores,
+        orders=orders,
+        miniature_orders=miniature_orders,
+        miniature_shape=observed.probability.shape,
+        simulator=simulator,
+    )
+
+
+def expert_table(problem: Problem) -> "pandas.DataFrame":
+    """One row a routed expert of the full model: load, scores, and its rank in each order."""
+    import pandas
+
+    layers, experts = problem.routing.probability.shape
+    columns = {
+        "layer": np.repeat(problem.architecture.moe_layer_indices, experts),
+        "expert": np.tile(np.arange(experts), layers),
+        "load": problem.routing.probability.ravel(),
+        **{score: values.ravel() for score, values in problem.scores.items()},
+    }
+    for (score, scope), order in problem.orders.items():
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        columns[f"rank_{score}_{scope}"] = rank
+    return pandas.DataFrame(columns)

@@ -1,0 +1,116 @@
+"""The end of a search in the terminal: the thinned front, the knee, the reference designs."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dse import units
+from dse.console import number, print_table, records, si
+from dse.limits import metric, objective_values
+from dse.pareto import knee, thin
+from dse.run import Run
+
+if TYPE_CHECKING:
+    import pandas
+
+SHOWN = 10
+_DOCUMENT_COLUMNS = 30
+
+
+def thinned_front(run: Run, count: int = SHOWN) -> "pandas.DataFrame":
+    """At most `count` designs of the front that spread over it, the knee among them."""
+    front = run.front()
+    if not len(front):
+        return front
+    objectives = [metric(name) for name in run.config["settings"]["objectives"]]
+    values = objective_values(
+        objectives, {m.column: front[m.column].to_numpy(dtype=float) for m in objectives}
+    )
+    marked = np.flatnonzero(front["is_knee"].to_numpy(dtype=bool))
+    keep = (int(marked[0]),) if len(marked) else (knee(values),)
+    return front.iloc[thin(values, count, keep)].reset_index(drop=True)
+
+
+def references(run: Run) -> "pandas.DataFrame":
+    """The reference rows of a run."""
+    table = run.candidates
+    return table[table["state"] == "reference"].reset_index(drop=True)
+
+
+def run_document(run: Run) -> dict[str, Any]:
+    """A run as one JSON document: what was asked, counted and found, breakdowns included."""
+    names = ("model", "budget_area_mm2", "workload", "outcome", "counts", "hypervolume",
+             "recommended_trial", "accuracy_source", "wall_seconds")  # fmt: skip
+    return {
+        "run": str(run.folder),
+        "report": str(run.report) if run.report.exists() else None,
+        **{name: run.config.get(name) for name in names},
+        "front": records(run.front()),
+        "references": records(references(run)),
+    }
+
+
+def print_run(run: Run) -> None:
+    """Print the short table of a run and where its report is."""
+    config, counts = run.config, run.config.get("counts", {})
+    workload = config["workload"]
+    title = (
+        f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {workload['mode']} "
+        f"of {workload['batch']} x {workload['context']} tokens"
+    )
+    front = thinned_front(run)
+    rows = [_cells(row) for _, row in front.iterrows()]
+    rows += [_cells(row) for _, row in references(run).iterrows()]
+    print_table(_HEADERS, rows, title=title, left=2)
+    import typer
+
+    if not len(front):
+        typer.echo("No design of this search has a simulated accuracy and meets the constraints.")
+    typer.echo(
+        f"{counts.get('designs_costed', 0):,} designs costed, {counts.get('simulations', 0)} "
+        f"accuracies simulated, {counts.get('designs_on_front', 0)} designs on the front "
+        f"({len(front)} shown, * is the knee)."
+    )
+    typer.echo(
+        f"Accuracy is of the {config.get('accuracy_source') or 'miniature'}; "
+        "it ranks designs, the full model's percentage points differ."
+    )
+    for _, row in references(run).iterrows():
+        if row["reason"] and str(row["reason"]) not in ("None", "nan"):
+            typer.echo(f"{row['reference_name']}: {row['reason']}.")
+    if config.get("outcome") != "finished":
+        typer.echo(f"The search was cut short; go on with --resume --output {run.folder}")
+    place = run.report if run.report.exists() else run.folder
+    typer.echo(f"Report: {place}")
+
+
+_HEADERS = ("design", "hardware", "digital", "loss +", "accuracy", "J/token", "tok/s", "mm2")
+
+
+def _cells(row: Any) -> tuple[str, ...]:
+    """One design as cells of the short table."""
+    reference = row["reference_name"]
+    name = str(reference) if isinstance(reference, str) else f"{row['trial']}"
+    return (
+        name + ("*" if bool(row["is_knee"]) else ""),
+        hardware(row),
+        f"{100 * float(row['digital_expert_fraction']):.0f} %",
+        units.plus_minus(float(row["delta_loss_nats"]), float(row["delta_loss_stderr"]), digits=3),
+        _percent(row["accuracy"], row["accuracy_stderr"]),
+        si(row["energy_j_per_token"], "J"),
+        si(row["throughput_tokens_per_s"], ""),
+        number(row["area_mm2"]),
+    )
+
+
+def hardware(row: Any) -> str:
+    """Tiles of a design in a few characters: `9 pcm-3d 512x512x64 8b`."""
+    if str(row["tile_rows"]) in ("<NA>", "nan", "None"):
+        return "no tiles"
+    size = f"{int(row['tile_rows'])}x{int(row['tile_cols'])}"
+    tiers = f"x{int(row['tiers'])}" if int(row["tiers"]) > 1 else ""
+    return f"{int(row['tiles'])} {row['technology']} {size}{tiers} {int(row['adc_bits'])}b"
+
+
+def _percent(value: Any, error: Any) -> str:
+    return f"{units.plus_minus(100 * float(value), 100 * float(error), digits=1)} %"
