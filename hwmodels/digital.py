@@ -35,7 +35,7 @@ class Accelerator:
     clock_hz: Value
     sram_bytes: Value
     hbm_stacks: Value
-    hbm_bandwidth_bytes_per_s: Value = 409.6e9
+    hbm_bandwidth_bytes_per_s: Value = dram.HBM2E_BYTES_PER_S
     """Peak of one stack."""
     hbm_capacity_bytes: Value = 16e9
     """Of one stack."""

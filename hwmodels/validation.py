@@ -48,12 +48,14 @@ NOTES = {
 
 
 def _note(chip: Chip, quantity: str) -> str:
-    if chip.kind not in ("measured", "vendor") and chip_class(chip) == "pulse width":
+    if chip.kind.startswith("simulated") and chip_class(chip) == "pulse width":
         return "a circuit projection, several times better than silicon; not in the statistics"
     if chip.kind == "vendor":
         return "vendor figure at an unstated operating point; not in the statistics"
     if quantity == "tops_per_w" and chip.level != "tile":
-        return f"{chip.level} level: arrays take a fixed share of a chip's energy (from ISAAC)"
+        share = "arrays take a fixed share of a chip's energy, after ISAAC"
+        more = "; digital operations as in a 14 nm processor" if chip.level == "system" else ""
+        return f"{chip.level} level: {share}{more}"
     if quantity == "latency_s" and (chip.slot_s or chip_class(chip) == "ISAAC-like RRAM"):
         return "the step time is a stated design parameter: this checks the count of steps"
     quantity = "energy_j" if quantity == "tops_per_w" else quantity

@@ -30,9 +30,10 @@ def survey_energy_j(bits: ArrayLike, rate_hz: ArrayLike, node_nm: ArrayLike) -> 
         128.3 + 3.22 * np.ceil(effective),
     )
     signal_db = 6.02 * effective + 1.76
-    energy_pj = np.exp(
-        26.05 - 1.470 + 1.880 * np.log(np.asarray(node_nm, dtype=float)) - 2.829 * np.log(effective)
-    ) / (2 * np.power(10.0, (figure_of_merit_db - signal_db) / 10))
+    log_pj = 26.05 - 1.470 + 1.880 * np.log(np.asarray(node_nm, dtype=float))
+    log_pj = log_pj - 2.829 * np.log(effective)
+    log_pj = log_pj - (figure_of_merit_db - signal_db) * (np.log(10) / 10)
+    energy_pj = np.exp(log_pj) / 2
     return 1e-12 * energy_pj * np.minimum(bits / LOWEST_SURVEY_BITS, 1.0)
 
 
@@ -48,26 +49,6 @@ def survey_area_m2(energy_j: ArrayLike, rate_hz: ArrayLike, node_nm: ArrayLike) 
         + 1.3462
     )
     return 1e-12 * np.exp(log_area)
-
-
-def zigzag_sar_energy_j(bits: ArrayLike, supply_v: ArrayLike = 0.9) -> Array:
-    """Energy of one SAR conversion at 28 nm (J): (100 b + 0.001 4^b) fF V^2.
-
-    Source: ZigZag-IMC aimc_cost_model.py. 8 bit at 0.9 V: 0.70 pJ.
-    """
-    bits = np.asarray(bits, dtype=float)
-    return 1e-15 * (100 * bits + 0.001 * np.exp2(2 * bits)) * np.square(np.asarray(supply_v, float))
-
-
-def zigzag_sar_time_s(bits: ArrayLike, rows: ArrayLike) -> Array:
-    """Time of one SAR conversion at 28 nm behind an array of `rows` rows (s); ZigZag-IMC."""
-    return 1e-9 * np.asarray(bits, dtype=float) * (0.00653 * np.asarray(rows, dtype=float) + 0.640)
-
-
-def zigzag_sar_area_m2(bits: ArrayLike) -> Array:
-    """Area of a SAR converter at 28 nm (m2): 10^(1.206 - 0.0369 b) 2^b um2, b < 12; ZigZag-IMC."""
-    bits = np.asarray(bits, dtype=float)
-    return 1e-12 * np.power(10.0, 1.206 - 0.0369 * bits) * np.exp2(bits)
 
 
 def energy_j(
@@ -111,8 +92,8 @@ def area_m2(
     """Area of one converter (m2).
 
     `sar`: survey area at its energy and the rate that its clock gives at 8 bits (a rate that fell
-    with bits would make a finer converter smaller), times `survey_factor`; `cco`: one `unit_area_m2`
-    a bit of its counter; `flash`: one a comparator.
+    with bits would make a finer converter smaller), times `survey_factor`; `cco`: one
+    `unit_area_m2` a bit of its counter; `flash`: one a comparator.
     """
     kind, bits = np.asarray(kind), np.asarray(bits, dtype=float)
     units = np.where(kind == "flash", np.exp2(bits) - 1, bits)

@@ -23,8 +23,3 @@ def slots(input_mode: ArrayLike, bits: ArrayLike) -> Array:
 def conversions(input_mode: ArrayLike, bits: ArrayLike) -> Array:
     """How often each column is converted in one phase: once, or once a bit for bit-serial."""
     return np.where(np.asarray(input_mode) == "bit_serial", np.asarray(bits, dtype=float), 1.0)
-
-
-def zigzag_dac_energy_j(bits: ArrayLike, supply_v: ArrayLike = 0.9) -> Array:
-    """Energy of a capacitive DAC drive at 28 nm (J): 50 fF b V^2; ZigZag-IMC (KU Leuven)."""
-    return 50e-15 * np.asarray(bits, dtype=float) * np.square(np.asarray(supply_v, dtype=float))

@@ -13,12 +13,6 @@ HOP_J_PER_BIT_32NM = 20.74e-12 / 256
 """ISAAC router at 32 nm: 20.74 pJ for 256 bits, 0.081 pJ/bit a hop (Shafiee et al., ISCA 2016)."""
 ROUTER_AREA_M2_32NM = 0.15e-6
 """One ISAAC router of 32-bit flits and 8 ports, shared by four tiles (0.15 mm2)."""
-MESH_J_PER_BYTE = 0.0505e-12
-"""3D AIMC: 12.93 pJ for 256 bytes of activations (Buchel et al. 2025): a projection."""
-OFF_CHIP_J_PER_BYTE = 26e-12 / 16
-"""Off-chip link: 26 pJ for 128 bits (PUMA, Ankit et al., ASPLOS 2019)."""
-CHIPLET_J_PER_BYTE = 8 * 0.25e-12
-"""UCIe 1.0 advanced package: 0.25 pJ/bit."""
 
 
 def energy_j(bytes_moved: ArrayLike, hops: ArrayLike = 1.0, node_nm: float = 14.0) -> Array:

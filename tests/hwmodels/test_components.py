@@ -30,11 +30,11 @@ def test_survey_at_22nm_1gsps(bits: int, picojoule: float, square_micron: float)
     assert area / square_micron == pytest.approx(0.935, rel=0.01)
 
 
-def test_zigzag_sar_and_dac() -> None:
-    """8 bit at 0.9 V: 0.70 pJ; closed forms of the DAC and the delay."""
-    assert 1e12 * float(adc.zigzag_sar_energy_j(8, 0.9)) == pytest.approx(0.70, rel=0.01)
-    assert float(dac.zigzag_dac_energy_j(8, 0.9)) == pytest.approx(8 * 50e-15 * 0.81)
-    assert float(adc.zigzag_sar_time_s(8, 256)) == pytest.approx(8e-9 * (0.00653 * 256 + 0.640))
+def test_survey_agrees_with_an_independent_model() -> None:
+    """ZigZag-IMC at 28 nm: 8 bit at 0.9 V 0.70 pJ, 2086 um2; the survey is less certain."""
+    energy = adc.survey_energy_j(8, 1e8, 28)
+    assert 0.5 < 1e12 * float(energy) / 0.70 < 2
+    assert 0.5 < 1e12 * float(adc.survey_area_m2(energy, 1e8, 28)) / 2086 < 2
 
 
 @pytest.mark.parametrize(
@@ -87,19 +87,18 @@ def test_more_bits_never_cost_less(bits: int, kind: str, node: int) -> None:
 
 
 def test_tpu_memory_points() -> None:
-    """TPUv4i: 0.249 / 0.293 pJ a bit at 4 MiB, 1.88 / 2.36 at 128 MiB in 112 mm2."""
-    for size, read, write in ((4, 0.249, 0.293), (128, 1.88, 2.36)):
+    """TPUv4i: 0.249 pJ a bit read at 4 MiB, 1.88 at 128 MiB in 112 mm2."""
+    for size, read in ((4, 0.249), (128, 1.88)):
         assert 1e12 * sram.read_energy_j_per_byte(size * 2**20) / 8 == pytest.approx(read)
-        assert 1e12 * sram.write_energy_j_per_byte(size * 2**20) / 8 == pytest.approx(write)
     assert 1e6 * sram.area_m2(128 * 2**20) == pytest.approx(112)
 
 
 def test_digital_constants() -> None:
-    """Horowitz 2014 at 45 nm; TPUv4i's int8 MAC (0.084 pJ) is above the scaled bare one; 14 mm2."""
+    """Horowitz 2014 at 45 nm; 14 mm2 a TPUv4i unit; LPDDR of the 3D AIMC simulator in watts."""
     assert float(mac.bf16_energy_j(45)) == pytest.approx(2.0e-12)
-    assert 0.02e-12 < float(mac.int8_energy_j(7)) < 0.084e-12
     assert 1e6 * 128**2 * float(mac.bf16_area_m2(7)) == pytest.approx(14)
-    assert float(dram.bandwidth_bytes_per_s(5)) == pytest.approx(2048e9)
+    five_stacks = 5 * dram.HBM2E_BYTES_PER_S
+    assert five_stacks == pytest.approx(2048e9)
     assert dram.energy_j_per_byte("lpddr-3dcim") * 5.332e9 == pytest.approx(0.2467, rel=0.01)
 
 
