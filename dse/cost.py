@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def evaluate(
     workload = workload or Workload()
     analog = _analog_parts(architecture, analog_modules)
     _check_routing(architecture, routing, orders)
-    tables = [expert_tables(routing, order, workload.tokens) for order in orders.values()]
+    tables = [_tables(routing, order, workload.tokens) for order in orders.values()]
     which, count = np.asarray(order_index), np.asarray(digital_experts)
     shape = np.broadcast_shapes(which.shape, count.shape, *_field_shapes(system))
     _check_range("order_index", which, len(tables) - 1)
@@ -173,6 +174,22 @@ def evaluate(
     if not result:
         result = _empty(step, tables[0], flat_system)
     return Costs(**_reshape(result, shape))
+
+
+def _tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> ExpertTables:
+    """`expert_tables`, kept: a search asks for the same few orders in every call."""
+    p = np.ascontiguousarray(routing.probability, dtype=float)
+    key = np.ascontiguousarray(order, dtype=np.int64)
+    return _kept_tables(p.tobytes(), p.shape, key.tobytes(), tokens)
+
+
+@lru_cache(maxsize=32)
+def _kept_tables(
+    probability: bytes, shape: tuple[int, ...], order: bytes, tokens: int
+) -> ExpertTables:
+    p = np.frombuffer(probability).reshape(shape)
+    routing = Routing(p, np.zeros(shape), "")  # the tables use probabilities only
+    return expert_tables(routing, np.frombuffer(order, dtype=np.int64), tokens)
 
 
 def minimum_area_mm2(costs: Costs) -> float:
