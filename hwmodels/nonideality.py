@@ -59,8 +59,8 @@ class Noise:
     tile_rows: int = 512
     dac_bits: int | None = 8
     adc_bits: int | None = 8
-    input_range_std: float = 6.0
-    output_range: float = 4.0
+    input_range_std: float = 12.0
+    output_range: float = 2.0
 
     def __post_init__(self) -> None:
         check_noise_model(self.noise_model)

@@ -1,0 +1,254 @@
+"""Measured sensitivity: the loss that each expert and each dense part adds when it goes analog.
+
+Programming noise is small and independent from weight to weight, so the added loss of a part is
+to second order half the sum over its weights of noise variance times curvature. The curvature of
+all weights comes at once from a few backward passes: with labels drawn from the model's own
+predictions, the gradients of different tokens are independent with mean zero, so the squared
+gradient of a batch is, on average, the sum of the squared gradients of its tokens, which is the
+diagonal of the Fisher matrix, the Gauss-Newton part of the Hessian. Every part, alone or in a
+group, costs nothing more: to second order parts add up. What this leaves out are the converters
+and higher orders; `measure` simulates parts one at a time and is the check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from dse.noisy_model import PARTS, FullModel, NoisyModel, kind_of, layer_of
+from dse.simulation import Noise, Simulator
+from workloads.moe import forward
+
+if TYPE_CHECKING:
+    from workloads.checkpoint import Miniature
+
+FloatArray = npt.NDArray[np.float64]
+
+# Sequences of one backward pass: each pass is one independent estimate of every curvature.
+_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """table: one row a part with columns part, layer, expert (missing for dense parts and the LM
+    head), parameters, added_loss_nats, added_loss_stderr, added_loss_per_million_parameters.
+    experts: the added loss as [moe_layers, experts], a placement score (large: keep digital)."""
+
+    table: pd.DataFrame
+    experts: FloatArray
+    noise: Noise
+    tokens: int
+    source: str
+
+
+def estimate(
+    miniature: Miniature,
+    full_model: FullModel | None = None,
+    noise: Noise | None = None,
+    *,
+    tokens: int = 8192,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sensitivity:
+    """Second-order estimate of the loss added by each part, with its standard error.
+
+    Uses the calibration split, so that placements chosen by it can be judged on the test split.
+    The error covers the text and the drawn labels; the noise variance is that of two programmed
+    antithetic pairs, averaged over each part's weights.
+    """
+    from workloads.tasks import benchmarks
+
+    sets = benchmarks(miniature, tokens=tokens, split="calibration")
+    return estimate_on(
+        miniature,
+        torch.cat([item.tokens[:, :-1] for item in sets if item.kind == "text"]),
+        full_model,
+        noise,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def estimate_on(
+    miniature: Miniature,
+    tokens: Tensor,
+    full_model: FullModel | None = None,
+    noise: Noise | None = None,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sensitivity:
+    """The estimate on given sequences [B, T]."""
+    from dse.noisy_model import full_inputs
+
+    noise = noise or Noise()
+    rows = full_inputs(full_model) if full_model is not None else None
+    model = NoisyModel(miniature.config, miniature.weights, row_inputs=rows)
+    names = [name for name in model.weights if _is_matrix(name)]
+    variance = {name: _noise_variance(model, name, noise) for name in names}
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = tokens[torch.randperm(len(tokens), generator=generator)]
+    parts = [part for part in shuffled.split(_BATCH) if len(part) == _BATCH]
+    if len(parts) < 2:
+        raise ValueError(f"at least {2 * _BATCH} sequences are needed, got {len(tokens)}")
+    draws: dict[str, list[FloatArray]] = {name: [] for name in names}
+    for done, part in enumerate(parts, start=1):
+        gradients = _gradients(model, part, names, generator)
+        for name in names:
+            added = 0.5 * variance[name] * gradients[name].square() / part.numel()
+            draws[name].append(added.double().flatten(-2).sum(-1).numpy())
+        if progress is not None:
+            progress(done, len(parts))
+    return _summarise(miniature, {name: np.stack(items) for name, items in draws.items()}, noise,
+                      tokens.numel())  # fmt: skip
+
+
+def _is_matrix(name: str) -> bool:
+    kind = kind_of(name)
+    return kind.startswith("experts.") or any(kind in kinds for kinds in PARTS.values())
+
+
+def _noise_variance(model: NoisyModel, name: str, noise: Noise) -> Tensor:
+    """Mean squared error of each weight over two antithetic pairs, [..., outputs, inputs]."""
+    total = torch.zeros_like(model.weights[name])
+    for seed in (0, 1):
+        for sign in (1, -1):
+            programmed = model.programmed(name, noise, seed, sign)
+            total += (programmed.effective_weight() - model.weights[name]).square()
+    return total / 4
+
+
+def _gradients(
+    model: NoisyModel, tokens: Tensor, names: Iterable[str], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Gradient of the summed loss against labels drawn from the model's own predictions."""
+    weights = dict(model.weights)
+    leaves = {name: weights[name].detach().clone().requires_grad_() for name in names}
+    weights.update(leaves)
+    logits = forward(model.config, weights, tokens).flatten(0, 1)
+    labels = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator).squeeze(1)
+    loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+    return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+
+
+def _summarise(
+    miniature: Miniature, draws: dict[str, FloatArray], noise: Noise, tokens: int
+) -> Sensitivity:
+    """Matrices to parts: draws are [batches] for a dense matrix, [batches, experts] for experts."""
+    config = miniature.config
+    groups: dict[tuple[str, int], list[str]] = {}
+    for name in draws:
+        groups.setdefault((_part_of(name), layer_of(name, config.layers)), []).append(name)
+    rows: list[dict[str, object]] = []
+    experts = np.zeros((len(config.moe_layers), config.routed_experts))
+    for (part, layer), names in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0])):
+        together = np.sum([draws[name] for name in names], axis=0)
+        mean = together.mean(axis=0)
+        error = together.std(axis=0, ddof=1) / np.sqrt(len(together))
+        size = sum(miniature.weights.get(name, miniature.weights["embedding"]).numel()
+                   for name in names)  # fmt: skip
+        place = pd.NA if part == "lm_head" else layer
+        if part != "routed_expert":
+            rows.append(_row(part, place, pd.NA, size, float(mean), float(error)))
+            continue
+        experts[layer - config.dense_layers] = mean
+        for expert in range(config.routed_experts):
+            rows.append(
+                _row(part, place, expert, size // config.routed_experts, mean[expert],
+                     error[expert])
+            )  # fmt: skip
+    table = pd.DataFrame(rows).astype({"layer": "Int64", "expert": "Int64"})
+    return Sensitivity(table, experts, noise, tokens, miniature.source)
+
+
+def _part_of(name: str) -> str:
+    kind = kind_of(name)
+    return next((part for part, kinds in PARTS.items() if kind in kinds), "routed_expert")
+
+
+def _row(
+    part: str, layer: object, expert: object, parameters: int, loss: float, error: float
+) -> dict[str, object]:
+    return {
+        "part": part,
+        "layer": layer,
+        "expert": expert,
+        "parameters": parameters,
+        "added_loss_nats": loss,
+        "added_loss_stderr": error,
+        "added_loss_per_million_parameters": loss / parameters * 1e6,
+    }
+
+
+def measure(
+    simulator: Simulator,
+    noise: Noise,
+    *,
+    experts: Iterable[Sequence[tuple[int, int]]] = (),
+    modules: Iterable[Sequence[str]] = (),
+    progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame:
+    """Brute force: simulate each group alone in analog, all else digital.
+
+    experts: groups of (MoE layer index, expert); modules: groups of analog_modules. Layers before
+    the group are not recomputed and seeds are antithetic pairs. Columns group, added_loss_nats,
+    added_loss_stderr (of Simulator.evaluate), in the order given.
+    """
+    rows = []
+    groups: list[tuple[str, list[tuple[int, int]], Sequence[str]]] = [
+        (" + ".join(f"layer {layer} expert {expert}" for layer, expert in group), list(group), ())
+        for group in experts
+    ]
+    groups += [(" + ".join(group), [], group) for group in modules]
+    for done, (label, members, names) in enumerate(groups, start=1):
+        digital = simulator.all_digital()
+        for layer, expert in members:
+            digital[layer, expert] = False
+        result = simulator.evaluate(noise, digital, names)
+        rows.append(
+            {
+                "group": label,
+                "added_loss_nats": result.delta_loss,
+                "added_loss_stderr": result.delta_loss_stderr,
+            }
+        )
+        if progress is not None:
+            progress(done)
+    return pd.DataFrame(rows, columns=["group", "added_loss_nats", "added_loss_stderr"])
+
+
+def check_layer(
+    simulator: Simulator, sensitivity: Sensitivity, moe_layer: int, *, groups: int = 8
+) -> pd.DataFrame:
+    """The estimate against brute force in one layer, experts in groups from least to most.
+
+    Converters are ideal in the brute force, so that both sides see programming noise only.
+    Columns experts, estimate_nats, measured_nats, measured_stderr.
+    Raises ValueError for a layer that does not exist.
+    """
+    from dataclasses import replace
+
+    layers, experts = sensitivity.experts.shape
+    if not 0 <= moe_layer < layers:
+        raise ValueError(f"MoE layer {moe_layer} does not exist: there are 0 to {layers - 1}")
+    order = np.argsort(sensitivity.experts[moe_layer], kind="stable")
+    members = [part.tolist() for part in np.array_split(order, min(groups, experts))]
+    noise = replace(sensitivity.noise, dac_bits=None, adc_bits=None)
+    measured = measure(
+        simulator, noise, experts=[[(moe_layer, expert) for expert in part] for part in members]
+    )
+    return pd.DataFrame(
+        {
+            "experts": [len(part) for part in members],
+            "estimate_nats": [sensitivity.experts[moe_layer, part].sum() for part in members],
+            "measured_nats": measured["added_loss_nats"],
+            "measured_stderr": measured["added_loss_stderr"],
+        }
+    )
