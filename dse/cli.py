@@ -14,10 +14,12 @@ class OneLineErrors(TyperGroup):
     """Bad input, from whatever depth, is one line on standard error and exit code 2."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        run = super().main
+        extra["standalone_mode"] = False
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+            return run(*args, **extra)
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = run(*args, **extra)
         except (TyperException, ValueError) as error:
             _fail(str(error))
         except OSError as error:

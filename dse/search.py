@@ -80,7 +80,7 @@ def open_study(
 ) -> optuna.Study:
     """Create the study or load it, without Optuna's own messages."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    directions = ["minimize"] * len(problem.objectives)
+    directions = [optuna.study.StudyDirection.MINIMIZE] * len(problem.objectives)
     return optuna.create_study(
         storage=storage, study_name=name, directions=directions, load_if_exists=True
     )

@@ -98,13 +98,11 @@ class Settings:
         if unknown := sorted(set(document) - known):
             raise ValueError(f"config.json: unknown setting {unknown[0]!r}")
         try:
-            return cls(
-                **{
-                    name: tuple(value) if name in ("objectives", "constraints") else value
-                    for name, value in document.items()
-                }
-            )
-        except TypeError as error:
+            values: dict[str, Any] = dict(document)
+            for name in ("objectives", "constraints"):
+                values[name] = tuple(values[name])
+            return cls(**values)
+        except (KeyError, TypeError) as error:
             raise ValueError(f"config.json: {error}") from error
 
 

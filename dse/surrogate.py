@@ -5,6 +5,7 @@ depends on. It never stands in for a result: it only chooses what to simulate ne
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +39,10 @@ class Features:
 
 
 def features(
-    row_blocks: Floats,
-    dac_bits: Floats,
-    adc_bits: Floats,
-    analog_fraction: Floats,
+    row_blocks: NDArray[Any],
+    dac_bits: NDArray[Any],
+    adc_bits: NDArray[Any],
+    analog_fraction: NDArray[Any],
     noise_model: NDArray[np.int64],
     score: NDArray[np.int64],
     scope: NDArray[np.int64],
@@ -49,7 +50,7 @@ def features(
     """Scale the inputs by their lengths; categories are numbered."""
     numbers = np.stack(
         [
-            np.log2(row_blocks) / _LENGTHS["blocks"],
+            np.log2(np.maximum(row_blocks, 1)) / _LENGTHS["blocks"],
             dac_bits / _LENGTHS["dac_bits"],
             adc_bits / _LENGTHS["adc_bits"],
             analog_fraction / _LENGTHS["analog"],

@@ -130,8 +130,8 @@ def costed_frame(problem: Problem, costed: Costed, results: Results) -> "pandas.
             continue
         columns[name] = _missing_where(values, digital_only) if name in _TILE_COLUMNS else values
     columns["digital_expert_fraction"] = costed.columns["digital_experts"] / problem.experts
-    columns |= costed.metrics
-    columns |= simulated_columns(results, costed.codes)
+    columns.update(costed.metrics)
+    columns.update(simulated_columns(results, costed.codes))
     sources = [results.get(int(code), {}).get("accuracy_source") for code in costed.codes]
     columns["accuracy_source"] = sources
     breakdown = costed.costs.to_frame()
@@ -146,7 +146,9 @@ def _missing_where(values: NDArray[Any], where: NDArray[np.bool_]) -> Any:
 
         dtype = "Int64" if values.dtype.kind in "iu" else "Float64"
         return pandas.Series(values, dtype=dtype).mask(where).array
-    return np.where(where, None, values.astype(object))
+    replaced = values.astype(object)
+    replaced[where] = None
+    return replaced
 
 
 def progress_table(rows: Sequence[dict[str, Any]]) -> "pandas.DataFrame":
