@@ -19,7 +19,7 @@ import numpy as np
 
 from hwmodels.chip_table import Chip
 from hwmodels.components import adc, mac, scaling
-from hwmodels.technology import load_technology
+from hwmodels.technology import Technology, load_technology
 from hwmodels.tile import Tile, tile_area_mm2, tile_energy_j, tile_latency_s
 
 QUANTITIES = ("energy_j", "latency_s", "tops_per_w", "area_mm2")
@@ -99,6 +99,56 @@ def chip_class(chip: Chip) -> str:
     return "ISAAC-like RRAM" if sliced else "fully parallel RRAM"
 
 
+def _converter(chip: Chip, technology: Technology, constants: Constants) -> Technology:
+    """The technology with the kind of converter that the row names, if it is not its own."""
+    kind = chip.adc_kind or str(technology.adc_kind)
+    if kind == technology.adc_kind:
+        return technology
+    if kind == "sar":
+        return dataclasses.replace(
+            technology,
+            adc_kind="sar",
+            adc_unit_time_s=1e-10,
+            adc_energy_factor=constants.sar_energy_factor,
+        )
+    if kind == "cco":
+        unit = constants.count_energy_j * scaling.energy_factor(14.0, chip.node_nm)
+        return dataclasses.replace(
+            technology, adc_kind="cco", adc_unit_time_s=300e-12, adc_unit_energy_j=unit
+        )
+    # The survey's best at four bits is as good as a flash converter: 15 comparators.
+    unit = constants.sar_energy_factor * adc.survey_energy_j(4, 1e9, chip.node_nm) / 15
+    return dataclasses.replace(
+        technology, adc_kind="flash", adc_unit_time_s=1e-9, adc_unit_energy_j=unit
+    )
+
+
+def _tile(
+    chip: Chip,
+    technology: Technology,
+    constants: Constants,
+    steps: int,
+    mode: str,
+    rows_at_once: int | None = None,
+) -> Tile:
+    return Tile(
+        _converter(chip, technology, constants),
+        chip.rows,
+        chip.cols,
+        dac_bits=steps,
+        adc_bits=chip.adc_bits,
+        columns_per_adc=chip.columns_per_adc,
+        phases=chip.phases,
+        input_mode=mode,
+        rows_at_once=rows_at_once,
+    )
+
+
+def _rram_slot_s(chip: Chip, step_s: float) -> float:
+    """A stated clock, a pulse-width step as HERMES has it, or the class's step."""
+    return chip.slot_s or (1e-9 if chip.input_mode == "pwm" else step_s)
+
+
 def _pulse_width(chip: Chip, constants: Constants) -> Tile:
     base = load_technology("pcm-14nm")
     logic = scaling.energy_factor(14.0, chip.node_nm)
@@ -115,7 +165,7 @@ def _pulse_width(chip: Chip, constants: Constants) -> Tile:
         driver_area_m2=base.driver_area_m2 * shrink,
         output_area_m2=base.output_area_m2 * shrink,
     )
-    return Tile(technology, chip.rows, chip.cols, 1, chip.input_bits, chip.adc_bits, 1, chip.phases)
+    return _tile(chip, technology, constants, chip.input_bits, chip.input_mode)
 
 
 def _rram(chip: Chip, constants: Constants) -> Tile:
@@ -124,7 +174,9 @@ def _rram(chip: Chip, constants: Constants) -> Tile:
     macro = kind == "sampled RRAM macro"
     # Macros take an input in one step (to 2 bits) or two, and two bits of a weight a column;
     # ISAAC's inputs come bit by bit; analog weights lie in one column.
-    steps = min(math.ceil(chip.input_bits / 2), 2) if macro else chip.input_bits
+    steps = chip.input_bits
+    if macro and chip.input_mode == "bit_serial":
+        steps = min(math.ceil(chip.input_bits / 2), 2)
     if chip.input_mode == "pulse_train":
         steps = math.ceil(chip.input_bits / chip.phases)
     per_column = chip.bits_per_column or 2
@@ -140,7 +192,7 @@ def _rram(chip: Chip, constants: Constants) -> Tile:
         columns_per_weight=columns,
         mean_conductance_s=ISAAC_CONDUCTANCE_S if isaac else constants.rram_conductance_s,
         cell_area_m2=2 * 53 * (chip.node_nm * 1e-9) ** 2,
-        input_slot_s=chip.slot_s or (ISAAC_STEP_S if isaac else constants.rram_step_s * delay),
+        input_slot_s=_rram_slot_s(chip, ISAAC_STEP_S if isaac else constants.rram_step_s * delay),
         adc_energy_factor=ISAAC_ADC_FACTOR if isaac else constants.sar_energy_factor,
         adc_unit_time_s=1e-10,
         pipelined=1,
@@ -153,18 +205,7 @@ def _rram(chip: Chip, constants: Constants) -> Tile:
     # A macro drives as many rows as its converter resolves exactly with one-bit inputs.
     exact = max(2**chip.adc_bits // (2**per_column - 1), 1)
     rows_at_once = min(exact, chip.rows) if macro else None
-    return Tile(
-        technology,
-        chip.rows,
-        chip.cols,
-        1,
-        steps,
-        chip.adc_bits,
-        1,
-        chip.phases,
-        "pulse_train" if chip.input_mode == "pulse_train" else "bit_serial",
-        rows_at_once,
-    )
+    return _tile(chip, technology, constants, steps, chip.input_mode, rows_at_once)
 
 
 def _charge_domain(chip: Chip, constants: Constants) -> Tile:
@@ -187,8 +228,8 @@ def _charge_domain(chip: Chip, constants: Constants) -> Tile:
         pipelined=1,
         step_overhead_s=0.0,
     )
-    mode = "pulse_train" if at_once else "bit_serial"
-    return Tile(technology, chip.rows, chip.cols, 1, chip.input_bits, chip.adc_bits, 1, 1, mode)
+    mode = "pulse_train" if at_once else chip.input_mode
+    return _tile(chip, technology, constants, chip.input_bits, mode)
 
 
 def tile_of(chip: Chip, constants: Constants) -> Tile | None:

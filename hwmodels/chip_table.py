@@ -55,6 +55,9 @@ class Chip:
     weight_bits: int | None
     """None: analog levels."""
     adc_bits: int
+    adc_kind: str
+    """`sar`, `cco` (ramp or oscillator) or `flash`; empty: that of its class."""
+    columns_per_adc: int
     input_mode: str
     phases: int
     slot_s: float | None
@@ -203,6 +206,23 @@ def _measured(row: dict[str, str], macs: float) -> tuple[dict[str, float], dict[
     return values, missing
 
 
+def _adc_kind(row: dict[str, str]) -> str:
+    text = f"{row['out_adc_bits']} {row['mode']}"
+    patterns = {"cco": r"CCO|oscillator|\bramp|slope", "sar": r"\bSAR\b", "flash": r"flash ADC"}
+    return next((kind for kind, word in patterns.items() if re.search(word, text, re.I)), "")
+
+
+def _sharing(row: dict[str, str], cols: int) -> int:
+    """Columns that share a converter: "8 columns per ADC", "shared by 8", "32 ADCs"."""
+    text = f"{row['out_adc_bits']} {row['mode']}"
+    given = _first(r"(\d+) col(?:umn)?s?\s*(?:per|/)\s*ADC", text)
+    given = given or _first(r"shared by (\d+)", text)
+    if given:
+        return max(int(given), 1)
+    converters = _first(r"(\d+) ADCs", text)
+    return max(math.ceil(cols / max(int(converters), 1)), 1) if converters else 1
+
+
 def _multibit_cell(row: dict[str, str]) -> str:
     """Cells that multiply a whole input word at once: C-2C ladders, 18-transistor current cells."""
     text = f"{row['chip_or_macro']} {row['device']} {row['cell']}"
@@ -241,6 +261,8 @@ def parse(row: dict[str, str]) -> Chip:
     volts = _first(rf"({NUMBER})\s*V\b", row["mode"], row["chip_or_macro"])
     per_column = _first(r"(\d+)b/c(?:ell|ol)", row["mode"] + row["device"] + row["cell"])
     per_column = per_column or _first(r"^(\d+)b$", row["cell"])
+    if per_column is not None and not 1 <= int(per_column) <= 8:
+        raise ValueError(f"{per_column} bits a cell; from 1 to 8 are modelled")
     values, missing = _measured(row, float(rows) * cols)
     return Chip(
         id=row["id"],
@@ -254,6 +276,8 @@ def parse(row: dict[str, str]) -> Chip:
         input_bits=bits[0],
         weight_bits=bits[1],
         adc_bits=bits[2],
+        adc_kind=_adc_kind(row),
+        columns_per_adc=_sharing(row, cols),
         input_mode=mode,
         phases=phases,
         slot_s=slot,

@@ -37,6 +37,7 @@ BITS = {"bfloat16": 16, "bf16": 16, "float16": 16, "fp16": 16, "fp8": 8, "int8":
 ROUTING_EXPONENT = 0.836
 """Experts are used unequally: frequency falls as rank to this power (fit of validation_gpu)."""
 KV_BITS = 16
+LARGEST = 1e7
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,14 @@ def parse(row: dict[str, str]) -> Measurement:
         raise ValueError(f"precision {precision!r} is not known; known: {', '.join(BITS)}")
     values = {name: number(row[name]) for name in ("num_gpus", "avg_batch", "avg_output_len")}
     for name, value in values.items():
-        if value is None or value <= 0:
-            raise ValueError(f"{name} is {row[name]!r}; a positive number is needed")
+        if value is None or not 0 < value <= LARGEST:
+            raise ValueError(f"{name} is {row[name]!r}; a number up to {LARGEST:g} is needed")
     time, energy = number(row["median_ITL_ms"]), number(row["J_per_output_token"])
     return Measurement(
         decoder=decoder,
         label=f"{row['model']} {row['task']} batch {row['avg_batch']}",
         gpu=row["gpu"].strip().lower(),
-        gpus=round(values["num_gpus"] or 1),
+        gpus=max(round(values["num_gpus"] or 1), 1),
         weight_bits=BITS[precision],
         batch=values["avg_batch"] or 1.0,
         context=(values["avg_output_len"] or 0.0) / 2,

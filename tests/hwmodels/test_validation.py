@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwmodels import chip_table, gpu_table
 from hwmodels.chip_model import PRIORS, Constants, chip_class, predict
+from hwmodels.digital import load_accelerator
 from hwmodels.fitting import fitted, fitted_without, training_chips
 from hwmodels.technology import load_technology
 from hwmodels.validation import summarise_chips, validate_chips
@@ -223,8 +226,6 @@ def test_h100_decoding(gpus: pd.DataFrame) -> None:
 
 
 def test_h100_preset_holds_the_fitted_curve() -> None:
-    from hwmodels.digital import load_accelerator
-
     preset, curve = load_accelerator("h100"), fitted_curve()
     for name in CURVE:
         if name != "routing_exponent":
@@ -276,3 +277,58 @@ def test_classes_cover_what_must_be_expressible() -> None:
         "charge domain",
         "digital",
     }
+
+
+WORDS = """;0;-3;1e308;nan;inf;0b/col;0-phase;9999x9999;0x0;1e9x4;4b-in 4b-w 0b ADC;0 ns/LSB PWM;
+PWM 1e300 ns;0.001 V;99 V;C-2C;18T;bit-serial x 0 ns;1b-in 40b-w;SRAM;PCM;RRAM;flash;digital;130;
+8b flash ADC;8b SAR, 0 ADCs;ramp shared by 0;8b SAR, 16 columns per ADC;8 (PWM 64 ns)"""
+JUNK = st.one_of(st.sampled_from([word.strip() for word in WORDS.split(";")]), st.text(max_size=12))
+
+
+@given(
+    st.integers(0, 30), st.dictionaries(st.sampled_from(chip_table.COLUMNS[3:]), JUNK, max_size=4)
+)
+@settings(max_examples=300, deadline=None)
+def test_any_row_is_predicted_or_refused(index: int, junk: dict[str, str]) -> None:
+    """Whatever stands in a cell: finite positive predictions, or one line that says why not."""
+    rows = chip_table.read_table()
+    row = {**rows[index % len(rows)], **junk}
+    try:
+        values = predict(chip_table.parse(row), Constants())
+    except ValueError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(math.isfinite(value) and value > 0 for value in values.values())
+
+
+@given(st.integers(0, 6), st.dictionaries(st.sampled_from(gpu_table.COLUMNS), JUNK, max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_any_gpu_row_is_predicted_or_refused(index: int, junk: dict[str, str]) -> None:
+    row = {**gpu_table.read_table()[index], **junk}
+    try:
+        measurement = gpu_table.parse(row)
+    except ValueError as error:
+        assert "\n" not in str(error)
+    else:
+        predicted = gpu_table.predict_step(measurement, load_accelerator("h100"))
+        assert all(math.isfinite(value) and value > 0 for value in predicted)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "shared"),
+    [
+        ("8b SAR, 16 columns per ADC", "sar", 16),
+        ("6b flash ADC shared by 4", "flash", 4),
+        ("8b single-slope ramp", "cco", 1),
+        ("8b, 32 ADCs", "", 8),
+    ],
+)
+def test_converters_named_in_the_row(text: str, kind: str, shared: int) -> None:
+    """Kind and sharing are read from free text, and sharing costs time and saves area."""
+    row = next(row for row in chip_table.read_table() if row["id"] == "hermes_core")
+    chip = chip_table.parse({**row, "out_adc_bits": text})
+    assert (chip.adc_kind, chip.columns_per_adc) == (kind, shared)
+    alone = predict(dataclasses.replace(chip, columns_per_adc=1), Constants())
+    together = predict(chip, Constants())
+    assert together["area_mm2"] <= alone["area_mm2"]
+    assert together["latency_s"] >= alone["latency_s"]
