@@ -11,10 +11,21 @@ from workloads.tasks import Benchmark
 
 def random_miniature(seed=0, **changes):
     shape = {
-        "vocab_size": 96, "hidden_size": 32, "layers": 3, "heads": 2, "kv_heads": 2, "head_dim": 16,
-        "dense_layers": 1, "dense_intermediate_size": 48, "routed_experts": 8, "experts_per_token": 2,
-        "expert_intermediate_size": 24, "shared_experts": 2, "renormalise_top_k": False, "qk_norm": False,
-    }  # fmt: skip
+        "vocab_size": 96,
+        "hidden_size": 32,
+        "layers": 3,
+        "heads": 2,
+        "kv_heads": 2,
+        "head_dim": 16,
+        "dense_layers": 1,
+        "dense_intermediate_size": 48,
+        "routed_experts": 8,
+        "experts_per_token": 2,
+        "expert_intermediate_size": 24,
+        "shared_experts": 2,
+        "renormalise_top_k": False,
+        "qk_norm": False,
+    }
     config = DecoderConfig(**(shape | changes))
     generator = torch.Generator().manual_seed(seed)
     weights = {

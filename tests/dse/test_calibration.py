@@ -1,0 +1,64 @@
+"""The sweep of converter ranges on a small random model."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dse.calibration import sweep
+from dse.simulation import Noise, Simulator
+
+_SPEC = importlib.util.spec_from_file_location(
+    "model_fixture", Path(__file__).with_name("model_fixture.py")
+)
+model_fixture = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(model_fixture)
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    miniature = model_fixture.random_miniature()
+    sets = model_fixture.token_sets(miniature)
+    return Simulator(miniature, sets, seeds=1, calibration_tokens=sets[0].tokens[:, :-1])
+
+
+def test_the_chosen_pair_is_the_one_of_lowest_loss(simulator):
+    seen = []
+    noise = Noise("rram", 2.0, adc_bits=6)
+    result = sweep(
+        simulator,
+        noise,
+        input_ranges=(0.5, 4.0, 8.0),
+        output_ranges=(0.1, 2.0),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    table = result.table
+    best = table.loc[table["delta_loss_nats"].idxmin()]
+    assert (result.noise.input_range_std, result.noise.output_range) == (
+        best["input_range_std"],
+        best["output_range"],
+    )
+    assert result.noise.noise_model == "rram" and result.noise.magnitude == 2.0
+    assert table["chosen"].sum() == 1 and len(table) == 6
+    assert seen == [(index, 6) for index in range(1, 7)]
+    assert (table["above_best_nats"] >= 0).all()
+
+
+def test_ranges_that_clip_most_inputs_distort_most(simulator):
+    """Loss at chance cannot show it: compare how far the states move from the clean ones."""
+    moved = []
+    for kappa in (0.1, 1.0, 6.0):
+        noise = Noise(magnitude=0.0, input_range_std=kappa, output_range=4.0)
+        placed = simulator._placed(noise, ~simulator.all_digital(), frozenset(), 0, 1)
+        shape = tuple(simulator._inputs.shape)
+        states = placed.layers(simulator._clean_hidden[0], 0, shape).detach()
+        moved.append((states - simulator._clean_hidden[-1]).norm().item())
+    assert all(np.diff(moved) < 0)
+
+
+def test_an_empty_sweep_and_a_bad_range_are_refused(simulator):
+    with pytest.raises(ValueError, match="at least one value"):
+        sweep(simulator, Noise(), input_ranges=())
+    with pytest.raises(ValueError, match="input_range_std is -1"):
+        sweep(simulator, Noise(), input_ranges=(-1.0,))

@@ -1,0 +1,136 @@
+"""Second-order sensitivity against the exact Fisher diagonal and against brute force."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dse.noisy_model import NoisyModel
+from dse.sensitivity import check_layer, estimate_on, measure
+from dse.simulation import Noise, Simulator
+from workloads.moe import forward
+
+_SPEC = importlib.util.spec_from_file_location(
+    "model_fixture", Path(__file__).with_name("model_fixture.py")
+)
+model_fixture = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(model_fixture)
+
+
+def sequences(miniature, rows, length=12, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, miniature.config.vocab_size, (rows, length), generator=generator)
+
+
+def test_the_estimate_is_the_exact_fisher_diagonal_times_the_noise_variance():
+    """All labels of all tokens enumerated by their probability, instead of drawn."""
+    miniature = model_fixture.random_miniature(vocab_size=12, layers=2)
+    tokens = sequences(miniature, rows=8, length=6)
+    noise = Noise(magnitude=1.0)
+    names = [f"layers.1.experts.{part}" for part in ("gate", "up", "down")]
+    model = NoisyModel(miniature.config, miniature.weights)
+    leaves = [miniature.weights[name].clone().requires_grad_() for name in names]
+    weights = miniature.weights | dict(zip(names, leaves, strict=True))
+    log_probability = forward(miniature.config, weights, tokens).flatten(0, 1).log_softmax(-1)
+    exact = np.zeros(8)
+    variance = [
+        sum(
+            (model.programmed(name, noise, seed, sign).effective_weight() - leaf.detach()).square()
+            for seed in (0, 1)
+            for sign in (1, -1)
+        )
+        / 4
+        for name, leaf in zip(names, leaves, strict=True)
+    ]
+    for row in log_probability:
+        for value in row:
+            gradients = torch.autograd.grad(value, leaves, retain_graph=True)
+            for gradient, spread in zip(gradients, variance, strict=True):
+                curvature = value.exp().detach() * gradient.square() / len(log_probability)
+                exact += (0.5 * curvature * spread).sum((1, 2)).double().numpy()
+    # Many passes over the same sequences: only the drawn labels differ.
+    result = estimate_on(miniature, tokens.repeat(150, 1), noise=noise)
+    rows = result.table[result.table["part"] == "routed_expert"]
+    error = rows["added_loss_stderr"].to_numpy()
+    assert (np.abs(result.experts[0] - exact) < 4.5 * error + 1e-12).all()
+    assert result.experts.sum() == pytest.approx(exact.sum(), rel=0.1)
+
+
+def test_the_estimate_agrees_with_brute_force():
+    miniature = model_fixture.random_miniature(seed=4, layers=2)
+    # Labels drawn by the model itself: the data that second order is exact for.
+    tokens = sequences(miniature, rows=128, length=25)
+    with torch.no_grad():
+        logits = forward(miniature.config, miniature.weights, tokens)
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.multinomial(logits.flatten(0, 1).softmax(-1), 1, generator=generator)
+    sets = model_fixture.token_sets(miniature, rows=128, length=24)[:1]
+    sets[0].tokens[:] = tokens
+    simulator = Simulator(miniature, sets, seeds=16, calibration_tokens=tokens)
+    simulator._targets = labels.view(tokens.shape)[:, :-1]
+    simulator._clean = simulator._score(
+        simulator._placed(Noise(), simulator.all_digital(), frozenset(), 0, 1), None
+    )
+    noise = Noise(magnitude=1.0, dac_bits=None, adc_bits=None)
+    result = estimate_on(miniature, tokens, noise=noise)
+    everything = [[(0, expert) for expert in range(8)]]
+    measured = measure(simulator, noise, experts=everything, modules=[("lm_head",)])
+    parts = result.table.groupby("part")["added_loss_nats"].sum()
+    for row, part in ((0, "routed_expert"), (1, "lm_head")):
+        value, error = measured.loc[row, ["added_loss_nats", "added_loss_stderr"]]
+        assert abs(parts[part] - value) < 4 * error + 0.15 * value
+    table = check_layer(simulator, result, 0, groups=2)
+    assert table["estimate_nats"].sum() == pytest.approx(parts["routed_expert"])
+    assert table["estimate_nats"].is_monotonic_increasing
+
+
+def test_the_table_covers_every_part_once():
+    miniature = model_fixture.random_miniature()
+    table = estimate_on(miniature, sequences(miniature, 16)).table
+    counts = table["part"].value_counts().to_dict()
+    assert counts == {
+        "routed_expert": 16,
+        "attention": 3,
+        "shared_expert": 2,
+        "router": 2,
+        "dense_ffn": 1,
+        "lm_head": 1,
+    }
+    matrices = sum(
+        tensor.numel()
+        for name, tensor in miniature.weights.items()
+        if "norm" not in name and name != "embedding"
+    )
+    assert table["parameters"].sum() == matrices
+    assert (table["added_loss_nats"] >= 0).all() and (table["added_loss_stderr"] >= 0).all()
+
+
+def test_an_expert_that_no_token_uses_costs_nothing():
+    miniature = model_fixture.random_miniature()
+    miniature.weights["layers.1.router"][3] = 0.0
+    miniature.weights["layers.1.router"][3, 0] = -1e-9
+    tokens = sequences(miniature, 16)
+    chosen = set()
+
+    def observe(layer, probabilities, indices, weights):
+        if layer == 1:
+            chosen.update(indices.flatten().tolist())
+
+    with torch.no_grad():
+        forward(miniature.config, miniature.weights, tokens, observe=observe)
+    result = estimate_on(miniature, tokens)
+    for expert in range(8):
+        assert (result.experts[0, expert] > 0) == (expert in chosen)
+
+
+def test_bad_requests_are_refused():
+    miniature = model_fixture.random_miniature()
+    with pytest.raises(ValueError, match="at least 8 sequences"):
+        estimate_on(miniature, sequences(miniature, 3))
+    sets = model_fixture.token_sets(miniature)
+    simulator = Simulator(miniature, sets, seeds=2, calibration_tokens=sets[0].tokens[:, :-1])
+    sensitivity = estimate_on(miniature, sequences(miniature, 8))
+    with pytest.raises(ValueError, match="MoE layer 7 does not exist"):
+        check_layer(simulator, sensitivity, 7)
