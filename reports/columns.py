@@ -66,7 +66,7 @@ PARAMETERS = (
     Column("dac_bits", "DAC bits", "bit", "count"),
     Column("columns_per_adc", "Columns per ADC", kind="count", log=True),
     Column("digital_expert_fraction", "Digital experts", kind="percent"),
-    Column("digital_experts", "Digital experts", kind="count"),
+    Column("digital_experts", "Digital expert count", kind="count"),
     Column("placement_score", "Selection score", kind="text"),
     Column("placement_scope", "Selection scope", kind="text"),
     Column("mac_units", "MAC units", kind="count", log=True),
@@ -192,7 +192,7 @@ def with_error(value: float, stderr: Any, scale: float = 1.0) -> str:
 def show(row: pd.Series, name: str) -> str:
     """The value of one column of a design as text, with unit and standard error."""
     spec = column(name)
-    value = row.get(name)
+    value: Any = row.get(name)
     if is_missing(value):
         return NOT_COMPUTED
     if spec.kind == "text" or isinstance(value, str):

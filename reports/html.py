@@ -164,7 +164,7 @@ def _figures(run: Run, shown: pd.DataFrame, selected: pd.Series | None) -> dict[
         rank = rank_column(
             experts, selected.get("placement_score"), selected.get("placement_scope")
         )
-        count = selected.get("digital_experts")
+        count: Any = selected.get("digital_experts")
         known = rank is not None and not is_missing(count)
         digital = experts[rank] < count if known else np.zeros(len(experts), dtype=bool)
         columns = value_columns(experts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,16 +45,17 @@ def distinguishable(a: Design, b: Design, name: str) -> bool | None:
     low and a high end (``<name>_low``, ``<name>_high``) ranges that do not overlap. None when
     either value is missing, or an accuracy lacks its standard error.
     """
-    x, y = a.get(name), b.get(name)
+    x: Any = a.get(name)
+    y: Any = b.get(name)
     if is_missing(x) or is_missing(y):
         return None
     stderr = column(name).stderr
     if stderr:
-        errors = (a.get(stderr), b.get(stderr))
+        errors: list[Any] = [a.get(stderr), b.get(stderr)]
         if any(is_missing(error) for error in errors):
             return None
         return abs(float(x) - float(y)) > STANDARD_ERRORS * math.hypot(*map(float, errors))
-    ends = [row.get(f"{name}_{end}") for row in (a, b) for end in ("low", "high")]
+    ends: list[Any] = [row.get(f"{name}_{end}") for row in (a, b) for end in ("low", "high")]
     if not any(is_missing(end) for end in ends):
         low_a, high_a, low_b, high_b = map(float, ends)
         return low_a > high_b or low_b > high_a
@@ -93,7 +95,12 @@ def recommendation(run: Run) -> list[str]:
         return _nothing_to_recommend(run)
     paragraphs = [f"Build {hardware(row)}. {placement(row)}", expectation(run, row)]
     paragraphs += reasons(run, row)
-    return paragraphs
+    return [keep_together(text) for text in paragraphs]
+
+
+def keep_together(text: str) -> str:
+    """The text with spaces that no line breaks at between a number and what belongs to it."""
+    return re.sub(r"(?<=\d) (?=%|±|[×µm]|[kMG]?tokens/s|nats|MiB|W\b)|(?<=±) ", "\u00a0", text)
 
 
 def hardware(row: Design) -> str:
@@ -136,7 +143,8 @@ def hardware(row: Design) -> str:
 
 def placement(row: Design) -> str:
     """Which experts are digital in one design, as one sentence."""
-    share, count = row.get("digital_expert_fraction"), row.get("digital_experts")
+    share = row.get("digital_expert_fraction")
+    count: Any = row.get("digital_experts")
     if is_missing(share) and is_missing(count):
         return "The run does not say which experts are digital."
     amount = show(row, "digital_expert_fraction") if not is_missing(share) else ""

@@ -50,8 +50,8 @@ def breakdown_icicle(
             hovertemplate="%{label}<br>%{text}<br>%{percentRoot:.1%} of the total<extra></extra>",
             marker={"colors": [_colour(nodes, node) for node in nodes],
                     "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
-            root={"color": "#8c8c8c"}, meta={"columns": [node["columns"] for node in nodes],
-                                             "unit": total.unit},
+            root={"color": "#8c8c8c"}, leaf={"opacity": 1.0},
+            meta={"columns": [node["columns"] for node in nodes], "unit": total.unit},
         )
     )  # fmt: skip
     themed(figure, 420)
@@ -104,7 +104,7 @@ def breakdown_bars(
             hovertemplate=f"{plain(term(part))}: %{{x:.3s}}{unit}<extra>%{{y}}</extra>",
             meta={"column": source},
         )  # fmt: skip
-    axis = style_axis(TOTALS[quantity]) | {"type": "linear"}
+    axis = style_axis(TOTALS[quantity]) | {"type": "linear", "dtick": None}
     figure.update_xaxes(**axis, rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(barmode="stack", legend={"traceorder": "normal"})

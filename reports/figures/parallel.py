@@ -50,7 +50,7 @@ def parallel_coordinates(
         tickvals=list(range(len(scales))), ticktext=labels, range=[-0.35, len(scales) - 0.35],
         showgrid=False, zeroline=False, side="bottom", fixedrange=True, tickangle=0,
     )  # fmt: skip
-    figure.update_yaxes(visible=False, range=[-0.07, 1.07], fixedrange=True)
+    figure.update_yaxes(visible=False, range=[-0.15, 1.1], fixedrange=True)
     figure.update_layout(dragmode="select")
     return themed(figure, 460)
 
@@ -87,11 +87,11 @@ def position(values: pd.Series, scale: dict[str, Any]) -> pd.Series:
     if "categories" in scale:
         places = {name: index for index, name in enumerate(scale["categories"])}
         return values.map(places).astype(float) / (len(places) - 1)
-    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    numbers = pd.to_numeric(values, errors="coerce").astype(float).to_numpy()
     low, high = scale["low"], scale["high"]
     if scale["log"]:
         numbers, low, high = np.log(numbers), np.log(low), np.log(high)
-    height = (numbers - low) / (high - low)
+    height = pd.Series((numbers - low) / (high - low), index=values.index)
     return 1 - height if scale["flip"] else height
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.columns import plain, term
-from reports.figures.theme import empty_figure, score_look, themed
+from reports.figures.theme import MUTED, empty_figure, score_look, themed
 
 #: Light for a low value, dark for a high one; blue where digital, orange where analog.
 DIGITAL_SCALE = [[0.0, "#c6dff0"], [1.0, "#004a78"]]
@@ -98,7 +98,9 @@ def digital_coverage(
             "%{y:.1%} of the tokens' expert calls<extra>%{fullData.name}</extra>",
         )  # fmt: skip
     if digital_experts is not None and np.isfinite(digital_experts):
-        figure.add_vline(x=digital_experts / len(experts), line={"dash": "dot", "width": 1.5})
+        figure.add_vline(
+            x=digital_experts / len(experts), line={"dash": "dot", "width": 1.5, "color": MUTED}
+        )
     figure.update_xaxes(title_text="Share of routed experts computed digitally", tickformat=".0%")
     figure.update_yaxes(title_text="Expert calls served digitally", tickformat=".0%")
     return themed(figure, 400)

@@ -34,7 +34,7 @@ SCORES = (
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
 
-def _template(ground: str, text: str, faint: str, grid: str) -> dict[str, Any]:
+def _template(ground: str, text: str, faint: str, grid: str, veil: str) -> dict[str, Any]:
     axis = {
         "gridcolor": grid, "linecolor": faint, "zerolinecolor": grid, "tickcolor": faint,
         "tickfont": {"color": faint, "size": 12}, "title": {"font": {"color": text, "size": 13}},
@@ -55,13 +55,19 @@ def _template(ground: str, text: str, faint: str, grid: str) -> dict[str, Any]:
             "font": {"size": 12, "color": text}, "bgcolor": "rgba(0,0,0,0)",
         },
         "coloraxis": {"colorbar": {"outlinewidth": 0, "tickfont": {"color": faint}}},
-        "annotationdefaults": {"font": {"color": text, "size": 12}, "arrowcolor": faint},
+        "annotationdefaults": {
+            "font": {"color": text, "size": 12}, "arrowcolor": faint, "bgcolor": veil,
+        },
     }  # fmt: skip
     return {"layout": layout}
 
 
-LIGHT = go.layout.Template(_template("#ffffff", "#1b2430", "#5b6672", "#e6e9ee"))
-DARK = go.layout.Template(_template("#171d26", "#e6ebf2", "#98a4b3", "#2b3441"))
+LIGHT = go.layout.Template(
+    _template("#ffffff", "#1b2430", "#5b6672", "#e6e9ee", "rgba(255,255,255,0.7)")
+)
+DARK = go.layout.Template(
+    _template("#171d26", "#e6ebf2", "#98a4b3", "#2b3441", "rgba(23,29,38,0.7)")
+)
 
 
 def themed(figure: go.Figure, height: int = 420) -> go.Figure:

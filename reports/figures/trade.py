@@ -56,7 +56,7 @@ def pareto_front(
         figure.add_scatter(**_points(group, rows, (x, y, colour), colours))
     figure.update_xaxes(**style_axis(specs[0], numeric(finite, x)))
     figure.update_yaxes(**style_axis(specs[1], numeric(finite, y)))
-    return themed(figure, 620)
+    return themed(figure, 680)
 
 
 def _points(

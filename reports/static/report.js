@@ -4,7 +4,7 @@
 (() => {
 const byId = (id) => document.getElementById(id);
 const run = JSON.parse(byId("data").textContent);
-const MISSING = "not computed", ACCENT = "#D55E00", ROWS_A_PAGE = 25;
+const MISSING = "not computed", ACCENT = "#D55E00", ROWS_A_PAGE = 25, MOST_LINES = 500;
 
 // ---- columns ----
 function unpack(packed) {
@@ -137,9 +137,11 @@ function polylines(trace, rows) {
 function bindParallel(spec) {
   if (!spec.data.length) return spec.data;
   const marked = complete.filter((i) => state.marked.has(i));
-  const traces = spec.data.map((trace) => polylines({...trace, opacity: marked.length ? 0.12 : trace.opacity}, groups[trace.meta.lines]));
-  // Plotly compares the pointer with every vertex; the crowd behind is for the eye only.
-  Object.assign(traces[0], {hoverinfo: "skip", hovertemplate: "", text: null});
+  const traces = spec.data.map((trace) => polylines({...trace, opacity: marked.length ? 0.12 : trace.opacity}, trace.meta.lines === "behind" ? [] : groups[trace.meta.lines]));
+  // The crowd behind is for the eye only: beyond some hundred lines more of them show nothing new.
+  const crowd = groups.behind, step = Math.ceil(crowd.length / MOST_LINES);
+  const drawn = crowd.filter((_, k) => k % step === 0), counted = drawn.length < crowd.length ? ` (${drawn.length} of ${crowd.length} drawn)` : "";
+  traces[0] = {...polylines({...traces[0]}, drawn), name: `simulated${counted}`, hoverinfo: "skip", hovertemplate: "", text: null};
   if (marked.length) traces.push(polylines({name: "highlighted", line: {color: "#009E73", width: 1.6}, opacity: 0.9}, marked));
   if (complete.includes(state.selected)) traces.push(polylines({name: "selected", line: {color: ACCENT, width: 3.5, dash: "dot"}}, [state.selected]));
   return traces;
@@ -226,7 +228,7 @@ const plots = [...document.querySelectorAll(".plot")].map((div) => div.id.slice(
 const LINKED = ["pareto", "parallel", "share"], OF_SELECTED = ["icicle", "bars", "timeline", "map", "coverage"];
 function layoutOf(name, spec) {
   const layout = {...spec.layout, template: run.templates[theme()], uirevision: "kept", selections: [], autosize: true};
-  const coarse = matchMedia("(pointer: coarse)").matches, narrow = innerWidth < 700;
+  const coarse = matchMedia("(pointer: coarse)").matches;
   // A finger that scrolls the page must not start a selection.
   layout.dragmode = coarse ? false : LINKED.includes(name) ? "select" : "zoom";
   if (name === "pareto") {
@@ -235,16 +237,26 @@ function layoutOf(name, spec) {
       uirevision: JSON.stringify(state.axes)});
   }
   if (name === "coverage" && layout.shapes && digitalCount() !== null) layout.shapes = [{...layout.shapes[0], x0: digitalCount() / run.expertCount, x1: digitalCount() / run.expertCount}];
-  if (narrow && layout.legend?.orientation !== "v") layout.margin = {l: 48, r: 8, t: 70, b: 48, ...(layout.margin?.t === 8 ? layout.margin : {})};
+  if (narrow() && layout.legend?.orientation !== "v") layout.margin = {l: 48, r: 8, t: 70, b: 48, ...(layout.margin?.t === 8 ? layout.margin : {})};
   return layout;
+}
+const narrow = () => innerWidth < 700;
+// On a narrow page a scale beside the figure would take its room: it moves below.
+function fitted(trace) {
+  const below = (bar) => ({...bar, orientation: "h", x: 0.5, xanchor: "center", y: -0.16, yanchor: "top", title: {...bar.title, side: "bottom"}});
+  if (trace.marker?.colorbar) return {...trace, marker: {...trace.marker, colorbar: below(trace.marker.colorbar)}};
+  return trace.colorbar ? {...trace, showscale: trace.meta.placement === "analog", colorbar: below(trace.colorbar)} : trace;
 }
 const config = (name) => ({displaylogo: false, responsive: true, toImageButtonOptions: {format: "svg", filename: name},
   modeBarButtonsToRemove: ["autoScale2d", "zoomIn2d", "zoomOut2d", ...(name === "parallel" ? ["lasso2d", "zoom2d", "pan2d", "resetScale2d"] : [])]});
 function draw(name) {
   const spec = specOf(name), div = byId(`plot-${name}`);
   if (!spec) return;
-  const first = !div.data;
-  Plotly.react(div, bind(name, spec), layoutOf(name, spec), config(name));
+  const first = !div.data, began = performance.now();
+  const traces = bind(name, spec);
+  Plotly.react(div, narrow() ? traces.map(fitted) : traces, layoutOf(name, spec), config(name));
+  performance.measure(name, {start: began});
+  document.documentElement.dataset.loaded ??= Math.round(performance.now());
   if (first && LINKED.includes(name)) listen(name, div);
 }
 let ticket = 0;

@@ -152,7 +152,7 @@ def references(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def write_run(
+def made_up_run(
     folder: Path,
     designs: int = 400,
     *,
@@ -199,6 +199,12 @@ def make_run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """A function that writes a made-up run folder below the test's own directory."""
 
     def make(name: str = "run", **settings: Any) -> Path:
-        return write_run(tmp_path / name, **settings)
+        return made_up_run(tmp_path / name, **settings)
 
     yield make
+
+
+@pytest.fixture(scope="session")
+def write_run() -> Callable[..., Path]:
+    """The function that writes a made-up run folder wherever a test wants it."""
+    return made_up_run

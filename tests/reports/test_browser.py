@@ -1,0 +1,306 @@
+"""The report in a real browser: it renders, its views are linked, its table sorts and filters.
+
+Screenshots at both widths and in both colour schemes are kept in tests/output/reports/.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from reports import read_run, write_report
+from reports.run_folder import recommended_row
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"
+)
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update",
+         "--disable-sync"]  # fmt: skip
+SCREENSHOTS = Path(__file__).parents[1] / "output" / "reports"
+HOSTILE = "</script><img src=x onerror=window.hacked=1><b>bold</b>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, write_run: Callable[..., Path]) -> Path:
+    """One run with its report, for every test that does not change it."""
+    run_folder = write_run(tmp_path_factory.mktemp("reports") / "run")
+    write_report(run_folder)
+    return run_folder
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open a report; at the end no page may have logged an error or asked for the network."""
+    complaints: list[str] = []
+    contexts: list[Any] = []
+
+    def open_report(path: Path, width: int = 1280, scheme: str = "light") -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text)
+                if message.type in ("error", "warning") else None)  # fmt: skip
+        page.on("request", lambda request: complaints.append(request.url)
+                if request.url.startswith(("http:", "https:")) else None)  # fmt: skip
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        return page
+
+    yield open_report
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def drawn(page: Any, name: str) -> list[dict[str, Any]]:
+    """Name, number of points, and selected points of each trace of a figure."""
+    return page.evaluate(
+        """name => document.getElementById("plot-" + name).data.map(t => ({name: t.name,
+        points: (t.x || t.values || t.z || []).length, selected: t.selectedpoints ?? null}))""",
+        name,
+    )
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_renders(
+    folder: Path, open_page: Callable[..., Any], width: int, scheme: str
+) -> None:
+    page = open_page(folder / "report.html", width, scheme)
+    for plot in page.query_selector_all(".plot"):
+        assert plot.query_selector("svg.main-svg"), plot.get_attribute("id")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"report-{width}-{scheme}.png", full_page=True)
+
+
+def test_a_selected_design_is_selected_everywhere(
+    folder: Path, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(folder / "report.html")
+    table = read_run(folder).candidates
+    front = table[table["on_front"] & ~table["is_knee"]]
+    trial = int(front["trial"].iloc[0])
+    row = front.iloc[0]
+    page.fill("#filter", f"trial={trial}")
+    page.click(f"#rows tr:has-text('design {trial}') button")
+    page.wait_for_function(
+        f"document.querySelector('.selected-label').textContent == 'design {trial}'"
+    )
+    page.wait_for_timeout(1500)
+    assert f"{row['tiles']:,}" in page.inner_text("#card")
+    assert "±" in page.inner_text("#card")
+    ring = page.evaluate("document.getElementById('plot-pareto').data.at(-1).x[0]")
+    assert ring == pytest.approx(row["energy_j_per_token"], rel=1e-6)
+    total = page.evaluate("document.getElementById('plot-icicle').data[0].values[0]")
+    assert total == pytest.approx(row["energy_j_per_token"], rel=1e-5)
+    step = page.evaluate(
+        "document.getElementById('plot-timeline').data[0].x.reduce((a, b) => a + b)"
+    )
+    assert step == pytest.approx(row["latency_s_per_token"], rel=1e-5)
+    digital = page.evaluate(
+        "document.getElementById('plot-map').data[0].z.flat().filter(v => v !== null).length"
+    )
+    assert digital == row["digital_experts"]
+
+
+def test_a_click_on_a_point_selects_its_design(folder: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(folder / "report.html")
+    point = page.locator("#plot-pareto .scatterlayer .trace:nth-child(3) path.point").first
+    point.scroll_into_view_if_needed()
+    before = page.inner_text("#selected-name")
+    for place in range(4):
+        box = page.locator("#plot-pareto .scatterlayer .trace path.point").nth(place).bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(600)
+    assert page.inner_text("#selected-name") != before
+
+
+def drag(page: Any, name: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag over the plot area of a figure; places are shares of its width and height."""
+    area = page.locator(f"#plot-{name} .nsewdrag").first
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in (start, end)]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    page.mouse.move(*places[1], steps=6)
+    page.mouse.up()
+    page.wait_for_timeout(1500)
+
+
+@pytest.mark.parametrize("view", ["pareto", "parallel", "share"])
+def test_a_box_in_one_view_highlights_in_all(
+    folder: Path, open_page: Callable[..., Any], view: str
+) -> None:
+    page = open_page(folder / "report.html")
+    drag(page, view, (0.02, 0.45), (0.5, 0.98))
+    count = int(page.inner_text("#marked-count").split()[0])
+    assert count > 0
+    for name in ("pareto", "share"):
+        selected = sum(len(t["selected"] or []) for t in drawn(page, name) if t["selected"])
+        # The recommended design is drawn twice in the front view: as a point and as a star.
+        assert count <= selected + 2 and selected <= count + 1
+    assert "highlighted" in [trace["name"] for trace in drawn(page, "parallel")]
+    page.select_option("#which", "marked")
+    assert page.inner_text("#page-words").startswith(f"{count} designs")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(800)
+    assert page.inner_text("#marked-count") == ""
+
+
+def test_the_table_filters_and_sorts(folder: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(folder / "report.html")
+    table = read_run(folder).candidates
+    page.fill("#filter", "technology=pcm-3d adc_bits>=8 area_mm2<150")
+    expected = table[
+        (table["technology"] == "pcm-3d") & (table["adc_bits"] >= 8) & (table["area_mm2"] < 150)
+    ]
+    assert page.inner_text("#page-words").startswith(f"{len(expected)} designs")
+    page.click("#head th[data-name=energy_j_per_token] button")
+    names = page.locator("#rows tr td:first-child").all_inner_texts()
+    ordered = expected.sort_values("energy_j_per_token")
+    wanted = ordered["reference_name"].fillna("design " + ordered["trial"].astype(str))
+    assert names == list(wanted)[: len(names)]
+    page.click("#head th[data-name=delta_loss_nats] button")
+    page.click("#head th[data-name=delta_loss_nats] button")
+    assert page.get_attribute("#head th[data-name=delta_loss_nats]", "aria-sort") == "descending"
+    first = page.locator("#rows tr td:nth-child(3)").all_inner_texts()
+    missing = [text.startswith("–") for text in first]
+    assert missing == sorted(missing), "missing values come last"
+    page.fill("#filter", "nosuchcolumn>3")
+    assert "No column starts with nosuchcolumn" in page.inner_text("#filter-words")
+
+
+def test_csv_holds_the_filtered_table(
+    folder: Path, open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    page = open_page(folder / "report.html")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.select_option("#which", "front")
+    page.click("#copy")
+    page.wait_for_selector("#filter-words:has-text('Copied')")
+    (tmp_path / "copied.csv").write_text(page.evaluate("navigator.clipboard.readText()"))
+    copied = pd.read_csv(tmp_path / "copied.csv").sort_values("trial")
+    table = read_run(folder).candidates
+    front = table[table["on_front"] | (table["state"] == "reference")].sort_values("trial")
+    assert list(copied["trial"]) == list(front["trial"])
+    for name in ("energy_j_per_token", "delta_loss_nats"):
+        pd.testing.assert_series_equal(
+            copied[name], front[name], rtol=1e-5, check_index=False, check_dtype=False
+        )
+
+
+def test_axes_can_be_chosen_and_figures_download(
+    folder: Path, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(folder / "report.html")
+    page.select_option("#axis-x", "area_mm2")
+    page.select_option("#axis-y", "throughput_tokens_per_s")
+    title = page.evaluate("document.getElementById('plot-pareto').layout.xaxis.title.text")
+    assert title == "Area (mm²)"
+    assert any(t["name"] == "ruled out" and t["points"] > 100 for t in drawn(page, "pareto"))
+    for name in ("pareto", "parallel", "icicle", "map"):
+        with page.expect_download() as download:
+            page.click(f"button[data-svg={name}]")
+        assert "<svg" in Path(download.value.path()).read_text(encoding="utf-8")[:300]
+
+
+def test_keyboard_alone_selects_a_design(folder: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(folder / "report.html")
+    page.focus("#next")
+    before = page.inner_text("#selected-name")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#selected-name") != before
+    assert page.evaluate(
+        "[...document.querySelectorAll('button')].every(b => b.innerText || b.ariaLabel)"
+    )
+    assert page.evaluate(
+        """[...document.querySelectorAll('.plot')].every(plot => document.getElementById(
+        plot.getAttribute('aria-describedby')).textContent.length > 20)"""
+    )
+
+
+def hostile(table: pd.DataFrame, config: dict) -> pd.DataFrame:
+    config["model_title"] = config["command"] = HOSTILE
+    table.loc[table["technology"].notna(), "technology"] = HOSTILE
+    table["placement_score"] = HOSTILE
+    table["accuracy_source"] = HOSTILE
+    table.loc[table["reference_name"] == "all digital", "reference_name"] = HOSTILE
+    return table.rename(
+        columns={"energy_component_adc_j_per_token": f"energy_component_{HOSTILE}_j_per_token"}
+    )
+
+
+def test_hostile_text_is_shown_as_text(
+    make_run: Callable[..., Path], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(write_report(make_run(designs=120, change=hostile)))
+    page.click("#next")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.hacked") is None
+    assert HOSTILE in page.inner_text("h1")
+    assert HOSTILE in page.inner_text("#card")
+    assert page.locator("main img, .plot b, .plot image[href='x']").count() == 0
+    shown = page.evaluate("document.getElementById('plot-share').textContent")
+    assert "<b>bold</b>" in shown
+
+
+def test_the_recommended_design_can_be_found_again(
+    folder: Path, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(folder / "report.html")
+    row = recommended_row(read_run(folder))
+    assert row is not None
+    page.click("#next")
+    page.click("#home")
+    assert page.inner_text("#selected-name") == f"Selected: design {row['trial']} (recommended)"
+
+
+def test_five_thousand_designs_load_in_two_seconds(
+    make_run: Callable[..., Path], open_page: Callable[..., Any], browser: Any
+) -> None:
+    path = write_report(make_run(designs=5000))
+    page = open_page(path)
+    # The page draws its first figure last; text and table stand before. Other work on the machine
+    # must not fail the test: the main thread's own time is what the page is answerable for.
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-loaded]", timeout=60_000)
+    metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+    assert metrics["TaskDuration"] < 2.0
+
+
+@pytest.mark.parametrize("state", ["ruled_out", "reference"])
+def test_a_run_without_a_feasible_design_renders(
+    make_run: Callable[..., Path], open_page: Callable[..., Any], state: str
+) -> None:
+    def change(table: pd.DataFrame, config: dict) -> pd.DataFrame:
+        config["recommended_trial"] = None
+        return table[table["state"] == state]
+
+    page = open_page(write_report(make_run(designs=60, change=change)))
+    assert page.locator("#rows tr").count() > 0

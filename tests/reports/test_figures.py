@@ -1,0 +1,126 @@
+"""Figures against the table they are drawn from, by independent means."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports import figures, read_run
+from reports.figures.budget import best_so_far
+from reports.figures.parallel import axis_scales, position
+from reports.figures.trade import staircase
+from reports.run_folder import Run
+
+
+@pytest.fixture
+def run(make_run: Callable[..., Path]) -> Run:
+    return read_run(make_run())
+
+
+def brute_force_front(rows: pd.DataFrame, x: str, y: str) -> set[int]:
+    points = rows[[x, y]].to_numpy(dtype=float)
+    beaten = [((points <= p).all(axis=1) & (points < p).any(axis=1)).any() for p in points]
+    return set(rows.index[~np.array(beaten)])
+
+
+def test_staircase_is_the_front_in_two_objectives(run: Run) -> None:
+    rows = run.candidates[run.candidates["state"] == "complete"]
+    stairs = staircase(rows, "energy_j_per_token", "delta_loss_nats")
+    assert set(stairs.index) == brute_force_front(rows, "energy_j_per_token", "delta_loss_nats")
+
+
+def test_every_design_with_both_values_is_drawn_once(run: Run) -> None:
+    figure = figures.pareto_front(run.candidates)
+    groups = [t for t in figure.data if t.meta["rows"] in ("behind", "front", "ruled_out")]
+    drawn = sorted(int(n) for t in groups for n in t.customdata)
+    finite = run.candidates.dropna(subset=["energy_j_per_token", "delta_loss_nats"])
+    assert drawn == sorted(finite.loc[finite["state"] != "reference", "trial"])
+
+
+def test_axes_name_their_units(run: Run) -> None:
+    layout = figures.pareto_front(run.candidates).layout
+    assert layout.xaxis.title.text == "Energy (J/token)"
+    assert layout.yaxis.title.text == "Loss increase (nats/token)"
+
+
+@pytest.mark.parametrize("quantity", ["energy", "latency", "area"])
+def test_a_drill_down_adds_up_to_the_total(run: Run, quantity: str) -> None:
+    row = run.candidates.iloc[3]
+    by = "module" if quantity == "latency" else "component"
+    icicle = figures.breakdown_icicle(run.candidates, row["trial"], quantity, by).data[0]
+    totals = {"energy": "energy_j_per_token", "latency": "latency_s_per_token", "area": "area_mm2"}
+    assert icicle.values[0] == pytest.approx(row[totals[quantity]])
+    for identity, value in zip(icicle.ids, icicle.values, strict=True):
+        parts = [v for v, p in zip(icicle.values, icicle.parents, strict=True) if p == identity]
+        assert not parts or sum(parts) == pytest.approx(value)
+
+
+def test_stages_of_the_timeline_join_end_to_end(run: Run) -> None:
+    bar = figures.decode_timeline(run.candidates, 3).data[0]
+    assert bar.base[0] == 0
+    starts, lengths = (np.array(values, dtype=float) for values in (bar.base, bar.x))
+    np.testing.assert_allclose((starts + lengths)[:-1], starts[1:])
+
+
+def test_the_map_shows_each_expert_once(run: Run) -> None:
+    digital = run.experts["rank_random_global"] < 100
+    figure = figures.placement_map(run.experts, digital, "load")
+    cells = {t.name: np.isfinite(np.array(t.z, dtype=float)) for t in figure.data}
+    assert cells["digital"].sum() == 100
+    assert cells["digital"].sum() + cells["analog"].sum() == len(run.experts)
+    assert not (cells["digital"] & cells["analog"]).any()
+
+
+def test_coverage_runs_from_nothing_to_everything(run: Run) -> None:
+    for trace in figures.digital_coverage(run.experts).data:
+        assert trace.y[0] == 0 and trace.y[-1] == pytest.approx(1)
+        assert (np.diff(trace.y) >= 0).all()
+
+
+def test_results_point_upwards_to_the_better_end(run: Run) -> None:
+    rows = run.candidates[run.candidates["state"] == "complete"]
+    for scale in axis_scales(rows, ("energy_j_per_token", "throughput_tokens_per_s")):
+        height = position(rows[scale["column"]], scale)
+        best = height.idxmax()
+        values = rows[scale["column"]]
+        assert values[best] == (values.min() if "energy" in scale["column"] else values.max())
+        assert height.between(0, 1).all()
+
+
+def test_the_best_up_to_an_area_does_not_rank_inside_the_error() -> None:
+    rows = pd.DataFrame(
+        {
+            "area_mm2": [1.0, 2.0, 3.0],
+            "delta_loss_nats": [0.100, 0.099, 0.05],
+            "delta_loss_stderr": [0.01, 0.01, 0.01],
+        }
+    )
+    assert list(best_so_far(rows, "delta_loss_nats")["area_mm2"]) == [1.0, 3.0]
+
+
+NUMBERS = (
+    "trial",
+    "area_mm2",
+    "energy_j_per_token",
+    "throughput_tokens_per_s",
+    "delta_loss_nats",
+    "digital_expert_fraction",
+)
+EMPTY = pd.DataFrame({name: pd.Series(dtype=float) for name in NUMBERS}).assign(
+    state=pd.Series(dtype=str), on_front=False, is_knee=False, reference_name=None
+)
+
+
+def test_empty_tables_give_figures_that_say_so() -> None:
+    for figure in (
+        figures.pareto_front(EMPTY),
+        figures.accuracy_against_digital_share(EMPTY),
+        figures.parallel_coordinates(EMPTY),
+        figures.best_against_area(EMPTY),
+        figures.hypervolume_progress(pd.DataFrame()),
+        figures.digital_coverage(pd.DataFrame()),
+        figures.time_split({}),
+    ):
+        figure.to_json()
