@@ -1,0 +1,68 @@
+"""A real model, real cost models and a known loss in place of the noisy simulation."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from dse.cost import Workload
+from dse.placement import SCOPES, digital_order
+from dse.problem import Problem
+from dse.settings import Settings
+from workloads.architecture import load_model
+from workloads.routing import zipf
+
+
+class KnownLoss:
+    """A simulator whose loss is known in closed form; counts and remembers what it was asked."""
+
+    def __init__(self, shape=(3, 8), fails=lambda noise, digital: False, interrupt_at=None):
+        self.shape = shape
+        self.fails = fails
+        self.interrupt_at = interrupt_at
+        self.calls = []
+        self.miniature = SimpleNamespace(source="closed form", weights={})
+
+    def evaluate(self, noise, digital, analog_modules=()):
+        self.calls.append((noise, digital.tobytes(), tuple(analog_modules)))
+        if self.interrupt_at is not None and len(self.calls) == self.interrupt_at:
+            raise KeyboardInterrupt
+        analog = 1 - digital.mean()
+        loss = analog * (
+            0.01 + 0.5 * 2.0 ** (4 - noise.adc_bits) + 0.1 * 2.0 ** (4 - noise.dac_bits)
+        )
+        if self.fails(noise, digital):
+            loss = float("nan")
+        return SimpleNamespace(
+            delta_loss=loss,
+            delta_loss_stderr=0.001,
+            top1=0.4 - 0.1 * loss,
+            top1_stderr=0.001,
+            accuracy=0.8 - 0.3 * loss,
+            accuracy_stderr=0.002,
+            source="closed form",
+            seconds=0.0,
+        )
+
+
+def small_problem(simulator=None, budget_area_mm2=200.0, **options):
+    """DeepSeekMoE with Zipf routing under a budget; options are fields of Settings."""
+    settings = Settings("deepseekmoe", budget_area_mm2, **options)
+    architecture = load_model("deepseekmoe")
+    shape = (architecture.moe_layers, architecture.routed_experts)
+    space = settings.space()
+    generator = np.random.default_rng(0)
+    scores = {str(score): generator.random(shape) for score in space["placement_score"].choices}
+    small = {name: values[:3, :8] for name, values in scores.items()}
+    return Problem(
+        architecture=architecture,
+        routing=zipf(*shape, architecture.experts_per_token),
+        space=space,
+        workload=Workload(settings.batch, settings.context, settings.mode),
+        limits=settings.limits(),
+        objectives=settings.metrics,
+        scores=scores,
+        orders={(n, s): digital_order(scores[n], s) for n in scores for s in SCOPES},
+        miniature_orders={(n, s): digital_order(small[n], s) for n in scores for s in SCOPES},
+        miniature_shape=(3, 8),
+        simulator=simulator or KnownLoss(),
+    )
