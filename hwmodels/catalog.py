@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import html
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,6 +55,20 @@ def check_keys(table: dict[str, Any], accepted: type | Iterable[str], where: str
     for key in table:
         if key not in accepted:
             raise unknown(f"key in {where}", key, accepted)
+
+
+def html_table(part: Any) -> str:
+    """The fields of a dataclass as an HTML table, for notebooks; long arrays by their shape."""
+    rows = []
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if dataclasses.is_dataclass(value):
+            value = getattr(value, "name", value)
+        if np.size(value) > 8:
+            value = f"array of {np.size(value)}, {np.min(value)} to {np.max(value)}"
+        cells = (html.escape(str(text)) for text in (field.name, value))
+        rows.append("<tr><th style='text-align:left'>{}</th><td>{}</td></tr>".format(*cells))
+    return f"<table>{''.join(rows)}</table>"
 
 
 def check_range(

@@ -167,6 +167,8 @@ def _input_mode(row: dict[str, str], device: str, bits: int) -> tuple[str, int, 
     words = {"one": 1, "two": 2, "four": 4}
     phase = _first(r"(\d+|one|two|four)[- ]phase", row["mode"], row["in_bits"])
     phases = words.get(phase.lower(), 0) or int(phase) if phase else 1
+    if not 1 <= phases <= 16:
+        raise ValueError(f"{phases} read phases; from 1 to 16 are modelled")
     serial = re.search(r"bit-serial|x\s*\d+ cycles", text, re.IGNORECASE)
     pulse = re.search(r"PWM|ns/LSB", text)
     if pulse and (not serial or pulse.start() < serial.start()):

@@ -70,6 +70,9 @@ class Accelerator:
             low, high = LIMITS.get(field.name, (0.0, np.inf))
             catalog.check_range(field.name, value, low, high)
 
+    def _repr_html_(self) -> str:
+        return catalog.html_table(self)
+
 
 LIMITS = {
     "node_nm": (7.0, 130.0),

@@ -92,6 +92,9 @@ class Technology:
             low, high, whole = LIMITS.get(name, (0.0, np.inf, False))
             catalog.check_range(name, getattr(self, name), low, high, whole=whole)
 
+    def _repr_html_(self) -> str:
+        return catalog.html_table(self)
+
 
 CHOICES = {
     "kind": KINDS,
@@ -117,9 +120,12 @@ TEXTS = ("name", "title", "source", *CHOICES)
 NUMBERS = tuple(field.name for field in dataclasses.fields(Technology) if field.name not in TEXTS)
 
 
-def technology_names() -> tuple[str, ...]:
-    """Names of the shipped technologies, sorted."""
-    return catalog.names("technologies")
+def technology_names(*, simulated: bool = False) -> tuple[str, ...]:
+    """Names of the shipped technologies, sorted; `simulated`: only those with a noise model."""
+    names = catalog.names("technologies")
+    if simulated:
+        return tuple(name for name in names if load_technology(name).noise_model != "none")
+    return names
 
 
 @functools.lru_cache(maxsize=256)

@@ -87,6 +87,9 @@ class Tile:
         catalog.check_range("phases", self.phases, 1, 16, whole=True)
         catalog.check_choice("input_mode", self.input_mode, dac.INPUT_MODES)
 
+    def _repr_html_(self) -> str:
+        return catalog.html_table(self)
+
 
 def _number(value: object) -> Array:
     return np.asarray(value, dtype=float)

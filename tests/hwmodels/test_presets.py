@@ -1,9 +1,11 @@
 """Preset files: all load, every key is checked, errors name the nearest."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import hwmodels
@@ -18,6 +20,10 @@ def test_all_presets_load_and_name_a_source() -> None:
     assert {"pcm-14nm", "pcm-3d", "rram-22nm"} <= set(technology_names())
     assert {"hermes-core", "aimc-3d", "rram-22nm", "neurram", "isaac"} <= set(tile_names())
     assert {"a100", "h100", "edge-7nm"} <= set(accelerator_names())
+    assert set(technology_names()) - set(technology_names(simulated=True)) == {
+        "flash-40nm",
+        "sram-16nm",
+    }
     for name in technology_names():
         technology = load_technology(name)
         assert technology.name == name
@@ -97,3 +103,14 @@ def test_import_is_light() -> None:
 def test_every_public_name_exists() -> None:
     for name in hwmodels.__all__:
         assert getattr(hwmodels, name) is not None
+
+
+def test_notebooks_show_a_table() -> None:
+    tile, accelerator = load_tile("aimc-3d"), load_accelerator("edge-7nm")
+    for part in (tile, tile.technology, accelerator):
+        assert part._repr_html_().startswith("<table>")
+    assert "<td>pcm-3d</td>" in tile._repr_html_()
+    hostile = dataclasses.replace(tile.technology, title="<script>")
+    assert "<script>" not in hostile._repr_html_()
+    many = dataclasses.replace(tile, rows=np.arange(1, 100))
+    assert "array of 99, 1 to 99" in many._repr_html_()
