@@ -88,12 +88,19 @@ def test_batches_depend_on_seed_and_step_alone(
     assert not torch.equal(one, other)
 
 
-def test_learning_rate_warms_up_and_falls_to_its_floor() -> None:
-    recipe = RECIPES["olmoe-mini"]
-    rates = [learning_rate(recipe, step) for step in range(recipe.steps)]
-    assert max(rates) <= recipe.learning_rate
-    assert rates.index(max(rates)) == recipe.warm_up_steps - 1
-    assert rates[-1] == pytest.approx(recipe.final_rate * recipe.learning_rate, rel=0.01)
+@pytest.mark.parametrize("name", MINIATURES)
+def test_learning_rate_warms_up_and_falls_to_zero(name: str) -> None:
+    recipe = RECIPES[name]
+    rates = np.array([learning_rate(recipe, step) for step in range(recipe.steps + 1)])
+    warm_up = recipe.warm_up_steps
+    assert rates.max() == pytest.approx(recipe.learning_rate, rel=0.01)
+    assert rates.argmax() == warm_up - 1
+    assert (np.diff(rates[:warm_up]) > 0).all()
+    assert (np.diff(rates[warm_up:]) < 0).all()
+    assert rates[-1] == 0.0
+    middle = recipe.cosine_tokens // 2 // (recipe.batch * recipe.length)
+    half = recipe.learning_rate * (1 + recipe.final_rate) / 2
+    assert rates[middle] == pytest.approx(half, rel=0.01)
 
 
 def test_task_tokens_are_the_tokenizer_s_own(ids: dict[str, int]) -> None:

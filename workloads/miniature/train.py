@@ -35,8 +35,10 @@ class Recipe:
     config: DecoderConfig
     balancing: float  # weight of the load-balancing loss
     tokens: int
+    cosine_tokens: int  # length of the cosine that the learning rate follows
+    cool_down_tokens: int  # over the last of the tokens it falls to zero linearly as well
     learning_rate: float = 3e-3
-    final_rate: float = 0.05  # share of the learning rate that is left at the end
+    final_rate: float = 0.05  # share of the learning rate that is left at the cosine's end
     betas: tuple[float, float] = (0.9, 0.95)
     # With 1e-8 every expert is updated at full rate however few tokens it serves; a larger value
     # lets an expert's weights grow with the gradient it receives, as under plain gradient descent.
@@ -55,7 +57,11 @@ class Recipe:
     @property
     def steps(self) -> int:
         """Optimiser steps that see at least the wanted number of tokens."""
-        return math.ceil(self.tokens / (self.batch * self.length))
+        return self.steps_of(self.tokens)
+
+    def steps_of(self, tokens: int) -> int:
+        """Optimiser steps that see at least so many tokens."""
+        return math.ceil(tokens / (self.batch * self.length))
 
 
 _COMMON: dict[str, Any] = {
@@ -80,7 +86,9 @@ RECIPES = {
             **_COMMON,
         ),
         balancing=3e-4,
-        tokens=18_000_000,
+        tokens=15_400_000,
+        cosine_tokens=18_000_000,
+        cool_down_tokens=4_200_000,
     ),
     "olmoe-mini": Recipe(
         DecoderConfig(
@@ -93,7 +101,9 @@ RECIPES = {
             **_COMMON,
         ),
         balancing=5e-4,
-        tokens=21_000_000,
+        tokens=15_400_000,
+        cosine_tokens=21_000_000,
+        cool_down_tokens=3_600_000,
     ),
 }
 
@@ -151,10 +161,12 @@ def training_loss(
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then a cosine down to the final share."""
+    """Linear warm-up, then a cosine, over the last steps times a linear fall to zero."""
     warm_up = min(1.0, (step + 1) / recipe.warm_up_steps)
-    cosine = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-    return recipe.learning_rate * warm_up * (recipe.final_rate + (1 - recipe.final_rate) * cosine)
+    cosine = 0.5 * (1 + math.cos(math.pi * step / recipe.steps_of(recipe.cosine_tokens)))
+    cool_down = min(1.0, (recipe.steps - step) / recipe.steps_of(recipe.cool_down_tokens))
+    rate = recipe.learning_rate * warm_up * (recipe.final_rate + (1 - recipe.final_rate) * cosine)
+    return rate * cool_down
 
 
 class Training:
