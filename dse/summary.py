@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pandas
 
 SHOWN = 10
-_DOCUMENT_COLUMNS = 30
 
 
 def thinned_front(run: Run, count: int = SHOWN) -> "pandas.DataFrame":
@@ -59,9 +58,9 @@ def print_run(run: Run) -> None:
         f"of {workload['batch']} x {workload['context']} tokens"
     )
     front = thinned_front(run)
-    rows = [_cells(row) for _, row in front.iterrows()]
-    rows += [_cells(row) for _, row in references(run).iterrows()]
-    print_table(_HEADERS, rows, title=title, left=2)
+    rows = [cells(row) for _, row in front.iterrows()]
+    rows += [cells(row) for _, row in references(run).iterrows()]
+    print_table(HEADERS, rows, title=title, left=2)
     import typer
 
     if not len(front):
@@ -84,10 +83,10 @@ def print_run(run: Run) -> None:
     typer.echo(f"Report: {place}")
 
 
-_HEADERS = ("design", "hardware", "digital", "loss +", "accuracy", "J/token", "tok/s", "mm2")
+HEADERS = ("design", "hardware", "digital", "loss +", "accuracy", "J/token", "tok/s", "mm2")
 
 
-def _cells(row: Any) -> tuple[str, ...]:
+def cells(row: Any) -> tuple[str, ...]:
     """One design as cells of the short table."""
     reference = row["reference_name"]
     name = str(reference) if isinstance(reference, str) else f"{row['trial']}"

@@ -135,8 +135,9 @@ def costed_frame(problem: Problem, costed: Costed, results: Results) -> "pandas.
     sources = [results.get(int(code), {}).get("accuracy_source") for code in costed.codes]
     columns["accuracy_source"] = sources
     breakdown = costed.costs.to_frame()
-    extra = {name: breakdown[name].to_numpy() for name in breakdown if name not in columns}
-    return pandas.DataFrame({**columns, **extra})
+    for name in breakdown.columns:
+        columns.setdefault(str(name), breakdown[name].to_numpy())
+    return pandas.DataFrame(columns)
 
 
 def _missing_where(values: NDArray[Any], where: NDArray[np.bool_]) -> Any:

@@ -1,6 +1,7 @@
-"""Commands that look: `models`, and at finished runs `show` and `report`."""
+"""Commands that look: `models`, and `show`, `best`, `compare`, `export`, `report` at runs."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -15,23 +16,7 @@ def models(as_json: bool = JSON) -> None:
 
     found = [load_model(name) for name in model_names()]
     if as_json:
-        print_json(
-            [
-                {
-                    "name": model.name,
-                    "title": model.title,
-                    "layers": model.layers,
-                    "moe_layers": model.moe_layers,
-                    "routed_experts": model.routed_experts,
-                    "experts_per_token": model.experts_per_token,
-                    "total_parameters": model.total_parameters(),
-                    "active_parameters": model.active_parameters(),
-                    "stand_in": model.stand_in,
-                    "source": model.source,
-                }
-                for model in found
-            ]
-        )
+        print_json([_model_document(model) for model in found])
         return
     rows = [
         (
@@ -50,12 +35,109 @@ def models(as_json: bool = JSON) -> None:
     print_table(headers, rows, left=2)
 
 
+def _model_document(model: Any) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "title": model.title,
+        "layers": model.layers,
+        "moe_layers": model.moe_layers,
+        "routed_experts": model.routed_experts,
+        "experts_per_token": model.experts_per_token,
+        "total_parameters": model.total_parameters(),
+        "active_parameters": model.active_parameters(),
+        "stand_in": model.stand_in,
+        "source": model.source,
+    }
+
+
 def show(run: Path = RUN, as_json: bool = JSON) -> None:
     """Show what a run found."""
     from dse.commands.explore import show_result
     from dse.run import load_run
 
     show_result(load_run(run), as_json)
+
+
+def best(
+    run: Path = RUN,
+    weights: list[str] = typer.Option(
+        ["delta_loss=1,energy_per_token=1,throughput=1"], help="metric=weight; repeatable."
+    ),
+    count: int = typer.Option(3, min=1, help="How many designs."),
+    as_json: bool = JSON,
+) -> None:
+    """The designs of a run that are best for given weights of the metrics."""
+    from dse.console import print_json, print_table, records
+    from dse.decide import best as choose
+    from dse.decide import read_weights
+    from dse.run import load_run
+    from dse.summary import HEADERS, cells
+
+    read = read_weights(weights)
+    table = choose(load_run(run), read, count)
+    if as_json:
+        print_json({"weights": read, "designs": records(table)})
+        return
+    title = "Best for " + ", ".join(f"{name} x {weight:g}" for name, weight in read.items())
+    rows = [(*cells(row), f"{row['score']:.3f}") for _, row in table.iterrows()]
+    print_table((*HEADERS, "score"), rows, title=title, left=2)
+
+
+def compare(
+    first: Path = typer.Argument(help="Run folder."),
+    second: Path = typer.Argument(help="Another run folder."),
+    as_json: bool = JSON,
+) -> None:
+    """Say which of two runs has the better front, by how much, and where."""
+    from dse.console import number, print_json, print_table
+    from dse.decide import compare as compare_runs
+    from dse.run import load_run
+
+    result = compare_runs(load_run(first), load_run(second))
+    if as_json:
+        print_json(result)
+        return
+    one, two = result["runs"]
+    rows = [
+        ("hypervolume", f"{one['hypervolume']:.4f}", f"{two['hypervolume']:.4f}"),
+        ("designs on front", f"{one['designs_on_front']}", f"{two['designs_on_front']}"),
+        ("of those on the joint front", *map(str, result["designs_on_joint_front"])),
+        ("beaten by the other beyond the error", f"{one['designs_beaten_by_the_other']}",
+         f"{two['designs_beaten_by_the_other']}"),
+    ]  # fmt: skip
+    for entry in result["best_of_each_objective"]:
+        rows.append((f"best {entry['objective']}", number(entry["first"]), number(entry["second"])))
+    print_table(("", str(first), str(second)), rows)
+    if not result["same_question"]:
+        typer.echo("The runs ask different questions (model, budget or workload).")
+
+
+def export(
+    run: Path = RUN,
+    csv: bool = typer.Option(False, "--csv", help="As CSV."),
+    as_json: bool = typer.Option(False, "--json", help="As one JSON document."),
+    parquet: bool = typer.Option(False, "--parquet", help="As parquet; needs --output."),
+    output: Path | None = typer.Option(None, help="File to write; standard output by default."),
+) -> None:
+    """Write all candidates of a run as CSV, JSON or parquet."""
+    from dse.decide import export as convert
+    from dse.run import load_run, write_atomically
+
+    asked = (("csv", csv), ("json", as_json), ("parquet", parquet))
+    kinds = [kind for kind, wanted in asked if wanted]
+    if len(kinds) != 1:
+        raise ValueError("choose one of --csv, --json and --parquet")
+    if output is None and parquet:
+        raise ValueError("parquet is not text: add --output FILE")
+    content = convert(load_run(run), kinds[0])
+    if output is None:
+        typer.echo(content, nl=False)
+        return
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomically(output, write)
 
 
 def report(run: Path = RUN, as_json: bool = JSON) -> None:
@@ -72,5 +154,5 @@ def report(run: Path = RUN, as_json: bool = JSON) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (models, show, report):
+    for command in (models, show, best, compare, export, report):
         app.command()(command)

@@ -1,0 +1,171 @@
+"""Choosing from finished runs: the best design for given weights, and two fronts compared."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dse.limits import METRICS, Metric, metric, objective_values
+from dse.pareto import hypervolume, non_dominated
+from dse.run import Run
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def read_weights(texts: Sequence[str]) -> dict[str, float]:
+    """Read `delta_loss=2 energy_per_token=1`; commas separate as well as spaces.
+
+    Raises:
+        ValueError: unknown metric, negative or missing weight.
+    """
+    weights: dict[str, float] = {}
+    for pair in ",".join(texts).split(","):
+        name, equals, text = pair.strip().partition("=")
+        wanted = metric(name.strip())
+        try:
+            weight = float(text)
+        except ValueError:
+            weight = -1.0
+        if not equals or not 0 <= weight < float("inf"):
+            raise ValueError(f"{pair!r}: write metric=weight with a weight of at least 0")
+        weights[wanted.alias] = weight
+    if not any(weights.values()):
+        raise ValueError("at least one weight must be greater than zero")
+    return weights
+
+
+def best(run: Run, weights: Mapping[str, float], count: int = 3) -> "pandas.DataFrame":
+    """The designs of a front with the least weighted distance to its best values.
+
+    Each metric is scaled to its range over the front (energy, throughput, latency, power and area
+    by their logarithm) and enters with its weight.
+
+    Returns:
+        The front's best `count` designs with a column `score`, 0 being best in everything.
+    """
+    front = run.front()
+    if not len(front):
+        raise ValueError(f"{run.folder} has no design on its front")
+    metrics = [metric(name) for name in weights]
+    values = objective_values(metrics, _columns(front, metrics))
+    span = values.max(axis=0) - values.min(axis=0)
+    scaled = (values - values.min(axis=0)) / np.where(span > 0, span, 1.0)
+    shares = np.array(list(weights.values())) / sum(weights.values())
+    front = front.assign(score=scaled @ shares)
+    return front.sort_values("score", kind="stable", ignore_index=True).head(count)
+
+
+def compare(first: Run, second: Run) -> dict[str, Any]:
+    """Which of two fronts covers more, by how much, and where each wins.
+
+    The hypervolume is taken over the objectives that both runs share, between the worst and the
+    best values of the two fronts together, energy and its like by their logarithm: 1 would be a
+    design that is best in everything. A design is beaten when the other front holds one at least
+    as good in every objective and better in one; simulated metrics must differ by more than two
+    standard errors of their difference to count as better or worse.
+
+    Raises:
+        ValueError: no common objective, or an empty front.
+    """
+    shared = [
+        name
+        for name in first.config["settings"]["objectives"]
+        if name in second.config["settings"]["objectives"]
+    ]
+    if not shared:
+        raise ValueError(f"{first.folder} and {second.folder} share no objective")
+    metrics = [metric(name) for name in shared]
+    fronts = [run.front() for run in (first, second)]
+    for run, front in zip((first, second), fronts, strict=True):
+        if not len(front):
+            raise ValueError(f"{run.folder} has no design on its front")
+    values = [objective_values(metrics, _columns(front, metrics)) for front in fronts]
+    together = np.concatenate(values)
+    best_values, worst = together.min(axis=0), together.max(axis=0)
+    span = np.where(worst > best_values, worst - best_values, 1.0)
+    # A little beyond the worst, so that the ends of a front count too.
+    scaled = [(value - best_values) / span / 1.1 for value in values]
+    volumes = [hypervolume(value, np.ones(len(metrics))) for value in scaled]
+    beaten = [
+        _beaten(fronts[0], fronts[1], metrics),
+        _beaten(fronts[1], fronts[0], metrics),
+    ]
+    return {
+        "objectives": shared,
+        "runs": [_side(run, f, v, b) for run, f, v, b in
+                 zip((first, second), fronts, volumes, beaten, strict=True)],
+        "same_question": _question(first) == _question(second),
+        "best_of_each_objective": [
+            {
+                "objective": wanted.alias,
+                "first": _best_value(fronts[0], wanted),
+                "second": _best_value(fronts[1], wanted),
+            }
+            for wanted in metrics
+        ],
+        "designs_on_joint_front": [
+            int(non_dominated(together)[: len(values[0])].sum()),
+            int(non_dominated(together)[len(values[0]) :].sum()),
+        ],
+    }  # fmt: skip
+
+
+def _columns(table: "pandas.DataFrame", metrics: Sequence[Metric]) -> dict[str, Any]:
+    return {m.column: table[m.column].to_numpy(dtype=float) for m in metrics}
+
+
+def _side(run: Run, front: "pandas.DataFrame", volume: float, beaten: int) -> dict[str, Any]:
+    return {
+        "run": str(run.folder),
+        "model": run.config["model"],
+        "budget_area_mm2": run.config["budget_area_mm2"],
+        "designs_on_front": len(front),
+        "hypervolume": volume,
+        "designs_beaten_by_the_other": beaten,
+    }
+
+
+def _question(run: Run) -> tuple[Any, ...]:
+    return tuple(str(run.config[name]) for name in ("model", "budget_area_mm2", "workload"))
+
+
+def _best_value(front: "pandas.DataFrame", wanted: Metric) -> float:
+    column = front[wanted.column].astype(float)
+    return float(column.max() if wanted.larger_is_better else column.min())
+
+
+def _beaten(front: "pandas.DataFrame", other: "pandas.DataFrame", metrics: list[Metric]) -> int:
+    """Designs of `front` that some design of `other` beats beyond the simulation's error."""
+    lost = 0
+    for _, design in front.iterrows():
+        no_worse = np.ones(len(other), dtype=bool)
+        better = np.zeros(len(other), dtype=bool)
+        for wanted in metrics:
+            sign = -1.0 if wanted.larger_is_better else 1.0
+            gain = sign * (float(design[wanted.column]) - other[wanted.column].to_numpy(float))
+            margin = np.zeros(len(other))
+            if wanted.simulated:
+                name = _stderr_column(wanted)
+                theirs = other[name].to_numpy(float)
+                margin = 2 * np.hypot(float(design[name]), theirs)
+            no_worse &= gain >= -margin
+            better |= gain > margin
+        lost += bool((no_worse & better).any())
+    return lost
+
+
+def _stderr_column(wanted: Metric) -> str:
+    return {m.column: f"{m.column.removesuffix('_nats')}_stderr" for m in METRICS}[wanted.column]
+
+
+def export(run: Run, kind: str) -> bytes:
+    """All candidates of a run as csv, json or parquet."""
+    table = run.candidates
+    if kind == "csv":
+        return table.to_csv(index=False).encode()
+    if kind == "json":
+        return (table.to_json(orient="records") + "\n").encode()
+    if kind == "parquet":
+        return bytes(table.to_parquet(index=False))
+    raise ValueError(f"unknown format {kind!r}: choose csv, json or parquet")
