@@ -12,9 +12,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.mapping import Mapping
 from workloads.routing import Routing, suffix_loads
 
 Array = NDArray[np.float64]
+
+LARGEST_VARIES = 0.7
+"""Standard deviation of the largest of a few standard normal numbers: 0.83 of two, 0.59 of ten."""
+
+LARGEST_GROUP = 512
+"""Tiles up to which the expected largest of their remainders is told apart."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +33,14 @@ class ExpertTables:
         analog_tokens: [layers, experts + 1], expected tokens on analog experts when d of the layer
             are digital (a token counts once an expert).
         analog_deviation: same shape, standard deviation of their sum, were they independent.
+        analog_spread: same shape, the same with the differences between their means.
+        total_deviation: same shape, standard deviation of the tokens on analog experts.
         largest_load: same shape, expected load of the most loaded analog expert.
+        largest_deviation: same shape, standard deviation of that load and one more if used.
         used: same shape, chance that any analog expert is used.
         digital_tokens: same shape, expected tokens on digital experts.
         unique_digital: same shape, expected different digital experts in a step.
+        unique_deviation: same shape, standard deviation of their number.
         analog_activations: [total + 1], analog expert evaluations of a step, over all layers.
         unique_total: [total + 1], unique digital experts of a step, over all layers.
     """
@@ -37,10 +48,14 @@ class ExpertTables:
     digital_in_layer: NDArray[np.int32]
     analog_tokens: Array
     analog_deviation: Array
+    analog_spread: Array
+    total_deviation: Array
     largest_load: Array
+    largest_deviation: Array
     used: Array
     digital_tokens: Array
     unique_digital: Array
+    unique_deviation: Array
     analog_activations: Array
     unique_total: Array
 
@@ -61,26 +76,43 @@ def expert_tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> Ex
     digital_in_layer = np.zeros((layers, total + 1), dtype=np.int32)
     np.cumsum(hits, axis=1, dtype=np.int32, out=digital_in_layer[:, 1:])
     p = np.stack([routing.probability.reshape(-1)[order[hit]] for hit in hits])
-    largest, used = suffix_loads(p, tokens)
-    unused = (1 - np.clip(p, 0, 1)) ** tokens
-    tables = {
-        "analog_tokens": _suffix(tokens * p),
-        "analog_deviation": np.sqrt(_suffix(tokens * p * (1 - p))),
-        "digital_tokens": _prefix(tokens * p),
-        "unique_digital": _prefix(1 - unused),
-    }
+    tables = _layer_tables(p, tokens)
     activations, unique = np.zeros(total + 1), np.zeros(total + 1)
     for layer in range(layers):  # in this order for every design: the same bits
         activations += tables["analog_tokens"][layer][digital_in_layer[layer]]
         unique += tables["unique_digital"][layer][digital_in_layer[layer]]
     return ExpertTables(
         digital_in_layer,
-        largest_load=largest,
-        used=used,
         analog_activations=activations,
         unique_total=unique,
         **tables,
     )
+
+
+def _layer_tables(p: Array, tokens: int) -> dict[str, Array]:
+    """The tables [layers, experts + 1] from probabilities in the order of becoming digital."""
+    loads = suffix_loads(p, tokens)
+    used, mean = loads.used, tokens * p
+    variance = _suffix(mean * (1 - p))
+    experts = np.arange(p.shape[1], -1, -1)
+    uneven = _suffix(mean**2) - _suffix(mean) ** 2 / np.maximum(experts, 1)
+    everything = np.maximum(variance[:, :1], 1e-300)
+    # The k experts of a token are k for certain: what analog experts gain, digital ones lose.
+    shared = variance * (everything - variance) / everything
+    unused = (1 - np.clip(p, 0, 1)) ** tokens
+    one_more = used * (1 - used) + 2 * loads.largest * (1 - used)
+    return {
+        "analog_tokens": _suffix(mean),
+        "analog_deviation": np.sqrt(variance),
+        "analog_spread": np.sqrt(variance + np.maximum(uneven, 0.0)),
+        "total_deviation": np.sqrt(shared),
+        "largest_load": loads.largest,
+        "largest_deviation": np.sqrt(loads.deviation**2 + one_more),
+        "used": used,
+        "digital_tokens": _prefix(mean),
+        "unique_digital": _prefix(1 - unused),
+        "unique_deviation": np.sqrt(_prefix(unused * (1 - unused)) * variance / everything),
+    }
 
 
 def _prefix(values: Array) -> Array:
@@ -118,43 +150,91 @@ def group_factors(most: int) -> tuple[Array, Array]:
     return 1 / groups, largest_of_normals(most)[groups] / np.sqrt(groups)
 
 
+@dataclass(frozen=True)
+class LayerSlots:
+    """MVM slots of one layer's analog experts in a step; arrays over designs.
+
+    Attributes:
+        slots: for which the busiest tile holds up the stage, expected.
+        deviation: its standard deviation.
+        tile: index of the tile that a layer without one of its own shares with others; else -1.
+    """
+
+    slots: Array
+    deviation: Array
+    tile: NDArray[np.int64]
+
+
 def busiest_tile_slots(
     tables: ExpertTables,
     layer: int,
     digital: NDArray[np.int64],
-    expert_blocks: NDArray[np.int64],
-    sharing: Array,
-) -> tuple[Array, Array]:
-    """MVM slots for which a step occupies the busiest tile of a layer.
+    mapping: Mapping,
+    start: Array,
+) -> tuple[LayerSlots, Array]:
+    """Slots of a layer, and where the next layer's tiles start.
 
     Up to one block a tile, each expert has tiles of its own and the most loaded expert decides;
     its last token passes gate and up, then down: one slot more than its load. Beyond, a layer's
     tiles form groups that hold several experts, and the most loaded group decides: the expected
     largest of normal sums, or the most loaded expert if that is more. With less than one group,
-    all experts of the layer share its tiles, and each tile does its part of every block.
+    all experts of the layer share its tiles (`_one_group`).
 
     Args:
         digital: digital experts of the layer, one entry a design.
-        expert_blocks, sharing: of the designs' mapping.
-
-    Returns:
-        Slots of the stage (latency), and slots that bound the rate of steps: more than the first
-        where layers share a tile.
+        start: tiles that the layers before this one take, not rounded.
     """
     experts = tables.used.shape[1] - 1
     tokens = tables.analog_tokens[layer].take(digital)
+    deviation = tables.analog_deviation[layer].take(digital)
     analog = experts - digital
-    groups = (analog / sharing).astype(np.int64)
+    groups = (analog / mapping.sharing).astype(np.int64)
     inverse, largest_normal = group_factors(experts)
-    grouped = tokens * inverse.take(groups)
-    grouped += tables.analog_deviation[layer].take(digital) * largest_normal.take(groups)
+    grouped = tokens * inverse.take(groups) + deviation * largest_normal.take(groups)
     largest = tables.largest_load[layer].take(digital)
-    own = np.where(sharing > 1, np.maximum(largest, grouped), largest)
-    own += tables.used[layer].take(digital)
-    layer_tiles = analog * (expert_blocks / sharing)
-    shared = tokens * expert_blocks / np.maximum(layer_tiles, 1.0)
-    latency = np.where(groups < 1, shared, own)
-    if layer_tiles.size == 0 or layer_tiles.min() >= 1:
-        return latency, latency
-    share = np.where(layer_tiles > 0, np.minimum(layer_tiles, 1.0), 1.0)
-    return latency, latency / share
+    slots = np.where(mapping.sharing > 1, np.maximum(largest, grouped), largest)
+    slots += tables.used[layer].take(digital)
+    end = start + analog * mapping.tiles_per_expert
+    # A group's load varies as its experts' do; the largest of several varies less.
+    group_deviation = LARGEST_VARIES * deviation * np.sqrt(inverse).take(groups)
+    own_deviation = tables.largest_deviation[layer].take(digital)
+    varies = np.where(mapping.sharing > 1, group_deviation, own_deviation)
+    tile = np.full(slots.shape, -1)
+    few = np.flatnonzero((groups < 1) & (analog > 0))
+    if len(few):
+        rest = (table[layer].take(digital[few]) for table in (tables.analog_spread, tables.used))
+        slots[few], bubble, tile[few] = _one_group(
+            tokens[few], *rest, mapping.take(few), start[few], end[few]
+        )
+        total = tables.total_deviation[layer].take(digital[few])
+        varies[few] = total * bubble[0] + bubble[1]
+    return LayerSlots(slots, varies, tile), end
+
+
+def _one_group(
+    tokens: Array, spread: Array, used: Array, mapping: Mapping, start: Array, end: Array
+) -> tuple[Array, tuple[Array, Array], NDArray[np.int64]]:
+    """Slots of layers whose experts share all their tiles; how they vary; which tile is shared.
+
+    A layer has the whole tiles between its rounded boundaries, or lies on the tile of its middle.
+    Blocks are dealt in turn: of each expert a tile has the integer part of blocks over tiles, and
+    one more by chance. To the mean work come the expected largest of these remainders and what the
+    last token waits because down cannot start before gate and up.
+
+    Returns:
+        Slots; slots that vary with each token and with whether there is any; tile or -1.
+    """
+    width = np.rint(end) - np.rint(start)
+    whole = end - start >= 1
+    tiles = np.where(whole, np.maximum(width, 1.0), 1.0)
+    per_tile = mapping.expert_blocks / tiles
+    remainder = per_tile - np.floor(per_tile)
+    variance = np.maximum(spread**2 - used, 0.0) * remainder * (1 - remainder)
+    most = largest_of_normals(LARGEST_GROUP)
+    extreme = most.take(np.minimum(tiles, LARGEST_GROUP).astype(np.int64))
+    down = mapping.down_blocks
+    chain = np.ceil((mapping.expert_blocks - down) / tiles) + np.ceil(down / tiles)
+    slots = tokens * per_tile + extreme * np.sqrt(variance) + used * (chain - per_tile)
+    any_token = (chain - per_tile) * np.sqrt(used * (1 - used))
+    shared_tile = np.where(whole, -1, np.floor((start + end) / 2)).astype(np.int64)
+    return slots, (per_tile, any_token), shared_tile

@@ -9,6 +9,7 @@ one for all layers, so that its times add up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import erfc, sqrt
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,16 @@ Array = NDArray[np.float64]
 
 ANALOG_PHASES = {"attention": 2, "mamba": 4}
 """Analog phases with digital work between them; other parts pass tokens on without a break."""
+
+
+EXCESS_STEPS = 256
+_POINTS = (np.arange(6 * EXCESS_STEPS) + 0.5) / EXCESS_STEPS
+EXCESS = np.append(
+    np.exp(-(_POINTS**2) / 2) / np.sqrt(2 * np.pi)
+    - _POINTS * np.array([erfc(x / sqrt(2)) / 2 for x in _POINTS]),
+    0.0,
+)
+"""Mean of what a standard normal number exceeds x by, at steps of x; nothing from x = 6."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,20 @@ class ExpertWork:
     digital_shared_s: Array
 
 
+def expected_maximum(first: Array, second: Array, deviation: Array) -> Array:
+    """Expected larger of two normal quantities with these means (Clark 1961).
+
+    `deviation` is the standard deviation of their difference. Neither is negative, and what one
+    varies the other cannot lose below nothing: the sum of both is the most.
+    """
+    larger, difference = np.maximum(first, second), np.abs(first - second)
+    place = difference * (EXCESS_STEPS / np.maximum(deviation, 1e-300))
+    place = np.minimum(place, len(EXCESS) - 1.0)
+    excess = deviation * EXCESS.take(place.astype(np.int64))
+    least = np.minimum(first, second)
+    return larger + np.minimum(excess, np.maximum(least, 0.0))
+
+
 def expert_stages(
     work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
 ) -> tuple[Array, Array, Array]:
@@ -92,16 +117,24 @@ def expert_stages(
     mac_s = np.minimum(stage_time_s(accelerator, 1.0, 0.0, 0), 1e30) * work.macs
     byte_s = np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes
     overhead = stage_time_s(accelerator, 0.0, 0.0, 1)
+    start, crowd, last = total.copy(), total.copy(), np.full(total.shape, -1)
     for layer in range(len(tables.used)):
         digital = tables.digital_in_layer[layer].take(mapping.digital_experts)
-        slots, bound = busiest_tile_slots(
-            tables, layer, digital, mapping.expert_blocks, mapping.sharing
-        )
+        found, start = busiest_tile_slots(tables, layer, digital, mapping, start)
         arithmetic = tables.digital_tokens[layer].take(digital) * mac_s
         streaming = tables.unique_digital[layer].take(digital) * byte_s
         digital_s = np.maximum(arithmetic, streaming) + (digital > 0) * overhead
-        analog_s = np.maximum(slots * slot_s, work.analog_shared_s)
-        total = total + np.maximum(analog_s - work.digital_shared_s, digital_s)
+        slots_s = found.slots * slot_s
+        analog_s = np.maximum(slots_s, work.analog_shared_s)
+        varies_s = found.deviation * slot_s + np.where(
+            streaming > arithmetic,
+            tables.unique_deviation[layer].take(digital) * byte_s,
+            tables.total_deviation[layer].take(digital) * mac_s,
+        )
+        total = total + expected_maximum(analog_s - work.digital_shared_s, digital_s, varies_s)
         accelerator_s = accelerator_s + digital_s
-        busiest = np.maximum(busiest, bound * slot_s)
+        # Layers on one tile take turns on it.
+        crowd = np.where((found.tile >= 0) & (found.tile == last), crowd, 0.0) + slots_s
+        last = np.where(slots_s > 0, found.tile, last)
+        busiest = np.maximum(busiest, crowd)
     return total, accelerator_s, busiest

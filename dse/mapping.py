@@ -7,7 +7,7 @@ each. Blocks at the edge use a part of the rows or columns only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -165,8 +165,9 @@ class Mapping:
 
     Attributes:
         digital_experts: after what does not fit became digital.
-        expert_blocks: blocks of one expert.
+        expert_blocks, down_blocks: blocks of one expert, and of its down matrix.
         sharing: mean number of blocks on a tile that holds any, at least 1.
+        tiles_per_expert: tiles that one expert's share of all comes to.
         fits: whether the dense analog parts alone fit the tiles.
         utilisation: weights over cells in the blocks that hold them; 1 without analog weights.
         occupancy: weights over all cells of all tiles; 0 without tiles.
@@ -174,10 +175,16 @@ class Mapping:
 
     digital_experts: NDArray[np.int64]
     expert_blocks: NDArray[np.int64]
+    down_blocks: NDArray[np.int64]
     sharing: Array
+    tiles_per_expert: Array
     fits: NDArray[np.bool_]
     utilisation: Array
     occupancy: Array
+
+    def take(self, rows: NDArray[np.int64]) -> Mapping:
+        """The mapping of some of the designs."""
+        return Mapping(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def map_experts(
@@ -204,10 +211,14 @@ def map_experts(
     used_blocks = dense + analog * expert_blocks
     weights = dense_weights + analog * float(shape.expert_weights)
     cells = rows * cols
+    sharing = np.maximum(used_blocks / np.maximum(count, 1), 1.0)
+    width, hidden = shape.expert_width, shape.hidden_size
     return Mapping(
         digital,
         expert_blocks,
-        np.maximum(used_blocks / np.maximum(count, 1), 1.0),
+        blocks(((width, hidden, 1),), rows, cols),
+        sharing,
+        expert_blocks / sharing,
         capacity >= dense,
         np.where(used_blocks > 0, weights / np.maximum(used_blocks * cells, 1), 1.0),
         weights / np.maximum(capacity * cells, 1),

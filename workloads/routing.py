@@ -180,10 +180,23 @@ def expected_largest_load(probability: ArrayLike, batch: int) -> Array:
     """
     p = np.asarray(probability, dtype=float)
     flat = p.reshape(-1, p.shape[-1])
-    return suffix_loads(flat, batch)[0][:, 0].reshape(p.shape[:-1])
+    return suffix_loads(flat, batch).largest[:, 0].reshape(p.shape[:-1])
 
 
-def suffix_loads(probability: Array, batch: int) -> tuple[Array, Array]:
+@dataclass(frozen=True)
+class SuffixLoads:
+    """Loads of a batch when the first 0, 1, ..., E experts of each layer are left out.
+
+    All [layers, experts + 1]: expected largest load, its standard deviation, and the chance that
+    any of the rest is used.
+    """
+
+    largest: Array
+    deviation: Array
+    used: Array
+
+
+def suffix_loads(probability: Array, batch: int) -> SuffixLoads:
     """Largest loads when the first 0, 1, ..., E experts of each layer are left out.
 
     The load of one expert is binomial. For all experts below m, the logarithm of the joint
@@ -195,10 +208,6 @@ def suffix_loads(probability: Array, batch: int) -> tuple[Array, Array]:
     Args:
         probability: [layers, experts], experts in the order in which they are left out.
         batch: tokens routed together.
-
-    Returns:
-        The expected largest load and the chance that any of the rest is used, both
-        [layers, experts + 1].
     """
     if batch < 1:
         raise ValueError(f"batch {batch} must be at least 1")
@@ -208,18 +217,17 @@ def suffix_loads(probability: Array, batch: int) -> tuple[Array, Array]:
     spread = variance.sum(axis=1, keepdims=True) * (experts - 1) / max(experts, 1)
     factor = np.divide(batch, 2 * spread, out=np.zeros_like(spread), where=spread > 1e-12)
     loads, width = _load_points(p, batch)
-    expected = np.zeros((layers, experts + 1))
+    first, second = np.zeros((2, layers, experts + 1))
     used = np.zeros((layers, experts + 1))
     for point, step in zip(loads, width, strict=True):
-        below = _all_below(p, variance, factor, float(point), batch)
-        expected += step * (1 - below)
-        if point == 0:
-            used = 1 - below
-    expected[:, -1] = 0.0
-    if loads[0] > 0:
-        expected[:, :-1] += loads[0]
-        used[:, :-1] = 1.0
-    return expected, used
+        above = 1 - _all_below(p, variance, factor, float(point), batch)
+        first += step * above
+        second += step * (2 * point + 1) * above
+        if point == loads[0]:
+            used = above if point == 0 else np.ones_like(above)
+    used[:, -1] = 0.0
+    deviation = np.sqrt(np.maximum(second - first**2, 0.0))
+    return SuffixLoads(first, deviation, used)
 
 
 def _load_points(p: Array, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -231,7 +239,7 @@ def _load_points(p: Array, batch: int) -> tuple[NDArray[np.int64], NDArray[np.in
     high = int(min(batch, np.ceil((mean + 7 * deviation + 7).max())))
     edges = np.unique(np.linspace(0, high, LOAD_GRID + 1).astype(np.int64))
     width = np.diff(edges)
-    return edges[:-1] + width // 2, width
+    return edges[:-1] + (width - 1) // 2, width
 
 
 def _all_below(p: Array, variance: Array, factor: Array, load: float, batch: int) -> Array:
