@@ -52,12 +52,23 @@ _FEWEST_ROWS = 32
 class FullModel(Protocol):
     """What the simulation needs of the full-size architecture: the widths of its matrices."""
 
-    hidden_size: int
-    heads: int
-    head_dim: int
-    expert_intermediate_size: int
-    shared_intermediate_size: int
-    dense_intermediate_size: int
+    @property
+    def hidden_size(self) -> int: ...
+
+    @property
+    def heads(self) -> int: ...
+
+    @property
+    def head_dim(self) -> int: ...
+
+    @property
+    def expert_intermediate_size(self) -> int: ...
+
+    @property
+    def shared_intermediate_size(self) -> int: ...
+
+    @property
+    def dense_intermediate_size(self) -> int: ...
 
 
 def full_inputs(full_model: FullModel) -> dict[str, int]:
