@@ -33,7 +33,8 @@ def captions(run: Run) -> dict[str, str]:
         "orange, darker for a higher value.",
         "coverage": "Share of expert calls served digitally against the share of digital experts, "
         "one curve for each selection score.",
-        "budget": f"Best value of each objective up to each area. {_range(complete, 'area_mm2')}.",
+        "budget": "The design that each smaller budget would have bought. "
+        f"{_range(complete, 'area_mm2')}.",
         "hypervolume": _hypervolume(run.progress),
         "time": "Wall time of the search by what it was spent on.",
     }

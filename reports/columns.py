@@ -74,6 +74,7 @@ PARAMETERS = (
     Column("hbm_stacks", "HBM stacks", kind="count"),
     Column("tile_area_mm2", "Area of one tile", "mm²"),
     Column("utilisation", "Tile utilisation", kind="percent"),
+    Column("occupancy", "Tile occupancy", kind="percent"),
 )
 
 IDENTITY = (
@@ -177,6 +178,12 @@ def si(value: float, unit: str, digits: int = 3) -> str:
     return f"{scaled:.{decimals}f} {prefixes[exponent]}{unit}".strip()
 
 
+def tokens_per_s(value: float) -> str:
+    """A rate with three digits and thousands separators: 7396.4 -> '7,400 tokens/s'."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f} tokens/s" if rounded >= 100 else f"{rounded:g} tokens/s"
+
+
 def with_error(value: float, stderr: Any, scale: float = 1.0) -> str:
     """A value with its standard error, rounded to the error's two digits: '0.0213 ± 0.0042'."""
     value = value * scale
@@ -207,7 +214,7 @@ def show(row: pd.Series, name: str) -> str:
     if spec.kind == "count":
         return f"{number:,.0f}" + (f" {spec.unit}" if spec.unit else "")
     if spec.kind == "si":
-        return si(number, spec.unit)
+        return tokens_per_s(number) if spec.unit == "tokens/s" else si(number, spec.unit)
     return f"{number:.4g} {spec.unit}".strip()
 
 

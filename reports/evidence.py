@@ -44,19 +44,38 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 def counts(run: Run) -> str:
     """How many designs were costed, simulated, ruled out and on the front."""
+    recorded = run.config.get("counts")
+    if isinstance(recorded, dict) and {"designs_costed", "simulations"} <= set(recorded):
+        return (
+            f"{int(recorded['designs_costed']):,} costed, {int(recorded['simulations']):,} "
+            f"simulations, {int(run.candidates['on_front'].sum()):,} on the front"
+        )
     states = run.candidates["state"].value_counts()
     searched = int(states.drop("reference", errors="ignore").sum())
     parts = [f"{searched:,} costed"]
     parts += [
         f"{int(states[state]):,} {words}"
         for state, words in (
-            ("ruled_out", "ruled out by cost"),
+            ("ruled_out", "ruled out"),
             ("complete", "simulated"),
             ("failed", "failed"),
         )
         if state in states
     ]
     return ", ".join([*parts, f"{int(run.candidates['on_front'].sum()):,} on the front"])
+
+
+def searched_objectives(run: Run) -> tuple[str, ...]:
+    """Columns that the search optimised, as its settings record them; else the usual three."""
+    settings = run.config.get("settings")
+    recorded = settings.get("objectives", []) if isinstance(settings, dict) else []
+    aliases = {
+        "delta_loss": "delta_loss_nats", "energy_per_token": "energy_j_per_token",
+        "throughput": "throughput_tokens_per_s", "latency_per_token": "latency_s_per_token",
+        "power": "power_w", "area": "area_mm2",
+    }  # fmt: skip
+    found = tuple(aliases.get(str(name), str(name)) for name in recorded)
+    return found or ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s")
 
 
 def caveats(run: Run) -> list[str]:
@@ -85,7 +104,7 @@ def caveats(run: Run) -> list[str]:
     if not model_errors(run):
         notes.append(
             "Error bars cover the simulation only. This run records no error of the cost model; "
-            "the command `dse validate` prints it against published silicon."
+            "the command dse validate prints it against published silicon."
         )
     return notes
 

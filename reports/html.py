@@ -18,7 +18,7 @@ from reports import evidence, payload, words
 from reports.captions import captions
 from reports.columns import breakdown_columns, column, is_missing, show, term
 from reports.figures.breakdown import breakdown_bars, breakdown_icicle, decode_timeline, tree
-from reports.figures.budget import best_against_area
+from reports.figures.budget import knee_against_budget
 from reports.figures.parallel import DIMENSIONS, axis_scales, parallel_coordinates
 from reports.figures.placement import digital_coverage, placement_map, rank_column, value_columns
 from reports.figures.progress import hypervolume_progress, time_split
@@ -147,7 +147,9 @@ def _figures(run: Run, shown: pd.DataFrame, selected: pd.Series | None) -> dict[
         "pareto": pareto_front(shown, x, y, colour),
         "share": accuracy_against_digital_share(shown, accuracy),
         "parallel": parallel_coordinates(shown),
-        "budget": best_against_area(shown, words.budget_mm2(run)),
+        "budget": knee_against_budget(
+            run.candidates, words.budget_mm2(run), evidence.searched_objectives(run)
+        ),
         "hypervolume": hypervolume_progress(run.progress),
         "time": time_split(evidence.wall_times(run)),
     }

@@ -106,7 +106,9 @@ def keep_together(text: str) -> str:
 def hardware(row: Design) -> str:
     """The machine of one design as a noun phrase; leaves out what the table lacks."""
     tiles = ""
-    if not is_missing(row.get("tiles")):
+    if row.get("tiles") == 0 or is_missing(row.get("technology")):
+        tiles = "a machine without analog tiles"
+    elif not is_missing(row.get("tiles")):
         tiles = f"{show(row, 'tiles')} analog tiles"
         if not is_missing(row.get("technology")):
             tiles += f" in {row['technology']}"
@@ -191,7 +193,11 @@ def expectation(run: Run, row: Design) -> str:
 def reasons(run: Run, row: Design) -> list[str]:
     """Why this design: how it stands against the references, and how it was chosen."""
     table = run.candidates
-    sentences = []
+    front = int(table.loc[table["state"] == "complete", "on_front"].sum())
+    sentences = [
+        f"It is the knee of the front: of the {_count(front, 'design')} that no other beats, the "
+        "one nearest to having the best of every objective at once."
+    ]
     for _, reference in table[table["state"] == "reference"].iterrows():
         name = reference["reference_name"]
         facts = [
@@ -201,12 +207,6 @@ def reasons(run: Run, row: Design) -> list[str]:
         ]
         if facts:
             sentences.append(f"Against {name}: {', '.join(facts)}.")
-    complete = table[table["state"] == "complete"]
-    front = int(complete["on_front"].sum())
-    sentences.append(
-        f"It is the knee of the front: of the {_count(front, 'design')} that no other beats, the "
-        "one nearest to having the best of every objective at once."
-    )
     return sentences
 
 
@@ -296,20 +296,23 @@ def short_list(run: Run) -> list[Choice]:
 
 
 def best_at(designs: pd.DataFrame, name: str) -> Design | None:
-    """The design with the best value in a column.
+    """The design with the best value in a column; None when no design has one.
 
-    Of those whose difference from the best is within its error, the one with the least energy.
+    Where the column has standard errors, the best that is sure: two of them count against a
+    design. Of designs that share one simulation, the one with the least energy.
     """
     spec = column(name)
     if name not in designs.columns or not designs[name].notna().any():
         return None
-    ordered = designs.dropna(subset=[name]).sort_values(name, ascending=spec.better == "lower")
-    best: Design = ordered.iloc[0]
-    if not spec.stderr:
-        return best
-    alike = ordered[[distinguishable(r, best, name) is False for _, r in ordered.iterrows()]]
-    alike = alike.dropna(subset=["energy_j_per_token"])
-    return alike.sort_values("energy_j_per_token").iloc[0] if len(alike) else best
+    sign = -1.0 if spec.better == "higher" else 1.0
+    cost = sign * pd.to_numeric(designs[name], errors="coerce").astype(float)
+    if spec.stderr:
+        cost = cost + STANDARD_ERRORS * pd.to_numeric(designs[spec.stderr], errors="coerce")
+    ordered = designs.assign(_cost=cost.astype(float)).dropna(subset=["_cost"])
+    if ordered.empty:
+        return None
+    ordered = ordered.sort_values(["_cost", "energy_j_per_token"])
+    return designs.loc[ordered.index[0]]
 
 
 def trade(row: Design, against: Design | None) -> str:
@@ -340,7 +343,9 @@ def summary(row: Design) -> str:
     parts = []
     if not is_missing(row.get("technology")):
         parts.append(str(row["technology"]))
-    if not is_missing(row.get("tiles")):
+    if row.get("tiles") == 0 or is_missing(row.get("technology")):
+        parts.append("no expert in analog")
+    elif not is_missing(row.get("tiles")):
         size = "×".join(
             f"{int(row[name])}"
             for name in ("tile_rows", "tile_cols", "tiers")

@@ -1,7 +1,7 @@
 """Figures of a run: functions of a table that return a plotly Figure, for report and notebook."""
 
 from reports.figures.breakdown import breakdown_bars, breakdown_icicle, decode_timeline
-from reports.figures.budget import best_against_area
+from reports.figures.budget import knee_against_budget
 from reports.figures.parallel import parallel_coordinates
 from reports.figures.placement import digital_coverage, placement_map
 from reports.figures.progress import hypervolume_progress, time_split
@@ -12,7 +12,7 @@ __all__ = [
     "DARK",
     "LIGHT",
     "accuracy_against_digital_share",
-    "best_against_area",
+    "knee_against_budget",
     "breakdown_bars",
     "breakdown_icicle",
     "decode_timeline",

@@ -25,6 +25,12 @@ GROUPS = {
     "shared": "shared experts", "ffn": "dense FFN", "dense": "dense FFN", "router": "router",
 }  # fmt: skip
 
+#: The stages of a decoder in the order of a token's way.
+STAGES = (
+    "embedding", "attention", "router", "shared_expert", "shared_experts", "routed_expert",
+    "routed_experts", "dense_ffn", "overhead", "static", "lm_head",
+)  # fmt: skip
+
 
 def breakdown_icicle(
     candidates: pd.DataFrame, trial: Any, quantity: str = "energy", by: str = "component"
@@ -92,7 +98,7 @@ def breakdown_bars(
     rows = [design(candidates, trial) for trial in trials]
     if not parts or not rows:
         return empty_figure(f"This run holds no {quantity} by {by}.")
-    names = [plain(_name(row)) for row in rows]
+    names = [plain(_name(row)).replace(", ", ",<br>") for row in rows]
     figure = go.Figure()
     unit = TOTALS[quantity].unit
     for index, (part, source) in enumerate(parts.items()):
@@ -113,7 +119,7 @@ def breakdown_bars(
 
 def decode_timeline(candidates: pd.DataFrame, trial: Any) -> go.Figure:
     """One token's way through a design: each stage starts where the one before it ends."""
-    parts = breakdown_columns(candidates, "latency", "module")
+    parts = in_order(breakdown_columns(candidates, "latency", "module"))
     row = design(candidates, trial)
     if not parts:
         return empty_figure("This run holds no latency by module.")
@@ -124,15 +130,24 @@ def decode_timeline(candidates: pd.DataFrame, trial: Any) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             y=[plain(term(part)) for part in parts], x=lengths, base=starts, orientation="h",
-            marker={"color": PALETTE[0]}, textposition="auto",
+            marker={"color": PALETTE[0]}, textposition="auto", cliponaxis=False,
             text=[f"{si(x, 's')} ({x / total:.0%})" if total > 0 else "" for x in lengths],
             hovertemplate="%{y}<br>starts at %{base:.3s}s<br>%{text}<extra></extra>",
             meta={"timeline": list(parts.values()), "unit": unit},
         )
     )  # fmt: skip
+    # Room at the right for the text of the last stage.
+    figure.update_xaxes(range=[0, 1.12 * total] if total > 0 else None)
     figure.update_xaxes(title_text="Time within the step (s/token)", tickformat="~s")
     figure.update_yaxes(autorange="reversed")
     return themed(figure, max(240, 34 * len(parts) + 90))
+
+
+def in_order(parts: dict[str, str]) -> dict[str, str]:
+    """Stages in the order in which a token passes them; unknown ones after the experts."""
+    place = {part: index for index, part in enumerate(STAGES)}
+    unknown = place["dense_ffn"]
+    return dict(sorted(parts.items(), key=lambda item: place.get(item[0], unknown)))
 
 
 def design(candidates: pd.DataFrame, trial: Any) -> pd.Series:

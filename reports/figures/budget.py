@@ -1,72 +1,104 @@
-"""What moves when the budget moves: the best that each area would have bought."""
+"""What moves when the budget moves: the design that each smaller budget would have bought."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from reports.columns import STANDARD_ERRORS, column, plain
+from reports.columns import column, plain
 from reports.figures.theme import PALETTE, SYMBOLS, empty_figure, numeric, style_axis, themed
 from reports.figures.trade import error_bars
 
-RESULTS = ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s")
+OBJECTIVES = ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s")
+SHOWN = ("digital_expert_fraction", *OBJECTIVES)
 
 
-def best_against_area(
-    candidates: pd.DataFrame, budget_mm2: float | None = None, results: tuple[str, ...] = RESULTS
+def knee_against_budget(
+    candidates: pd.DataFrame,
+    budget_mm2: float | None = None,
+    objectives: tuple[str, ...] = OBJECTIVES,
 ) -> go.Figure:
-    """The best value of each result among the simulated designs up to each area.
+    """The knee of the front under each area budget up to the run's own: what it reaches.
 
-    Every step is a design that was found, not a fit; areas between two steps bought nothing.
+    Every step is a simulated design of the run, not a fit. Accuracies carry one standard error.
     """
-    rows = candidates[candidates["state"] == "complete"]
-    shown = [name for name in results if numeric(rows, name).notna().any()]
-    if rows.empty or not shown:
+    knees = knees_by_area(candidates, objectives)
+    shown = [name for name in SHOWN if numeric(knees, name).notna().any()]
+    if knees.empty or not shown:
         return empty_figure("No simulated design fits this budget.")
     titles = [plain(column(name).title) for name in shown]
-    figure = make_subplots(cols=len(shown), rows=1, subplot_titles=titles, horizontal_spacing=0.08)
+    figure = make_subplots(cols=len(shown), rows=1, subplot_titles=titles, horizontal_spacing=0.07)
     for index, name in enumerate(shown, start=1):
         spec = column(name)
-        best = best_so_far(rows, name)
+        error = error_bars(knees, spec) if name in knees.columns else {"visible": False}
         figure.add_scatter(
-            x=best["area_mm2"], y=best[name], mode="lines+markers", line={"shape": "hv"},
+            x=knees["budget_from_mm2"], y=numeric(knees, name), mode="lines+markers", error_y=error,
+            line={"shape": "hv"}, name=plain(spec.label), showlegend=False,
             marker={"color": PALETTE[index - 1], "symbol": SYMBOLS[index - 1], "size": 7},
-            error_y=error_bars(best, spec), customdata=best["trial"], row=1, col=index,
-            name=plain(spec.label), showlegend=False,
+            customdata=knees["trial"], row=1, col=index,
             hovertemplate="design %{customdata}<br>%{x:.4g} mm²: %{y:.4~g}<extra></extra>",
         )  # fmt: skip
-        if budget_mm2 is not None and len(best):
-            # What was best at the last step stays so up to the budget.
+        if budget_mm2 is not None:
+            # What the last step bought stays the choice up to the budget.
             figure.add_scatter(
-                x=[best["area_mm2"].iloc[-1], budget_mm2], y=[best[name].iloc[-1]] * 2,
+                x=[knees["budget_from_mm2"].iloc[-1], budget_mm2],
+                y=[numeric(knees, name).iloc[-1]] * 2,
                 mode="lines", line={"color": PALETTE[index - 1]}, showlegend=False,
                 hoverinfo="skip", row=1, col=index,
             )  # fmt: skip
-        figure.update_yaxes(**style_axis(spec, best[name]), row=1, col=index)
-        figure.update_yaxes(title_text="", row=1, col=index)
-    figure.update_xaxes(title_text="Area (mm²)")
+        axis = style_axis(spec, numeric(knees, name)) | {"title": {"text": ""}}
+        figure.update_yaxes(**axis, row=1, col=index)
+    figure.update_xaxes(title_text="Area budget (mm²)")
     figure.update_annotations(font_size=13)
-    if budget_mm2 is not None and np.isfinite(budget_mm2):
+    if budget_mm2 is not None:
         figure.add_vline(x=budget_mm2, line={"dash": "dot", "width": 1.5, "color": PALETTE[5]})
     return themed(figure, 330)
 
 
-def best_so_far(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The designs that improve on every smaller one in column ``name``, by growing area.
+def knees_by_area(candidates: pd.DataFrame, objectives: tuple[str, ...]) -> pd.DataFrame:
+    """The knee among the simulated designs under each budget, one row for each change.
 
-    Where the column has standard errors, only by more than two of the difference's.
+    ``budget_from_mm2`` is the budget from which on a row is the knee.
+
+    The knee is the design of the front nearest to the best of every objective, each scaled to its
+    range on the front (energy, throughput and other costs in logarithms). Designs that broke a
+    limit (they carry a reason) do not count.
     """
-    spec = column(name)
-    sign = -1.0 if spec.better == "higher" else 1.0
-    ordered = rows.assign(_value=sign * numeric(rows, name)).dropna(subset=["_value", "area_mm2"])
-    ordered = ordered.sort_values(["area_mm2", "_value"])
-    errors = numeric(ordered, spec.stderr).fillna(0.0) if spec.stderr else 0.0 * ordered["_value"]
-    kept: list[int] = []
-    best, best_error = np.inf, 0.0
-    for place, (value, error) in enumerate(zip(ordered["_value"], errors, strict=True)):
-        if value < best - STANDARD_ERRORS * np.hypot(error, best_error):
-            best, best_error = value, error
-            kept.append(place)
-    return ordered.iloc[kept].drop(columns="_value")
+    rows = candidates[candidates["state"] == "complete"]
+    if "reason" in rows.columns:
+        rows = rows[rows["reason"].isna()]
+    used = [name for name in objectives if numeric(rows, name).notna().any()]
+    rows = rows.dropna(subset=[*used, "area_mm2"]).sort_values("area_mm2")
+    if rows.empty or not used:
+        return rows.iloc[:0].assign(budget_from_mm2=[])
+    values = np.column_stack([_smaller_is_better(rows, name) for name in used])
+    areas = rows["area_mm2"].to_numpy(dtype=float)
+    front: list[int] = []
+    knees: list[int] = []
+    starts: list[float] = []
+    for place, value in enumerate(values):
+        if any((values[other] <= value).all() for other in front):
+            continue
+        front = [other for other in front if not (value <= values[other]).all()] + [place]
+        knee = front[_nearest_to_ideal(values[front])]
+        if not knees or knee != knees[-1]:
+            knees.append(knee)
+            starts.append(areas[place])
+    return rows.iloc[knees].assign(budget_from_mm2=starts)
+
+
+def _smaller_is_better(rows: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """A column turned so that smaller is better; costs by ratio, accuracies by difference."""
+    values = rows[name].to_numpy(dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = values if column(name).stderr else np.log10(values)
+    return -values if column(name).better == "higher" else values
+
+
+def _nearest_to_ideal(front: NDArray[np.float64]) -> int:
+    span = np.ptp(front, axis=0)
+    scaled = (front - front.min(axis=0)) / np.where(span > 0, span, 1.0)
+    return int(np.argmin((scaled**2).sum(axis=1)))

@@ -151,7 +151,7 @@ def accuracy_against_digital_share(
     if rows.empty or "placement_score" not in rows.columns:
         return empty_figure("No simulated design has a share of digital experts.")
     figure = go.Figure()
-    scores = rows["placement_score"].astype("string").fillna("not given")
+    scores = rows["placement_score"].astype("string").fillna("none given")
     for score in sorted(scores.unique()):
         chosen = rows[scores == score]
         colour, symbol = score_look(str(score))

@@ -43,6 +43,7 @@ function show(name, i, unit = true) {
   if (typeof v === "string") return term(v);
   const scale = spec.kind === "percent" ? 100 : 1, suffix = unit && spec.unit ? ` ${spec.unit}` : "";
   if (spec.stderr) return withError(v * scale, (value(spec.stderr, i) ?? NaN) * scale) + suffix;
+  if (spec.unit === "tokens/s") return Number(v.toPrecision(3)).toLocaleString("en") + suffix;
   if (spec.kind === "si") return si(v, unit ? spec.unit : "");
   if (spec.kind === "count") return v.toLocaleString("en", {maximumFractionDigits: 0}) + suffix;
   return short(v * scale) + suffix;
@@ -83,7 +84,7 @@ function staircase(x, y) {
 function rowsOf(name, x, y) {
   if (name === "stairs") return staircase(x, y);
   const rows = name.startsWith("score:")
-    ? complete.filter((i) => (value("placement_score", i) ?? "not given") === name.slice(6)) : groups[name];
+    ? complete.filter((i) => (value("placement_score", i) ?? "none given") === name.slice(6)) : groups[name];
   const cx = numbers(x), cy = numbers(y);
   return rows.filter((i) => Number.isFinite(cx[i]) && Number.isFinite(cy[i]));
 }
@@ -151,7 +152,7 @@ function bindParts(trace) {
   const meta = trace.meta, i = state.selected;
   if (meta.column) {
     const rows = [...new Set([i, ...groups.reference])];
-    return {...trace, x: pick(meta.column, rows), y: rows.map((k) => plain(nameOf(k)))};
+    return {...trace, x: pick(meta.column, rows), y: rows.map((k) => plain(nameOf(k)).replace(", ", ",<br>"))};
   }
   if (meta.timeline) {
     const x = meta.timeline.map((name) => value(name, i) || 0), total = x.reduce((a, b) => a + b, 0);
@@ -236,6 +237,7 @@ function layoutOf(name, spec) {
     Object.assign(layout, {xaxis: fix(layout.xaxis, state.axes.x), yaxis: fix(layout.yaxis, state.axes.y),
       uirevision: JSON.stringify(state.axes)});
   }
+  if (name === "timeline") layout.xaxis = {...layout.xaxis, range: [0, 1.12 * (value("latency_s_per_token", state.selected) || 1)]};
   if (name === "coverage" && layout.shapes && digitalCount() !== null) layout.shapes = [{...layout.shapes[0], x0: digitalCount() / run.expertCount, x1: digitalCount() / run.expertCount}];
   if (narrow() && layout.legend?.orientation !== "v") layout.margin = {l: 48, r: 8, t: 70, b: 48, ...(layout.margin?.t === 8 ? layout.margin : {})};
   return layout;
@@ -303,7 +305,7 @@ function mark(rows) {
 }
 const CARD = ["state", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits", "dac_bits", "columns_per_adc",
   "digital_expert_fraction", "digital_experts", "placement_score", "placement_scope", "mac_units", "sram_mib", "hbm_stacks", "delta_loss_nats", "accuracy", "top1",
-  "energy_j_per_token", "throughput_tokens_per_s", "latency_s_per_token", "area_mm2", "power_w", "utilisation", "reason", "accuracy_source"];
+  "energy_j_per_token", "throughput_tokens_per_s", "latency_s_per_token", "area_mm2", "power_w", "utilisation", "occupancy", "reason", "accuracy_source"];
 function element(tag, text, className) {
   const made = document.createElement(tag);
   if (text !== undefined) made.textContent = text;
@@ -314,6 +316,8 @@ function describe() {
   const i = state.selected, name = nameOf(i);
   byId("selected-name").textContent = `Selected: ${name}${i === run.recommended && i >= 0 ? " (recommended)" : ""}`;
   byId("marked-count").textContent = state.marked.size ? `${state.marked.size} highlighted` : "";
+  const used = ["utilisation", "occupancy"].map((c) => (columns[c] && !isMissing(value(c, i)) ? show(c, i) : null));
+  byId("used").textContent = (used[0] ? ` Its weights fill ${used[0]} of the cells in the blocks that hold them` : "") + (used[1] ? `, ${used[1]} of all cells of all tiles and tiers.` : used[0] ? "." : "");
   for (const span of document.querySelectorAll(".selected-label")) span.textContent = name;
   byId("card").replaceChildren(...(i < 0 ? [] : CARD.filter((c) => columns[c] && !(c === "reason" && !value(c, i)))).map((c) => {
     const row = element("div"), text = show(c, i);

@@ -123,6 +123,7 @@ def mark_front(table: pd.DataFrame) -> pd.DataFrame:
     table.loc[front, "on_front"] = True
     if len(front):
         best = values[~beaten]
+        best[:, 1:] = np.log10(np.abs(best[:, 1:])) * [1, -1]
         span = np.ptp(best, axis=0)
         scaled = (best - best.min(axis=0)) / np.where(span > 0, span, 1)
         table.loc[front[np.argmin((scaled**2).sum(axis=1))], "is_knee"] = True

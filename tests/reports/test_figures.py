@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from reports import figures, read_run
-from reports.figures.budget import best_so_far
+from reports.figures.budget import knees_by_area
 from reports.figures.parallel import axis_scales, position
 from reports.figures.trade import staircase
 from reports.run_folder import Run
@@ -89,15 +89,13 @@ def test_results_point_upwards_to_the_better_end(run: Run) -> None:
         assert height.between(0, 1).all()
 
 
-def test_the_best_up_to_an_area_does_not_rank_inside_the_error() -> None:
-    rows = pd.DataFrame(
-        {
-            "area_mm2": [1.0, 2.0, 3.0],
-            "delta_loss_nats": [0.100, 0.099, 0.05],
-            "delta_loss_stderr": [0.01, 0.01, 0.01],
-        }
-    )
-    assert list(best_so_far(rows, "delta_loss_nats")["area_mm2"]) == [1.0, 3.0]
+def test_the_knee_at_the_full_budget_is_the_recommended_design(run: Run) -> None:
+    objectives = ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s")
+    knees = knees_by_area(run.candidates, objectives)
+    marked = run.candidates.loc[run.candidates["is_knee"], "trial"].iloc[0]
+    assert knees["trial"].iloc[-1] == marked
+    assert knees["budget_from_mm2"].is_monotonic_increasing
+    assert (knees["area_mm2"] <= knees["budget_from_mm2"]).all()
 
 
 NUMBERS = (
@@ -118,7 +116,7 @@ def test_empty_tables_give_figures_that_say_so() -> None:
         figures.pareto_front(EMPTY),
         figures.accuracy_against_digital_share(EMPTY),
         figures.parallel_coordinates(EMPTY),
-        figures.best_against_area(EMPTY),
+        figures.knee_against_budget(EMPTY),
         figures.hypervolume_progress(pd.DataFrame()),
         figures.digital_coverage(pd.DataFrame()),
         figures.time_split({}),

@@ -44,16 +44,16 @@ def test_overlapping_ranges_of_the_cost_model_are_not_ranked() -> None:
     assert words.compare(c, a, "energy_j_per_token") == "2× more energy"
 
 
-def test_the_best_accuracy_is_the_most_frugal_of_those_alike() -> None:
+def test_the_best_accuracy_is_one_that_is_sure() -> None:
     designs = pd.DataFrame(
         {
-            "delta_loss_nats": [0.010, 0.012, 0.200],
-            "delta_loss_stderr": [0.002, 0.002, 0.002],
-            "energy_j_per_token": [5.0, 1.0, 0.1],
+            "delta_loss_nats": [0.010, 0.012, 0.012, 0.200],
+            "delta_loss_stderr": [0.020, 0.002, 0.002, 0.002],
+            "energy_j_per_token": [0.5, 5.0, 1.0, 0.1],
         }
     )
     best = words.best_at(designs, "delta_loss_nats")
-    assert best is not None and best.name == 1
+    assert best is not None and best.name == 2
 
 
 def test_recommendation_holds_the_numbers_of_its_row(make_run: Callable[..., Path]) -> None:
