@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
-from dse.commands import explore, hardware, inspect
+from dse.commands import explore, hardware, inspect, trust
 
 
 class OneLineErrors(TyperGroup):
@@ -20,7 +20,9 @@ class OneLineErrors(TyperGroup):
             return run(*args, **extra)
         try:
             code = run(*args, **extra)
-        except (TyperException, ValueError) as error:
+        except TyperException as error:
+            _fail(error.format_message())
+        except ValueError as error:
             _fail(str(error))
         except OSError as error:
             _fail(f"{error.filename or 'file'}: {error.strerror or error}")
@@ -63,7 +65,7 @@ def _root(
     pass
 
 
-for module in (explore, inspect, hardware):
+for module in (explore, inspect, hardware, trust):
     module.register(app)
 
 

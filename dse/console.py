@@ -52,6 +52,23 @@ def print_table(
     console().print(table)
 
 
+def print_frame(table: "pandas.DataFrame", title: str = "") -> None:
+    """Print a table of pandas; columns that are empty throughout are left out."""
+    shown = table.dropna(axis="columns", how="all")
+    texts = [not is_number_dtype(shown[name]) for name in shown.columns]
+    left = texts.index(False) if False in texts else len(texts)
+    headers = [str(name).replace("_", " ") for name in shown.columns]
+    rows = [[number(cell, 3) for cell in row] for row in shown.itertuples(index=False)]
+    print_table(headers, rows, title=title, left=left)
+
+
+def is_number_dtype(column: "pandas.Series[Any]") -> bool:
+    """Whether a column holds numbers (and not truth values)."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return bool(is_numeric_dtype(column) and not is_bool_dtype(column))
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document; what is missing or not finite is null."""
     typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))
@@ -81,8 +98,8 @@ def number(value: Any, digits: int = 4) -> str:
     """A number for a cell; a dash when it is missing."""
     if value is None or str(value) in ("<NA>", "nan", "None"):
         return "–"
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | bool):
+        return str(value)
     return f"{float(value):.{digits}g}"
 
 

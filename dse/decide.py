@@ -62,8 +62,8 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
     The hypervolume is taken over the objectives that both runs share, between the worst and the
     best values of the two fronts together, energy and its like by their logarithm: 1 would be a
     design that is best in everything. A design is beaten when the other front holds one at least
-    as good in every objective and better in one; simulated metrics must differ by more than two
-    standard errors of their difference to count as better or worse.
+    as good in every objective and better in one; a simulated metric must differ by more than two
+    standard errors of the difference to count as better.
 
     Raises:
         ValueError: no common objective, or an empty front.
@@ -149,7 +149,7 @@ def _beaten(front: "pandas.DataFrame", other: "pandas.DataFrame", metrics: list[
                 name = _stderr_column(wanted)
                 theirs = other[name].to_numpy(float)
                 margin = 2 * np.hypot(float(design[name]), theirs)
-            no_worse &= gain >= -margin
+            no_worse &= gain >= 0
             better |= gain > margin
         lost += bool((no_worse & better).any())
     return lost

@@ -63,7 +63,7 @@ def metric(name: str) -> Metric:
         if name in (known.alias, known.column):
             return known
     aliases = [known.alias for known in METRICS]
-    near = difflib.get_close_matches(name, aliases, n=1)
+    near = difflib.get_close_matches(name, aliases, n=1, cutoff=0.4)
     hint = f"; nearest is {near[0]}" if near else ""
     raise ValueError(f"unknown metric {name!r}: choose from {', '.join(aliases)}{hint}")
 

@@ -274,6 +274,10 @@ class Problem:
         names = [*self.order_names, ("", "")]
         return Key(self.noise_models[noise], blocks, height, dac, adc, *names[order], digital)
 
+    def noise_kind(self, codes: Codes) -> NDArray[np.int64]:
+        """Number of the noise model in key codes."""
+        return self._parts(codes)[0]
+
     def features(self, codes: Codes) -> surrogate.Features:
         """What the loss of simulations depends on, for the surrogate."""
         noise, inputs, hidden, dac, adc, order, digital = self._parts(codes)

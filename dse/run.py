@@ -97,12 +97,13 @@ def locked(folder: Path) -> Iterator[None]:
 
     lock = FileLock(folder / _LOCK)
     try:
-        with one_line_errors(folder):
-            lock.acquire(timeout=0)
+        lock.acquire(timeout=0)
     except Timeout:
         raise ValueError(
             f"another search is writing into {folder}: wait for it or use --output"
         ) from None
+    except OSError as error:
+        raise ValueError(f"cannot write {folder}: {error.strerror or error}") from error
     try:
         yield
     finally:

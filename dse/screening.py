@@ -162,8 +162,9 @@ class Screening:
         joined = self.pool.join(children)
         if self.archive is not None:
             joined = joined.join(self.archive)
-        median, _ = self.losses(joined)
-        values = self._objectives(joined, np.round(median, 4))
+        # By a hopeful estimate: what is merely uncertain must stay in the pool to be simulated.
+        median, spread = self.losses(joined)
+        values = self._objectives(joined, np.round(median * np.exp(-spread), 4))
         front = np.flatnonzero(non_dominated(values))
         if len(front) > _POOL:
             front = generator.choice(front, _POOL, replace=False)
@@ -234,6 +235,32 @@ class Screening:
             best = int(inverse[spread.argmax()])
         members = np.flatnonzero(inverse == best)
         return np.asarray(candidates.indices[members[gains[members].sum(axis=1).argmax()]])
+
+    def anchors(self) -> NDArray[np.int64]:
+        """Designs to begin with [n, parameters]: for each kind of cell, every expert analog.
+
+        With 8-bit converters where the space has them; of those that fit, the one with the least
+        energy per token over throughput. They tell what the cells alone cost.
+        """
+        problem = self.problem
+        space, generator = problem.space, np.random.default_rng([self.seed, 5])
+        indices = space.random(4 * _CHILDREN, generator)
+        for name, wanted in (("digital_expert_fraction", 0), ("adc_bits", 8), ("dac_bits", 8)):
+            choices = list(space[name].choices)
+            if wanted in choices:
+                indices[:, space.names.index(name)] = choices.index(wanted)
+        costed = problem.cost(indices)
+        self.costed += len(indices)
+        usable = costed.feasible & (costed.codes != CLEAN)
+        product = costed.metrics["energy_j_per_token"] / costed.metrics["throughput_tokens_per_s"]
+        kinds = problem.noise_kind(costed.codes)
+        found = []
+        for kind in np.unique(kinds[usable]):
+            rows = np.flatnonzero(usable & (kinds == kind))
+            # Most analog experts first; energy over throughput among equals.
+            order = np.lexsort((product[rows], costed.columns["digital_experts"][rows]))
+            found.append(indices[rows[order[0]]])
+        return np.array(found, dtype=np.int64).reshape(-1, len(space.names))
 
     def _gains(self, candidates: Pool, median: Floats, spread: Floats) -> NDArray[np.bool_]:
         """Which sample points of the box each candidate would win, at four quantiles of its loss.

@@ -222,6 +222,9 @@ def run_search(
     Returns:
         "finished", "timeout" or "interrupted".
     """
+    if not study.get_trials(deepcopy=False):
+        for design in screening.anchors().tolist():
+            study.enqueue_trial(dict(zip(problem.space.names, design, strict=True)))
     offset = max((p["seconds"] for p in progress_rows(study)), default=0.0)
     try:
         if CLEAN not in screening.results:

@@ -12,6 +12,9 @@ from workloads.architecture import MoEArchitecture, load_model
 if TYPE_CHECKING:
     import pandas
 
+    from workloads.checkpoint import Miniature
+    from workloads.routing import Routing
+
 # The routing is traced on other text than accuracy is measured on.
 _TRACE_TOKENS = 8192
 
@@ -28,6 +31,18 @@ def load_architecture(model: str) -> MoEArchitecture:
     return architecture
 
 
+def traced_routing(miniature: "Miniature") -> "Routing":
+    """Routing of a miniature, traced on its calibration text."""
+    import torch
+
+    from workloads.routing import trace
+    from workloads.tasks import benchmarks
+
+    held_out = benchmarks(miniature, tokens=_TRACE_TOKENS, split="calibration")
+    tokens = torch.cat([benchmark.tokens for benchmark in held_out])
+    return trace(miniature, tokens[:, :-1].numpy())
+
+
 def make_problem(settings: Settings, simulate: bool = True) -> Problem:
     """Load the model and its miniature, measure routing and scores, and order the experts.
 
@@ -35,19 +50,15 @@ def make_problem(settings: Settings, simulate: bool = True) -> Problem:
         settings: what was asked for.
         simulate: build the noisy simulator too (a second); without it only cost is known.
     """
-    import torch
-
     from dse.cost import Workload
     from dse.simulation import Simulator
     from workloads.checkpoint import load_miniature
-    from workloads.routing import resample, trace
+    from workloads.routing import resample
     from workloads.tasks import benchmarks
 
     architecture = load_architecture(settings.model)
     miniature = load_miniature(architecture.stand_in)
-    held_out = benchmarks(miniature, tokens=_TRACE_TOKENS, split="calibration")
-    tokens = torch.cat([benchmark.tokens for benchmark in held_out])
-    observed = trace(miniature, tokens[:, :-1].numpy())
+    observed = traced_routing(miniature)
     routing = resample(
         observed,
         architecture.moe_layers,

@@ -101,6 +101,7 @@ def plus_minus(value: float, standard_error: float, digits: int = 3) -> str:
     """Format a value with its standard error, both to `digits` decimals; a dash when missing."""
     if not math.isfinite(value):
         return "–"
+    value = round(value, digits) + 0.0  # no minus before zero
     if not math.isfinite(standard_error):
         return f"{value:.{digits}f}"
     return f"{value:.{digits}f} ± {standard_error:.{digits}f}"

@@ -141,7 +141,7 @@ def _watch(quiet: bool) -> Iterator["Callbacks"]:
                 last[0] = time.monotonic()
                 typer.echo(f"trial {progress.trial + 1}: {_state(progress)}", err=True)
 
-        yield Callbacks(stage=lambda text: typer.echo(text, err=True), progress=line)
+        yield Callbacks(progress=line)
 
 
 @contextmanager

@@ -1,0 +1,157 @@
+"""Commands about trust: `validate` the hardware models, look at what accuracy depends on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas
+
+    from dse.simulation import Noise
+
+JSON = typer.Option(False, "--json", help="Print one JSON document.")
+MODEL = typer.Option("deepseekmoe", help="A name of `dse models`, or a config.json.")
+NOISE_MODEL = typer.Option("pcm", help="Noise of the cells: pcm, hermes, rram, ...")
+MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
+
+
+def validate(
+    chips: Path | None = typer.Option(None, help="Your own table of chips (CSV)."),
+    gpus: Path | None = typer.Option(None, help="Your own table of GPU runs (CSV)."),
+    as_json: bool = JSON,
+) -> None:
+    """Hold the hardware models against published silicon and GPUs, chips left out one by one."""
+    from hwmodels.validation import summarise_chips, validate_chips
+    from hwmodels.validation_gpu import validate_gpus
+    from hwmodels.validation_system import validate_systems
+
+    tables: dict[str, pandas.DataFrame] = {}
+    if gpus is None or chips is not None:
+        tables["chips"] = validate_chips(chips)
+        tables["summary"] = summarise_chips(tables["chips"])
+    if chips is None or gpus is not None:
+        tables["gpus"] = validate_gpus(gpus)
+    if chips is None and gpus is None:
+        tables["systems"] = validate_systems()
+    if as_json:
+        _print_tables(tables, as_json)
+        return
+    for name in ("chips", "gpus"):
+        if name in tables:
+            tables[name] = _expressed(tables[name])
+    _print_tables({name: tables[name].drop(columns=["title", "worst_chip"], errors="ignore")
+                   for name in tables}, as_json)  # fmt: skip
+
+
+def _expressed(table: "pandas.DataFrame") -> "pandas.DataFrame":
+    """Rows with a measurement to compare with; the rest is counted on standard error."""
+    kept = table.dropna(subset=["measured", "predicted"])
+    if len(kept) < len(table):
+        typer.echo(
+            f"{len(table) - len(kept)} rows without a measurement or a prediction are not shown; "
+            "--json has them with their reason",
+            err=True,
+        )
+    hidden = ["title", "kind", "class", "note", "reason", "precision", "gpu", "in_fit"]
+    return kept.drop(columns=hidden, errors="ignore")
+
+
+def scores(
+    model: str = MODEL,
+    share: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of digital experts."),
+    as_json: bool = JSON,
+) -> None:
+    """Which experts each selection score makes digital, and how far the scores agree."""
+    from dse.placement_table import score_table
+
+    _print_tables({"scores": score_table(model, share)}, as_json)
+
+
+def sensitivity(
+    model: str = MODEL,
+    noise_model: str = NOISE_MODEL,
+    magnitude: float = MAGNITUDE,
+    tokens: int = typer.Option(8192, min=1024, help="Tokens of the estimate."),
+    as_json: bool = JSON,
+) -> None:
+    """How much loss each part of the model would add if its weights were noisy."""
+    from dse.placement_table import sensitivity_table
+
+    _print_tables({"sensitivity": sensitivity_table(model, _noise(noise_model, magnitude), tokens)},
+                  as_json)  # fmt: skip
+
+
+def calibrate(
+    model: str = MODEL,
+    dac_bits: int = typer.Option(8, min=1, max=16, help="Bits of the inputs."),
+    adc_bits: int = typer.Option(8, min=2, max=16, help="Bits of the output converters."),
+    tokens: int = typer.Option(4096, min=1536, help="Tokens of the sweep."),
+    as_json: bool = JSON,
+) -> None:
+    """Choose the converters' ranges (kappa and lambda) for a model on its calibration text."""
+    from dse.calibration import calibrate as sweep
+    from dse.setup import load_architecture
+    from dse.simulation import Noise
+    from workloads.checkpoint import load_miniature
+
+    architecture = load_architecture(model)
+    miniature = load_miniature(architecture.stand_in)
+    noise = Noise(dac_bits=dac_bits, adc_bits=adc_bits)
+    result = sweep(miniature, architecture, noise, tokens=tokens)
+    _print_tables({"calibration": result.table}, as_json, source=result.source)
+
+
+def reproduce(
+    name: str = typer.Argument(help="fig3, fig4, fig5, fig6, table1 or theory."),
+    tokens: int = typer.Option(8192, min=1536, help="Tokens a model."),
+    seeds: int = typer.Option(4, min=2, help="Noise seeds, an even number."),
+    output: Path | None = typer.Option(None, help="Write the figure here, as HTML."),
+    as_json: bool = JSON,
+) -> None:
+    """Repeat a figure of the paper on the miniatures and say whether its claim holds there."""
+    from dse.reproduce import reproduce as draw
+    from dse.run import write_atomically
+
+    say = None if as_json else lambda text: typer.echo(text, err=True)
+    result = draw(name, seeds=seeds, tokens=tokens, progress=say)
+    if output is not None:
+        page = result.figure.to_html(include_plotlyjs=True)
+
+        def write(temporary: Path) -> None:
+            temporary.write_text(page, encoding="utf-8")
+
+        write_atomically(output, write)
+    _print_tables(
+        {result.name: result.table},
+        as_json,
+        source=result.source,
+        claim=result.claim,
+        holds=bool(result.holds),
+        sentence=result.sentence,
+    )
+
+
+def _noise(noise_model: str, magnitude: float) -> "Noise":
+    from dse.simulation import Noise
+
+    return Noise(noise_model=noise_model, magnitude=magnitude)
+
+
+def _print_tables(tables: "dict[str, pandas.DataFrame]", as_json: bool, **facts: Any) -> None:
+    """Tables one after another with facts below, or all of it as one JSON document."""
+    from dse.console import print_frame, print_json, records
+
+    if as_json:
+        print_json({**{name: records(table) for name, table in tables.items()}, **facts})
+        return
+    for name, table in tables.items():
+        print_frame(table, title=name)
+    for name, fact in facts.items():
+        typer.echo(f"{name}: {fact}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (validate, scores, sensitivity, calibrate, reproduce):
+        app.command()(command)

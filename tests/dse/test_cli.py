@@ -1,0 +1,292 @@
+"""The command line: every bad input is one line and exit code 2, good input one whole run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dse.cli import app
+from dse.run import load_run
+
+QUICK = ["--tokens", "1536", "--trials", "2"]
+EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2"]
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def one_line(result, *words: str) -> None:
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert result.stdout == ""
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """One small search, run once for all tests that look at a run."""
+    folder = tmp_path_factory.mktemp("search") / "run"
+    result = invoke(*EXPLORE, *QUICK, "--output", folder)
+    assert result.exit_code == 0, result.output
+    (folder / "terminal.txt").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("model", "budget", "words"),
+    [
+        ("deepseekmo", "200mm2", ["deepseekmoe"]),
+        ("deepseekmoe", "200", ["200mm2"]),
+        ("deepseekmoe", "200 mm", ["mm2", "cm2"]),
+        ("deepseekmoe", "-5mm2", ["greater than zero"]),
+        ("deepseekmoe", "1e99mm2", ["300 mm wafer"]),
+        ("deepseekmoe", "", ["--budget-area"]),
+        ("missing/config.json", "200mm2", ["missing/config.json"]),
+    ],
+)
+def test_bad_models_and_budgets(empty, model, budget, words):
+    one_line(invoke("explore", "--model", model, f"--budget-area={budget}"), *words)
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fix", "tile_row=512"], ["tile_rows"]),
+        (["--fix", "adc_bits=99"], ["adc_bits=99", "2 to 14"]),
+        (["--fix", "technology=pcm-14"], ["pcm-14nm"]),
+        (["--fix", "tile_rows"], ["name=value"]),
+        (["--constraint", "latency=5ms"], ["latency_per_token<=5ms"]),
+        (["--constraint", "latencies<=5ms"], ["nearest is"]),
+        (["--constraint", "latency_per_token<=5mm2"], ["no unit of time"]),
+        (["--objective", "speed"], ["throughput"]),
+        (["--min-accuracy", "55"], ["from 0 to 1"]),
+        (["--budget-power", "15"], ["15W"]),
+        (["--batch", "0"], ["batch is 0"]),
+        (["--mode", "train"], ["decode, prefill"]),
+        (["--sampler", "cmaes"], ["screening"]),
+        (["--seed", "-1"], ["seed is -1"]),
+        (["--jobs", "0"], ["jobs is 0"]),
+        (["--timeout", "90"], ["has no unit: write 90"]),
+        (["--trials", "some"], ["--trials"]),
+        (["--space", "nowhere.toml"], ["nowhere.toml"]),
+        (["--resume"], ["--output RUN"]),
+    ],
+)
+def test_bad_options(empty, options, words):
+    one_line(invoke(*EXPLORE, *options), *words)
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", ["config.json"]),
+        ("[1, 2]", ["config.json"]),
+        ('{"model_type": "resnet"}', ["resnet"]),
+        ("\x00\x01", ["config.json"]),
+    ],
+)
+def test_unreadable_or_foreign_config(empty, content, words):
+    path = empty / "config.json"
+    path.write_text(content)
+    one_line(invoke("explore", "--model", path, "--budget-area", "200mm2"), *words)
+    assert list(empty.iterdir()) == [path]
+
+
+def test_a_budget_too_small_names_the_smallest_that_works(empty):
+    result = invoke("explore", "--model", "deepseekmoe", "--budget-area", "3mm2", *QUICK)
+    one_line(result, "nothing fits in 3 mm2", "smallest budget that works")
+    assert list(empty.iterdir()) == []
+    smallest = result.stderr.split("here is ")[1].split(" mm2")[0]
+    works = invoke("explore", "--model", "deepseekmoe", "--budget-area", f"{smallest}mm2", *QUICK)
+    assert works.exit_code == 0, works.output
+
+
+def test_a_space_file_limits_the_search(empty):
+    space = empty / "space.toml"
+    space.write_text('technology = "pcm-3d"\nadc_bits = { minimum = 6, maximum = 8 }\n')
+    result = invoke(*EXPLORE, *QUICK, "--space", space, "--fix", "tile_rows=512,1024", "--json")
+    assert result.exit_code == 0, result.output
+    designs = json.loads(result.stdout)["front"]
+    with_tiles = [design for design in designs if design["tile_rows"] is not None]
+    assert with_tiles
+    assert {design["technology"] for design in with_tiles} == {"pcm-3d"}
+    assert {design["tile_rows"] for design in with_tiles} <= {512, 1024}
+    assert {design["adc_bits"] for design in with_tiles} <= {6, 7, 8}
+    space.write_text("adc_bit = 6\n")
+    one_line(invoke(*EXPLORE, "--space", space), "adc_bits")
+
+
+def test_a_run_leaves_a_whole_folder(finished):
+    run = load_run(finished)
+    names = {path.name for path in finished.iterdir() if not path.name.startswith(".")}
+    assert names == {"config.json", "study.journal", "candidates.parquet", "experts.parquet",
+                     "progress.parquet", "report.html", "terminal.txt"}  # fmt: skip
+    table = run.candidates
+    assert table["trial"].is_unique
+    assert set(table["state"]) <= {"complete", "ruled_out", "failed", "reference"}
+    front = run.front()
+    assert len(front) > 2
+    assert (front["area_mm2"] <= 200 + 1e-6).all()
+    assert front[["delta_loss_nats", "accuracy", "energy_j_per_token"]].notna().all(axis=None)
+    assert front["accuracy_source"].str.contains("miniature").all()
+    assert table.loc[table["state"] == "ruled_out", "reason"].notna().all()
+    assert int(table["is_knee"].sum()) == 1
+    assert run.config["recommended_trial"] == int(table.loc[table["is_knee"], "trial"].iloc[0])
+    references = table[table["state"] == "reference"]["reference_name"].tolist()
+    assert references == ["all digital", "dense digital, all experts analog", "all analog"]
+
+
+def test_breakdowns_add_up_to_their_totals(finished):
+    table = load_run(finished).candidates
+    for prefix, unit, total in (
+        ("energy_component_", "_j_per_token", "energy_j_per_token"),
+        ("energy_module_", "_j_per_token", "energy_j_per_token"),
+        ("area_component_", "_mm2", "area_mm2"),
+    ):
+        parts = [c for c in table if c.startswith(prefix) and c.endswith(unit)]
+        assert len(parts) > 2
+        difference = (table[parts].sum(axis=1) - table[total]).abs()
+        assert (difference <= 1e-9 * table[total]).all()
+
+
+def test_the_expert_table_says_which_experts_are_digital(finished):
+    run = load_run(finished)
+    experts = run.table("experts")
+    assert len(experts) == 27 * 64
+    for name in (column for column in experts if column.startswith("rank_")):
+        assert sorted(experts[name]) == list(range(len(experts)))
+    assert experts["load"].sum() == pytest.approx(27 * 6)
+
+
+def test_the_terminal_table_fits_and_names_its_sources(finished):
+    text = (finished / "terminal.txt").read_text()
+    assert max(len(line) for line in text.splitlines() if line.startswith(("|", "+"))) <= 100
+    assert "*" in text
+    assert "all digital" in text
+    assert "miniature deepseekmoe-mini" in text
+    assert str(finished / "report.html") in text.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["models"],
+        ["tile"],
+        ["show", "RUN"],
+        ["best", "RUN", "--weights", "energy_per_token=1"],
+        ["compare", "RUN", "RUN"],
+        ["export", "RUN"],
+        ["report", "RUN"],
+        ["scores", "--model", "olmoe"],
+    ],
+)
+def test_json_is_one_document_and_nothing_else(finished, arguments):
+    filled = [str(finished) if argument == "RUN" else argument for argument in arguments]
+    result = invoke(*filled, "--json")
+    assert result.exit_code == 0, result.output
+    json.loads(result.stdout, parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
+
+
+def test_a_run_compared_with_itself_is_a_tie(finished):
+    result = json.loads(invoke("compare", finished, finished, "--json").stdout)
+    first, second = result["runs"]
+    assert first["hypervolume"] == second["hypervolume"] > 0
+    assert first["designs_beaten_by_the_other"] == 0
+
+
+def test_best_for_one_metric_is_the_least_of_the_front(finished):
+    weights = "energy_per_token=1"
+    result = json.loads(invoke("best", finished, "--weights", weights, "--json").stdout)
+    least = load_run(finished).front()["energy_j_per_token"].min()
+    assert result["designs"][0]["energy_j_per_token"] == pytest.approx(least)
+
+
+@pytest.mark.parametrize("command", ["show", "best", "report", "export"])
+def test_a_folder_that_is_no_run(tmp_path, command):
+    options = ["--csv"] if command == "export" else []
+    one_line(invoke(command, tmp_path, *options), "is not a run folder")
+    one_line(invoke(command, tmp_path / "nowhere", *options), "is not a run folder")
+
+
+def test_an_existing_run_or_folder_is_not_overwritten(finished, tmp_path):
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in finished.iterdir())
+    one_line(invoke(*EXPLORE, *QUICK, "--output", finished), "--resume")
+    assert sorted((p.name, p.stat().st_mtime_ns) for p in finished.iterdir()) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    one_line(invoke(*EXPLORE, *QUICK, "--output", tmp_path), "not a run folder")
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_resuming_a_finished_run_keeps_its_trials(finished):
+    before = load_run(finished).table("progress")
+    result = invoke("explore", "--resume", "--output", finished)
+    assert result.exit_code == 0, result.output
+    assert load_run(finished).table("progress").equals(before)
+    one_line(invoke("explore", "--resume", "--output", finished, "--model", "olmoe"), "deepseekmoe")
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "dse", *EXPLORE, "--output", str(folder), *options]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}
+    )
+
+
+def finished_trials(folder: Path) -> int:
+    journal = folder / "study.journal"
+    return journal.read_bytes().count(b'"state":1') if journal.exists() else 0
+
+
+def wait_for_trials(process: subprocess.Popen[bytes], folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 240
+    while finished_trials(folder) < count and process.poll() is None:
+        assert time.monotonic() < deadline, "the search did not come to its trials in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+def test_a_blow_loses_no_finished_trial(tmp_path, blow):
+    folder = tmp_path / "run"
+    process = start(folder, "--trials", "40", "--tokens", "1536")
+    wait_for_trials(process, folder, 2)
+    one_line(invoke(*EXPLORE, "--output", folder, "--resume"), "another search")
+    process.send_signal(blow)
+    output, errors = process.communicate(timeout=240)
+    kept = finished_trials(folder)
+    assert kept >= 2
+    if blow == signal.SIGINT:
+        assert process.returncode == 0, errors
+        assert (folder / "report.html").exists()
+        assert b"--resume" in output
+    result = invoke("explore", "--resume", "--output", folder, "--trials", kept + 1)
+    assert result.exit_code == 0, result.output
+    assert finished_trials(folder) == kept + 1
+    progress = load_run(folder).table("progress")
+    assert len(progress) == kept + 1
+    assert progress["hypervolume"].is_monotonic_increasing
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys, dse.cli; "
+        "print([name for name in ('torch', 'plotly', 'pandas', 'optuna') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
