@@ -107,6 +107,7 @@ TERMS = {
     "dram": "DRAM",
     "mac": "MAC",
     "kv_cache": "KV cache",
+    "mvm": "MVM",
     "ffn": "FFN",
 }
 
@@ -121,9 +122,23 @@ TOTALS = {
 }
 
 
+#: Endings of column names that say a unit, the longest first.
+UNITS = {
+    "_j_per_token": "J/token", "_s_per_token": "s/token", "_j_per_mac": "J/MAC",
+    "_mm2_per_weight": "mm²/weight", "_j": "J", "_s": "s", "_mm2": "mm²", "_nats": "nats/token",
+    "_percent": "%",
+}  # fmt: skip
+
+
 def column(name: str) -> Column:
-    """The description of a column; a name unknown here is its own label."""
-    return COLUMNS.get(name, Column(name, term(name)))
+    """The description of a column; of one unknown here, what its name says of unit and label."""
+    if name in COLUMNS:
+        return COLUMNS[name]
+    for ending, unit in UNITS.items():
+        if name.endswith(ending):
+            kind: Kind = "si" if unit[0] in "Js" else "number"
+            return Column(name, term(name.removesuffix(ending)), unit, kind)
+    return Column(name, term(name))
 
 
 def term(name: str) -> str:

@@ -212,12 +212,19 @@ def _choices(run: Run, shown: pd.DataFrame) -> list[dict[str, Any]]:
             "role": choice.role,
             "name": choice.name or f"design {choice.row['trial']}",
             "hardware": words.summary(choice.row),
-            "cells": [(column(name).label, show(choice.row, name)) for name in used],
+            "cells": [_cell(choice.row, name) for name in used],
             "trade": choice.trade,
             "index": payload.row_index(shown, choice.row),
         }
         for choice in words.short_list(run)
     ]
+
+
+def _cell(row: pd.Series, name: str) -> tuple[str, str, str]:
+    """Heading, unit for the heading and value of one result in the short list."""
+    spec, text = column(name), show(row, name)
+    unit = ("%" if spec.kind == "percent" else spec.unit) if spec.stderr else ""
+    return spec.label, unit, text.removesuffix(f" {unit}") if unit else text
 
 
 def _hash(script: str) -> str:

@@ -65,18 +65,32 @@ def normalise_candidates(table: pd.DataFrame) -> pd.DataFrame:
     absent = [name for name in REQUIRED if name not in table.columns]
     if absent:
         raise ValueError(f"the table of candidates lacks the columns {', '.join(absent)}")
-    table = table.reset_index(drop=True).copy()
+    table = with_marks(table.reset_index(drop=True))
     unknown = sorted(set(table["state"].astype(str)) - set(STATES))
     if unknown:
         raise ValueError(
             f"unknown state {unknown[0]!r} in the table of candidates, expected one of "
             f"{', '.join(STATES)}"
         )
+    return table
+
+
+def with_marks(table: pd.DataFrame) -> pd.DataFrame:
+    """A copy of a table of designs with every mark that the figures read.
+
+    What a table that no search wrote lacks is filled in: the row number as ``trial``, "complete"
+    as ``state``, no design on the front, no knee, no reference.
+    """
+    table = table.copy()
     for mark in ("on_front", "is_knee"):
         marked = table[mark] if mark in table.columns else pd.Series(False, index=table.index)
         table[mark] = marked.astype("boolean").fillna(False).astype(bool)
     if "reference_name" not in table.columns:
         table["reference_name"] = pd.NA
+    if "trial" not in table.columns:
+        table["trial"] = range(len(table))
+    if "state" not in table.columns:
+        table["state"] = "complete"
     return table
 
 

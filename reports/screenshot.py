@@ -13,13 +13,14 @@ from reports.html import write_report
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         "--hide-scrollbars")  # fmt: skip
+         "--hide-scrollbars", "--force-device-scale-factor=0.8")  # fmt: skip
 
 
 def screenshot(
-    run_folder: Path | str, picture: Path | str, *, width: int = 1280, height: int = 1850
+    run_folder: Path | str, picture: Path | str, *, width: int = 1280, height: int = 2500
 ) -> Path:
-    """Write the report of a run and photograph its top ``width`` x ``height`` pixels.
+    """Write the report of a run and photograph its top ``width`` x ``height`` pixels, at 0.8
+    of their size: a README is narrow and a repository is no place for large pictures.
 
     Raises ValueError when there is no run, no Chromium, or Chromium makes no picture in a minute.
     """

@@ -100,7 +100,7 @@ def recommendation(run: Run) -> list[str]:
 
 def keep_together(text: str) -> str:
     """The text with spaces that no line breaks at between a number and what belongs to it."""
-    return re.sub(r"(?<=\d) (?=%|±|[×µm]|[kMG]?tokens/s|nats|MiB|W\b)|(?<=±) ", "\u00a0", text)
+    return re.sub(r"(?<=[\d×]) (?=%|±|[×µm]|[kMG]?tokens/s|nats|MiB|W\b)|(?<=±) ", "\u00a0", text)
 
 
 def hardware(row: Design) -> str:
@@ -319,11 +319,12 @@ def trade(row: Design, against: Design | None) -> str:
     """What a design gives and costs against another, result by result."""
     if against is None:
         return ""
-    return "; ".join(
+    facts = [
         compare(row, against, name)
         for name in COMPARED
         if not (is_missing(row.get(name)) and is_missing(against.get(name)))
-    )
+    ]
+    return keep_together("; ".join(facts))
 
 
 def budget_mm2(run: Run) -> float | None:
@@ -356,4 +357,4 @@ def summary(row: Design) -> str:
         parts.append(f"{int(row['adc_bits'])}-bit ADC")
     if not is_missing(row.get("digital_expert_fraction")):
         parts.append(f"{show(row, 'digital_expert_fraction')} of experts digital")
-    return ", ".join(parts)
+    return keep_together(", ".join(parts))

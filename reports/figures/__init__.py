@@ -5,6 +5,7 @@ from reports.figures.budget import knee_against_budget
 from reports.figures.parallel import parallel_coordinates
 from reports.figures.placement import digital_coverage, placement_map
 from reports.figures.progress import hypervolume_progress, time_split
+from reports.figures.sweep import heat_map, lines, parts_bar
 from reports.figures.theme import DARK, LIGHT, themed
 from reports.figures.trade import accuracy_against_digital_share, pareto_front
 
@@ -17,9 +18,12 @@ __all__ = [
     "breakdown_icicle",
     "decode_timeline",
     "digital_coverage",
+    "heat_map",
     "hypervolume_progress",
+    "lines",
     "parallel_coordinates",
     "pareto_front",
+    "parts_bar",
     "placement_map",
     "themed",
     "time_split",

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from reports.columns import TOTALS, breakdown_columns, plain, si, term
 from reports.figures.theme import PALETTE, empty_figure, style_axis, themed
+from reports.run_folder import with_marks
 
 #: Which system a component or module belongs to, for the middle ring of the drill-down. Parts are
 #: matched by the longest prefix; what matches none stands directly under the total.
@@ -152,6 +153,7 @@ def in_order(parts: dict[str, str]) -> dict[str, str]:
 
 def design(candidates: pd.DataFrame, trial: Any) -> pd.Series:
     """The row of a trial number or of a reference's name; ValueError when there is none."""
+    candidates = with_marks(candidates)
     for name in ("reference_name", "trial"):
         if name in candidates.columns:
             found = candidates[(candidates[name] == trial).fillna(False)]

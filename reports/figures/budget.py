@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 from reports.columns import column, plain
 from reports.figures.theme import PALETTE, SYMBOLS, empty_figure, numeric, style_axis, themed
 from reports.figures.trade import error_bars
+from reports.run_folder import with_marks
 
 OBJECTIVES = ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s")
 SHOWN = ("digital_expert_fraction", *OBJECTIVES)
@@ -67,6 +68,7 @@ def knees_by_area(candidates: pd.DataFrame, objectives: tuple[str, ...]) -> pd.D
     range on the front (energy, throughput and other costs in logarithms). Designs that broke a
     limit (they carry a reason) do not count.
     """
+    candidates = with_marks(candidates)
     rows = candidates[candidates["state"] == "complete"]
     if "reason" in rows.columns:
         rows = rows[rows["reason"].isna()]

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from reports.columns import Column, column, plain, si, term
 from reports.figures.theme import ACCENT, MUTED, PALETTE, empty_figure, numeric, themed
+from reports.run_folder import with_marks
 
 DIMENSIONS = (
     "technology", "tile_rows", "tiers", "tiles", "adc_bits", "digital_expert_fraction",
@@ -26,6 +27,7 @@ def parallel_coordinates(
     Axes of results point upwards to the better end. A value that is missing breaks its line.
     Drawn with ordinary lines, not WebGL, so that it works anywhere and downloads as SVG.
     """
+    candidates = with_marks(candidates)
     rows = candidates[candidates["state"] == "complete"]
     scales = axis_scales(rows, dimensions)
     if rows.empty or len(scales) < 2:

@@ -20,6 +20,7 @@ from reports.figures.theme import (
     style_axis,
     themed,
 )
+from reports.run_folder import with_marks
 
 
 def pareto_front(
@@ -34,6 +35,7 @@ def pareto_front(
     the designs that no other beats in these two objectives alone. Designs without either value
     are left out.
     """
+    candidates = with_marks(candidates)
     specs = column(x), column(y), column(colour)
     figure = go.Figure()
     finite = candidates[np.isfinite(numeric(candidates, x)) & np.isfinite(numeric(candidates, y))]
@@ -142,6 +144,7 @@ def accuracy_against_digital_share(
     candidates: pd.DataFrame, accuracy: str = "delta_loss_nats"
 ) -> go.Figure:
     """Simulated accuracy of each design against its share of digital experts, per score."""
+    candidates = with_marks(candidates)
     spec = column(accuracy)
     rows = candidates[
         (candidates["state"] == "complete")

@@ -250,7 +250,7 @@ function fitted(trace) {
   return trace.colorbar ? {...trace, showscale: trace.meta.placement === "analog", colorbar: below(trace.colorbar)} : trace;
 }
 const config = (name) => ({displaylogo: false, responsive: true, toImageButtonOptions: {format: "svg", filename: name},
-  modeBarButtonsToRemove: ["autoScale2d", "zoomIn2d", "zoomOut2d", ...(name === "parallel" ? ["lasso2d", "zoom2d", "pan2d", "resetScale2d"] : [])]});
+  plotlyServerURL: "", modeBarButtonsToRemove: ["sendChartToCloud", "toImage", "autoScale2d", "zoomIn2d", "zoomOut2d", ...(name === "parallel" ? ["lasso2d", "zoom2d", "pan2d", "resetScale2d"] : [])]});
 function draw(name) {
   const spec = specOf(name), div = byId(`plot-${name}`);
   if (!spec) return;

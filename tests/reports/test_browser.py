@@ -89,6 +89,9 @@ def test_every_view_renders(
     page = open_page(folder / "report.html", width, scheme)
     for plot in page.query_selector_all(".plot"):
         assert plot.query_selector("svg.main-svg"), plot.get_attribute("id")
+    # A design is confidential: plotly's button that uploads a chart must not be there.
+    titles = page.eval_on_selector_all(".modebar-btn", "all => all.map(b => b.dataset.title)")
+    assert titles and not [title for title in titles if "hare" in title]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
