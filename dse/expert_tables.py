@@ -35,6 +35,7 @@ class ExpertTables:
         analog_deviation: same shape, standard deviation of their sum, were they independent.
         analog_spread: same shape, the same with the differences between their means.
         total_deviation: same shape, standard deviation of the tokens on analog experts.
+        evenness: same shape, load of the least used analog expert over their mean.
         largest_load: same shape, expected load of the most loaded analog expert.
         largest_deviation: same shape, standard deviation of that load and one more if used.
         used: same shape, chance that any analog expert is used.
@@ -50,6 +51,7 @@ class ExpertTables:
     analog_deviation: Array
     analog_spread: Array
     total_deviation: Array
+    evenness: Array
     largest_load: Array
     largest_deviation: Array
     used: Array
@@ -106,6 +108,7 @@ def _layer_tables(p: Array, tokens: int) -> dict[str, Array]:
         "analog_deviation": np.sqrt(variance),
         "analog_spread": np.sqrt(variance + np.maximum(uneven, 0.0)),
         "total_deviation": np.sqrt(shared),
+        "evenness": _least(mean) * experts / np.maximum(_suffix(mean), 1e-300),
         "largest_load": loads.largest,
         "largest_deviation": np.sqrt(loads.deviation**2 + one_more),
         "used": used,
@@ -123,6 +126,12 @@ def _suffix(values: Array) -> Array:
     return _prefix(values[:, ::-1])[:, ::-1].copy()
 
 
+def _least(values: Array) -> Array:
+    """Smallest of the last experts, [layers, experts + 1]; zero of none."""
+    least = np.minimum.accumulate(values[:, ::-1], axis=1)[:, ::-1]
+    return np.concatenate([least, np.zeros((len(values), 1))], axis=1)
+
+
 @lru_cache(maxsize=8)
 def largest_of_normals(most: int) -> Array:
     """Expected largest of 0, 1, ..., `most` independent standard normal numbers.
@@ -138,16 +147,6 @@ def largest_of_normals(most: int) -> Array:
     values[0] = 0.0
     step = x[1] - x[0]
     return np.asarray(np.trapezoid(values, dx=step, axis=1))
-
-
-@lru_cache(maxsize=8)
-def group_factors(most: int) -> tuple[Array, Array]:
-    """For 0 to `most` groups: their inverse number, and the largest of normals over its root.
-
-    No group at all counts as one.
-    """
-    groups = np.maximum(np.arange(most + 1), 1)
-    return 1 / groups, largest_of_normals(most)[groups] / np.sqrt(groups)
 
 
 @dataclass(frozen=True)
@@ -189,22 +188,27 @@ def busiest_tile_slots(
     deviation = tables.analog_deviation[layer].take(digital)
     analog = experts - digital
     groups = (analog / mapping.sharing).astype(np.int64)
-    inverse, largest_normal = group_factors(experts)
-    grouped = tokens * inverse.take(groups) + deviation * largest_normal.take(groups)
+    # The fullest groups hold one expert more than others; busy experts share with idle ones, so
+    # that it is the least used one.
+    per_group = analog / np.maximum(groups, 1)
+    fullest = per_group + (np.ceil(per_group) - per_group) * tables.evenness[layer].take(digital)
+    share = fullest / np.maximum(analog, 1)
+    group_deviation = deviation * np.sqrt(share)
+    grouped = tokens * share + group_deviation * largest_of_normals(experts).take(groups)
     largest = tables.largest_load[layer].take(digital)
     slots = np.where(mapping.sharing > 1, np.maximum(largest, grouped), largest)
     slots += tables.used[layer].take(digital)
     end = start + analog * mapping.tiles_per_expert
-    # A group's load varies as its experts' do; the largest of several varies less.
-    group_deviation = LARGEST_VARIES * deviation * np.sqrt(inverse).take(groups)
-    own_deviation = tables.largest_deviation[layer].take(digital)
-    varies = np.where(mapping.sharing > 1, group_deviation, own_deviation)
+    varies = np.maximum(
+        np.where(mapping.sharing > 1, LARGEST_VARIES * group_deviation, 0.0),
+        tables.largest_deviation[layer].take(digital),
+    )
     tile = np.full(slots.shape, -1)
     few = np.flatnonzero((groups < 1) & (analog > 0))
     if len(few):
         rest = (table[layer].take(digital[few]) for table in (tables.analog_spread, tables.used))
         slots[few], bubble, tile[few] = _one_group(
-            tokens[few], *rest, mapping.take(few), start[few], end[few]
+            analog[few], tokens[few], *rest, mapping.take(few), start[few], end[few]
         )
         total = tables.total_deviation[layer].take(digital[few])
         varies[few] = total * bubble[0] + bubble[1]
@@ -212,14 +216,21 @@ def busiest_tile_slots(
 
 
 def _one_group(
-    tokens: Array, spread: Array, used: Array, mapping: Mapping, start: Array, end: Array
+    analog: Array,
+    tokens: Array,
+    spread: Array,
+    used: Array,
+    mapping: Mapping,
+    start: Array,
+    end: Array,
 ) -> tuple[Array, tuple[Array, Array], NDArray[np.int64]]:
     """Slots of layers whose experts share all their tiles; how they vary; which tile is shared.
 
     A layer has the whole tiles between its rounded boundaries, or lies on the tile of its middle.
     Blocks are dealt in turn: of each expert a tile has the integer part of blocks over tiles, and
-    one more by chance. To the mean work come the expected largest of these remainders and what the
-    last token waits because down cannot start before gate and up.
+    of what is left the fullest tile has one block of some experts. To the mean work come the
+    expected largest of these remainders and what the last token waits because down cannot start
+    before gate and up.
 
     Returns:
         Slots; slots that vary with each token and with whether there is any; tile or -1.
@@ -228,13 +239,16 @@ def _one_group(
     whole = end - start >= 1
     tiles = np.where(whole, np.maximum(width, 1.0), 1.0)
     per_tile = mapping.expert_blocks / tiles
-    remainder = per_tile - np.floor(per_tile)
-    variance = np.maximum(spread**2 - used, 0.0) * remainder * (1 - remainder)
+    left = np.mod(mapping.expert_blocks, tiles)
+    most_left = np.ceil(analog * left / tiles)  # blocks that the fullest tile has of these
+    uneven = (tokens - used) * (most_left / analog - left / tiles)
+    variance = np.maximum(spread**2 - used, 0.0) / analog * most_left * (1 - left / tiles)
     most = largest_of_normals(LARGEST_GROUP)
     extreme = most.take(np.minimum(tiles, LARGEST_GROUP).astype(np.int64))
     down = mapping.down_blocks
     chain = np.ceil((mapping.expert_blocks - down) / tiles) + np.ceil(down / tiles)
-    slots = tokens * per_tile + extreme * np.sqrt(variance) + used * (chain - per_tile)
+    fullest = np.sqrt(uneven**2 + extreme**2 * variance)
+    slots = tokens * per_tile + fullest + used * (chain - per_tile)
     any_token = (chain - per_tile) * np.sqrt(used * (1 - used))
     shared_tile = np.where(whole, -1, np.floor((start + end) / 2)).astype(np.int64)
     return slots, (per_tile, any_token), shared_tile

@@ -9,7 +9,7 @@ one for all layers, so that its times add up.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erfc, sqrt
+from math import erfc, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,11 @@ ANALOG_PHASES = {"attention": 2, "mamba": 4}
 
 EXCESS_STEPS = 256
 _POINTS = (np.arange(6 * EXCESS_STEPS) + 0.5) / EXCESS_STEPS
-EXCESS = np.append(
-    np.exp(-(_POINTS**2) / 2) / np.sqrt(2 * np.pi)
-    - _POINTS * np.array([erfc(x / sqrt(2)) / 2 for x in _POINTS]),
-    0.0,
-)
+_BEYOND = np.array([erfc(x / sqrt(2)) / 2 for x in _POINTS])
+EXCESS = np.append(np.exp(-(_POINTS**2) / 2) / sqrt(2 * pi) - _POINTS * _BEYOND, 0.0)
 """Mean of what a standard normal number exceeds x by, at steps of x; nothing from x = 6."""
+BEYOND = np.append(_BEYOND, 0.0)
+"""Chance that a standard normal number exceeds x, at the same steps."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +87,19 @@ class ExpertWork:
     digital_shared_s: Array
 
 
-def expected_maximum(first: Array, second: Array, deviation: Array) -> Array:
-    """Expected larger of two normal quantities with these means (Clark 1961).
+def expected_maximum(first: Array, second: Array, deviation: Array, idle: Array) -> Array:
+    """Expected larger of two times with these means, as of normal numbers (Clark 1961).
 
-    `deviation` is the standard deviation of their difference. Neither is negative, and what one
-    varies the other cannot lose below nothing: the sum of both is the most.
+    `deviation` is the standard deviation of their difference. Times are not negative: the larger
+    one falls below the other in twice the normal tail at most, or when it is `idle` (its chance),
+    and then by no more than the other's mean.
     """
     larger, difference = np.maximum(first, second), np.abs(first - second)
     place = difference * (EXCESS_STEPS / np.maximum(deviation, 1e-300))
-    place = np.minimum(place, len(EXCESS) - 1.0)
-    excess = deviation * EXCESS.take(place.astype(np.int64))
-    least = np.minimum(first, second)
-    return larger + np.minimum(excess, np.maximum(least, 0.0))
+    step = np.minimum(place, len(EXCESS) - 1.0).astype(np.int64)
+    least = np.maximum(np.minimum(first, second), 0.0)
+    most = least * np.maximum(2 * BEYOND.take(step), idle)
+    return larger + np.minimum(deviation * EXCESS.take(step), most)
 
 
 def expert_stages(
@@ -131,7 +131,9 @@ def expert_stages(
             tables.unique_deviation[layer].take(digital) * byte_s,
             tables.total_deviation[layer].take(digital) * mac_s,
         )
-        total = total + expected_maximum(analog_s - work.digital_shared_s, digital_s, varies_s)
+        idle = 1 - tables.used[layer].take(digital)
+        shared_s = work.digital_shared_s
+        total = total + expected_maximum(analog_s - shared_s, digital_s, varies_s, idle)
         accelerator_s = accelerator_s + digital_s
         # Layers on one tile take turns on it.
         crowd = np.where((found.tile >= 0) & (found.tile == last), crowd, 0.0) + slots_s

@@ -259,4 +259,7 @@ def _all_below(p: Array, variance: Array, factor: Array, load: float, batch: int
         return np.concatenate([sums, np.zeros((len(values), 1))], axis=1)
 
     pairs = suffix(push) ** 2 - suffix(push**2)
-    return np.exp(np.minimum(suffix(np.log(below)) - factor * np.maximum(pairs, 0.0), 0.0))
+    joint = np.exp(np.minimum(suffix(np.log(below)) - factor * np.maximum(pairs, 0.0), 0.0))
+    # All experts together have k tokens of each token: not all of them can be below the mean.
+    joint[load * p.shape[1] < batch * p.sum(axis=1) * (1 - 1e-9), 0] = 0.0
+    return joint

@@ -51,6 +51,18 @@ def top_k(
     return np.argpartition(-noisy, k - 1, axis=1)[:, :k]
 
 
+class Tile:
+    """A tile serves its requests in the order of arrival, one slot each."""
+
+    def __init__(self) -> None:
+        self.free_at = 0.0
+
+    def work(self, now: float, slot_s: float) -> float:
+        """When a request made now is done."""
+        self.free_at = max(self.free_at, now) + slot_s
+        return self.free_at
+
+
 class Machine:
     """Tiles, one accelerator, and where every analog expert's blocks lie."""
 
@@ -60,11 +72,11 @@ class Machine:
         self.accelerator = simpy.Resource(self.env)
         layers = len(design.logits)
         self.stage = [simpy.Resource(self.env) for _ in range(layers)]
-        self.places: dict[tuple[int, int], list[list[simpy.Resource]]] = {}
+        self.places: dict[tuple[int, int], list[list[Tile]]] = {}
         analog = (~design.digital).sum(axis=1)
         blocks = sum(design.blocks)
         sharing = max(analog.sum() * blocks / max(design.tiles, 1), 1.0)
-        tiles = [simpy.Resource(self.env) for _ in range(max(design.tiles, 1))]
+        tiles = [Tile() for _ in range(max(design.tiles, 1))]
         start = 0.0
         for layer in range(layers):
             experts = np.flatnonzero(~design.digital[layer])
@@ -80,13 +92,13 @@ class Machine:
 
     def _groups(self, layer: int, experts: NDArray[np.int64], groups: int) -> None:
         """Experts dealt to groups of tiles, back and forth; blocks of one kind work in step."""
-        stations = [[[simpy.Resource(self.env)], [simpy.Resource(self.env)]] for _ in range(groups)]
+        stations = [[[Tile()], [Tile()]] for _ in range(groups)]
         for place, expert in enumerate(experts):
             turn, column = divmod(place, groups)
             station = column if turn % 2 == 0 else groups - 1 - column
             self.places[layer, int(expert)] = stations[station]
 
-    def _deal(self, layer: int, experts: NDArray[np.int64], tiles: list[simpy.Resource]) -> None:
+    def _deal(self, layer: int, experts: NDArray[np.int64], tiles: list[Tile]) -> None:
         """Blocks dealt one by one to the layer's tiles."""
         turn = itertools.cycle(tiles)
         for expert in experts:
@@ -98,12 +110,11 @@ class Machine:
             yield turn
             yield self.env.timeout(seconds)
 
-    def _token(self, halves: list[list[simpy.Resource]]) -> Event:
+    def _token(self, halves: list[list[Tile]]) -> Event:
         """One token through one expert: gate and up at once, then down."""
         for half in halves:
-            yield self.env.all_of(
-                [self.env.process(self._hold(tile, self.design.slot_s)) for tile in half]
-            )
+            ends = [tile.work(self.env.now, self.design.slot_s) for tile in half]
+            yield self.env.timeout(max(ends) - self.env.now)
 
     def _analog(self, layer: int, chosen: NDArray[np.int64]) -> Event:
         with self.stage[layer].request() as turn:

@@ -111,11 +111,11 @@ def accelerator_times(accelerator: Accelerator, batch: int, experts: int) -> dic
 def errors(seed: int) -> tuple[float, float]:
     """Relative error of the closed forms: latency, throughput."""
     design, costs, probability = draw(seed)
-    steps = 24 + 200 // design.batch
+    steps = 60 + 600 // design.batch
     latency = Machine(design, probability, seed).run(in_flight=1, steps=steps, warm_up=1)
     many = 2 * len(design.logits) + 4
     machine = Machine(design, probability, seed + 1)
-    period = machine.run(in_flight=many, steps=many * (2 + 2 * steps // many), warm_up=many)
+    period = machine.run(in_flight=many, steps=many * (1 + 2 * steps // many), warm_up=many)
     return (
         float(costs.latency_s_per_token) / latency - 1,
         design.batch / float(costs.throughput_tokens_per_s) / period - 1,
