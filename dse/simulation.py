@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 # Sequences a forward pass: large enough for full matrix products, small enough for the cache.
-_BATCH = 64
+_BATCH = 16
 
 
 @dataclass(frozen=True)

@@ -291,8 +291,9 @@ class AnalogMatrix:
     """A programmed matrix made ready for fast products: the ADC is then a rounding and a clamp.
 
     weight [..., outputs, inputs]: scaled so that a product is in ADC codes.
-    input_scale [..., inputs], or [..., 1] for a single row block: DAC codes per unit of input.
-    output_scale [..., blocks, outputs]: units of output per ADC code.
+    input_scale [..., inputs], or [..., blocks] if all row blocks have one size: DAC codes per unit
+    of input.
+    output_scale [blocks, ..., outputs]: units of output per ADC code.
     dac_levels, adc_levels: largest codes, None for an ideal converter.
     """
 
@@ -314,10 +315,12 @@ def prepare(matrix: ProgrammedMatrix, input_range: Tensor, noise: Noise) -> Anal
     step = noise.output_range / adc if adc is not None else 1.0
     weight = matrix.weight / (step * (dac if dac is not None else 1.0))
     input_scale = (dac if dac is not None else 1.0) / input_range
-    if len(matrix.sizes) > 1:
+    if len(set(matrix.sizes)) > 1:
         sizes = torch.tensor(matrix.sizes, device=input_range.device)
         input_scale = input_scale.repeat_interleave(sizes, dim=-1, output_size=sum(matrix.sizes))
     output_scale = matrix.scale * (input_range.unsqueeze(-1) * step)
+    # Contiguous per block: `multiply` gathers each row's scales from it.
+    output_scale = output_scale.movedim(-2, 0).contiguous()
     return AnalogMatrix(weight, input_scale, output_scale, matrix.sizes, dac, adc)
 
 
@@ -327,7 +330,14 @@ def to_codes(inputs: Tensor, matrix: AnalogMatrix, row_expert: Tensor | None = N
     row_expert [rows] gives the leading index (the expert) of each row for a batched matrix.
     """
     scale = matrix.input_scale
-    codes = inputs * (scale if row_expert is None else scale.index_select(0, row_expert))
+    if row_expert is not None:
+        scale = scale.index_select(0, row_expert)
+    if scale.shape[-1] == inputs.shape[-1]:
+        codes = inputs * scale
+    else:
+        # Blocks of one size: one scale each, broadcast over the block.
+        blocks = inputs.unflatten(1, (len(matrix.sizes), matrix.sizes[0]))
+        codes = (blocks * scale.unsqueeze(-1)).flatten(1)
     if matrix.dac_levels is not None:
         codes.round_().clamp_(-matrix.dac_levels, matrix.dac_levels)
     return codes
@@ -351,7 +361,7 @@ def multiply(
         out = product(codes[:, start:stop], matrix.weight[..., start:stop])
         if matrix.adc_levels is not None:
             out.round_().clamp_(-matrix.adc_levels, matrix.adc_levels)
-        scale = matrix.output_scale[..., block, :]
+        scale = matrix.output_scale[block]
         if row_expert is not None:
             scale = scale.index_select(0, row_expert)
         total = out.mul_(scale) if total is None else total.addcmul_(out, scale)
