@@ -115,6 +115,8 @@ def forward(
     product; x is [N, in], for the grouped one sorted by expert with `counts` [E] rows each.
     `observe(layer, probabilities [N, E], indices [N, k], routing weights [N, k])` is called once
     per layer with routed experts. N is B*T; for the grouped product it is B*T*k.
+    What only some families have is computed when its tensor is there: `attention.*_bias`,
+    QK-norm scales of one head's width, and `shared_router` [1, d], which weighs the shared expert.
     """
     hidden = functional.embedding(tokens, weights["embedding"]).flatten(0, 1)
     for layer in range(config.layers):
@@ -185,22 +187,35 @@ def _attention(
 ) -> Tensor:
     here = f"layers.{layer}.attention"
     query, key, value = (
-        linear(f"{here}.{part}", x, weights[f"{here}.{part}"]) for part in ("query", "key", "value")
+        _projection(weights, f"{here}.{part}", x, linear) for part in ("query", "key", "value")
     )
     if config.qk_norm:
-        query = _norm(query, weights[f"{here}.query_norm"], config)
-        key = _norm(key, weights[f"{here}.key_norm"], config)
+        query = _norm_groups(query, weights[f"{here}.query_norm"], config)
+        key = _norm_groups(key, weights[f"{here}.key_norm"], config)
     cosine, sine = _rotation(shape[1], config.head_dim, config.rope_theta, x.device)
     heads = [t.view(*shape, -1, config.head_dim).transpose(1, 2) for t in (query, key, value)]
     mixed = functional.scaled_dot_product_attention(
-        _rotate(heads[0], cosine, sine),
-        _rotate(heads[1], cosine, sine),
+        _rotate(heads[0], cosine, sine).to(value.dtype),
+        _rotate(heads[1], cosine, sine).to(value.dtype),
         heads[2],
         is_causal=True,
         enable_gqa=config.kv_heads != config.heads,
     )
     flat = mixed.transpose(1, 2).reshape(shape[0] * shape[1], -1)
-    return linear(f"{here}.output", flat, weights[f"{here}.output"])
+    return _projection(weights, f"{here}.output", flat, linear)
+
+
+def _projection(weights: dict[str, Tensor], name: str, x: Tensor, linear: Linear) -> Tensor:
+    y = linear(name, x, weights[name])
+    bias = weights.get(f"{name}_bias")
+    return y if bias is None else y + bias
+
+
+def _norm_groups(x: Tensor, scale: Tensor, config: DecoderConfig) -> Tensor:
+    """RMS norm over each group of columns as wide as the scale: the whole row, or one head."""
+    if len(scale) == x.shape[-1]:
+        return _norm(x, scale, config)
+    return _norm(x.unflatten(-1, (-1, len(scale))), scale, config).flatten(-2)
 
 
 @lru_cache(maxsize=16)
@@ -228,7 +243,8 @@ def _experts(
 ) -> Tensor:
     here = f"layers.{layer}"
     scores = linear(f"{here}.router", x, weights[f"{here}.router"])
-    probabilities = scores.softmax(dim=-1)
+    # In half precision close probabilities would tie: routing is at least float32.
+    probabilities = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
     chosen, indices = probabilities.topk(config.experts_per_token, dim=-1)
     if config.renormalise_top_k:
         chosen = chosen / chosen.sum(dim=-1, keepdim=True)
@@ -247,10 +263,13 @@ def _experts(
 
     down = product("down", functional.silu(product("gate", rows)) * product("up", rows))
     per_token = _Permute.apply(down, inverse, order).view(len(x), config.experts_per_token, -1)
-    routed = torch.bmm(chosen.unsqueeze(1), per_token).squeeze(1)
+    routed = torch.bmm(chosen.to(per_token.dtype).unsqueeze(1), per_token).squeeze(1)
     if not config.shared_experts:
         return routed
-    return routed + _gated(weights, f"{here}.shared", x, linear)
+    shared = _gated(weights, f"{here}.shared", x, linear)
+    if (weighting := weights.get(f"{here}.shared_router")) is not None:
+        shared = shared * linear(f"{here}.shared_router", x, weighting).sigmoid()
+    return routed + shared
 
 
 class _Dispatch(torch.autograd.Function):

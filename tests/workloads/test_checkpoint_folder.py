@@ -1,0 +1,296 @@
+"""Checkpoint folders against transformers' recorded logits and a decoder written by hand."""
+
+import dataclasses
+import json
+import shutil
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoint_fixture import DEEPSEEK, deepseek_tensors, write_folder
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from workloads import moe
+from workloads.checkpoint import load_miniature, miniature_names
+from workloads.checkpoint_export import hugging_face_config, write_checkpoint
+from workloads.checkpoint_folder import (
+    decoder_config,
+    forward,
+    load_checkpoint,
+    load_tokenizer,
+    open_checkpoint,
+    read_weights,
+)
+from workloads.families import family_weight_shapes
+
+RECORDED = Path(__file__).parent / "reference_logits"
+FAMILIES = ("olmoe", "qwen2_moe", "qwen3_moe", "mixtral")
+
+
+def naive_deepseek(w: dict[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
+    """Logits [T, V] of one sequence in float64, one head, token and expert at a time.
+
+    Written from the DeepSeekMoE paper (arXiv 2401.06066, equations 3 to 9) and the LLaMA
+    attention that it builds on.
+    """
+
+    def norm(x: np.ndarray, name: str) -> np.ndarray:
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * w[f"{name}.weight"]
+
+    def mlp(x: np.ndarray, name: str) -> np.ndarray:
+        gate = w[f"{name}.gate_proj.weight"] @ x
+        inner = gate / (1 + np.exp(-gate)) * (w[f"{name}.up_proj.weight"] @ x)
+        return w[f"{name}.down_proj.weight"] @ inner
+
+    def softmax(x: np.ndarray) -> np.ndarray:
+        e = np.exp(x - x.max())
+        return e / e.sum()
+
+    def turn(x: np.ndarray, position: int) -> np.ndarray:
+        half = len(x) // 2
+        angle = position * 10000.0 ** (-np.arange(half) / half)
+        z = (x[:half] + 1j * x[half:]) * np.exp(1j * angle)
+        return np.concatenate((z.real, z.imag))
+
+    heads, size = 4, 4
+    h = w["model.embed_tokens.weight"][tokens]
+    for layer in range(3):
+        here = f"model.layers.{layer}"
+        x = norm(h, f"{here}.input_layernorm")
+        q, k, v = (x @ w[f"{here}.self_attn.{p}_proj.weight"].T for p in "qkv")
+        mixed = np.zeros_like(h)
+        for head in range(heads):
+            part = slice(head * size, (head + 1) * size)
+            for t in range(len(tokens)):
+                query = turn(q[t, part], t)
+                scores = [query @ turn(k[s, part], s) / np.sqrt(size) for s in range(t + 1)]
+                mixed[t, part] = softmax(np.array(scores)) @ v[: t + 1, part]
+        h = h + mixed @ w[f"{here}.self_attn.o_proj.weight"].T
+        x = norm(h, f"{here}.post_attention_layernorm")
+        for t in range(len(tokens)):
+            if layer == 0:
+                h[t] += mlp(x[t], f"{here}.mlp")
+                continue
+            affinity = softmax(w[f"{here}.mlp.gate.weight"] @ x[t])
+            for expert in np.argsort(-affinity)[:3]:
+                h[t] += affinity[expert] * mlp(x[t], f"{here}.mlp.experts.{expert}")
+            h[t] += mlp(x[t], f"{here}.mlp.shared_experts")
+    return norm(h, "model.norm") @ w["lm_head.weight"].T
+
+
+@pytest.fixture
+def deepseek(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "deepseek", DEEPSEEK, deepseek_tensors())
+
+
+def test_deepseek_logits_equal_a_decoder_written_by_hand(deepseek: Path) -> None:
+    tokens = torch.randint(0, 40, (2, 9), generator=torch.Generator().manual_seed(1))
+    logits = forward(open_checkpoint(deepseek), tokens, batch=1)
+    exact = {name: tensor.double().numpy() for name, tensor in deepseek_tensors().items()}
+    for row, sequence in zip(logits, tokens, strict=True):
+        np.testing.assert_allclose(row, naive_deepseek(exact, sequence.numpy()), atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_equal_those_that_transformers_computes(family: str) -> None:
+    recorded = load_file(RECORDED / family / "logits.safetensors")
+    logits = forward(open_checkpoint(RECORDED / family), recorded["tokens"])
+    assert float(recorded["logits"].std()) > 1
+    torch.testing.assert_close(logits, recorded["logits"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bfloat16_keeps_the_logits_to_its_precision(family: str) -> None:
+    recorded = load_file(RECORDED / family / "logits.safetensors")
+    logits = forward(open_checkpoint(RECORDED / family), recorded["tokens"], dtype=torch.bfloat16)
+    assert logits.dtype == torch.bfloat16
+    error = (logits.float() - recorded["logits"]).square().mean().sqrt()
+    assert float(error / recorded["logits"].std()) < 0.05
+
+
+def test_only_one_layer_is_in_memory(deepseek: Path) -> None:
+    alive: dict[int, list[weakref.ref[Tensor]]] = {}
+
+    def linear(name: str, x: Tensor, weight: Tensor) -> Tensor:
+        layer = int(name.split(".")[1]) if name.startswith("layers.") else 3
+        alive.setdefault(layer, []).append(weakref.ref(weight))
+        assert not any(ref() is not None for old in range(layer) for ref in alive.get(old, []))
+        return moe.plain_linear(name, x, weight)
+
+    done: list[tuple[int, int]] = []
+    forward(
+        open_checkpoint(deepseek),
+        torch.zeros(1, 3, dtype=torch.int64),
+        linear=linear,
+        progress=lambda *step: done.append(step),
+    )
+    assert sorted(alive) == [0, 1, 2, 3]
+    assert done == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_matrix_passes_the_hooks_and_every_router_is_observed(family: str) -> None:
+    checkpoint = open_checkpoint(RECORDED / family)
+    config = decoder_config(checkpoint)
+    seen, layers = set(), []
+
+    def linear(name: str, x: Tensor, weight: Tensor) -> Tensor:
+        seen.add(name)
+        return moe.plain_linear(name, x, weight)
+
+    def grouped(name: str, x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
+        seen.add(name)
+        return moe.plain_grouped_linear(name, x, weight, counts)
+
+    forward(
+        checkpoint,
+        torch.zeros(1, 3, dtype=torch.int64),
+        linear=linear,
+        grouped_linear=grouped,
+        observe=lambda layer, *_: layers.append(layer),
+    )
+    matrices = {name for name, shape in family_weight_shapes(config).items() if len(shape) > 1}
+    assert seen == (matrices - {"embedding"}) | {"lm_head"}
+    assert layers == list(config.moe_layers)
+
+
+def test_a_single_file_reads_like_shards(tmp_path: Path, deepseek: Path) -> None:
+    single = tmp_path / "single"
+    single.mkdir()
+    shutil.copy(deepseek / "config.json", single)
+    save_file(deepseek_tensors(), single / "model.safetensors")
+    tokens = torch.arange(8).view(1, 8)
+    one, many = (forward(open_checkpoint(folder), tokens) for folder in (single, deepseek))
+    assert torch.equal(one, many)
+
+
+@pytest.mark.parametrize("name", miniature_names())
+def test_an_exported_miniature_reads_back_to_identical_logits(name: str, tmp_path: Path) -> None:
+    miniature = load_miniature(name)
+    write_checkpoint(miniature, tmp_path / name)
+    assert len(list((tmp_path / name).glob("model-*.safetensors"))) > 1
+    checkpoint = open_checkpoint(tmp_path / name)
+    whole = load_checkpoint(tmp_path / name)
+    assert whole.weights.keys() == miniature.weights.keys()
+    assert all(torch.equal(whole.weights[key], miniature.weights[key]) for key in whole.weights)
+    assert load_tokenizer(checkpoint).to_str() == miniature.tokenizer.to_str()
+    tokens = torch.arange(64).view(2, 32)
+    with torch.no_grad():
+        expected = moe.forward(miniature.config, miniature.weights, tokens)
+    assert torch.equal(forward(checkpoint, tokens), expected)
+    with pytest.raises(ValueError, match="exists already"):
+        write_checkpoint(miniature, tmp_path / name)
+
+
+def test_a_decoder_that_no_family_has_is_not_exported() -> None:
+    config = dataclasses.replace(load_miniature("deepseekmoe-mini").config, qk_norm=True)
+    with pytest.raises(ValueError, match="no family has QK-norm together with"):
+        hugging_face_config(config)
+
+
+def test_a_missing_shard_is_named(deepseek: Path) -> None:
+    (deepseek / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"shard .*model-00002-of-00002\.safetensors is missing"):
+        open_checkpoint(deepseek)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000, -1])
+def test_a_truncated_shard_is_named(deepseek: Path, kept: int) -> None:
+    file = deepseek / "model-00001-of-00002.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"model-00001-of-00002\.safetensors is truncated"):
+        open_checkpoint(deepseek)
+
+
+EXPERT = "model.layers.1.mlp.experts.3.up_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({EXPERT: torch.zeros(8, 15)}, rf"00002\.safetensors: tensor {EXPERT} has shape \[8, 15\]"),
+        ({EXPERT: torch.zeros(8, 16, dtype=torch.int8)}, rf"tensor {EXPERT} is I8"),
+        ({"model.norm.weight": torch.zeros(3)}, r"tensor model\.norm\.weight has shape \[3\]"),
+        ({"model.extra.bias": torch.zeros(3)}, r"tensor model\.extra\.bias is no part"),
+        (
+            {"model.layers.2.self_attn.q_proj.weight": torch.full((16, 16), torch.nan)},
+            r"safetensors: tensor model\.layers\.2\.self_attn\.q_proj\.weight contains NaN",
+        ),
+    ],
+)
+def test_a_bad_tensor_is_named(change: dict[str, Tensor], message: str, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bad", DEEPSEEK, deepseek_tensors() | change)
+    with pytest.raises(ValueError, match=message) as error:
+        forward(open_checkpoint(folder), torch.zeros(1, 2, dtype=torch.int64))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
+    tensors = deepseek_tensors()
+    del tensors[EXPERT]
+    with pytest.raises(ValueError, match=f"no shard holds tensor {EXPERT}"):
+        open_checkpoint(write_folder(tmp_path / "bad", DEEPSEEK, tensors))
+
+
+def test_an_index_that_promises_too_much_is_refused(deepseek: Path) -> None:
+    index = deepseek / "model.safetensors.index.json"
+    listed = json.loads(index.read_text())
+    listed["weight_map"]["model.more"] = "model-00001-of-00002.safetensors"
+    index.write_text(json.dumps(listed))
+    with pytest.raises(ValueError, match=r"00001-of-00002\.safetensors: tensor model\.more is mis"):
+        open_checkpoint(deepseek)
+    listed["weight_map"]["model.more"] = "../elsewhere.safetensors"
+    index.write_text(json.dumps(listed))
+    with pytest.raises(ValueError, match=r"'\.\./elsewhere\.safetensors' is no file name"):
+        open_checkpoint(deepseek)
+    index.write_text("[]")
+    with pytest.raises(ValueError, match="is no index"):
+        open_checkpoint(deepseek)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "deepsek"}, "model_type 'deepsek' is not supported .nearest 'deepseek'"),
+        ({"model_type": "jamba", "num_experts": 6}, "checkpoints of model_type 'jamba' cannot be"),
+        ({"hidden_act": "gelu"}, "'hidden_act' is 'gelu', supported is 'silu'"),
+        ({"rope_scaling": {"type": "yarn"}}, "'rope_scaling' is .* supported is null"),
+        ({"scoring_func": "sigmoid"}, "'scoring_func' is 'sigmoid', supported is 'softmax'"),
+        ({"rope_theta": "big"}, "'rope_theta' is 'big', expected a positive number"),
+    ],
+)
+def test_what_is_not_computed_is_refused(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "bad", DEEPSEEK | change, deepseek_tensors())
+    with pytest.raises(ValueError, match=message):
+        decoder_config(open_checkpoint(folder))
+
+
+def test_folders_that_are_none(tmp_path: Path, deepseek: Path) -> None:
+    with pytest.raises(ValueError, match="is no folder"):
+        open_checkpoint(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"cannot read .*tokenizer\.json: No such file"):
+        load_tokenizer(open_checkpoint(deepseek))
+    (deepseek / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer\.json is no tokenizer"):
+        load_tokenizer(open_checkpoint(deepseek))
+    for file in deepseek.glob("model*"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"holds neither model\.safetensors nor"):
+        open_checkpoint(deepseek)
+
+
+def test_a_token_outside_the_vocabulary_is_refused(deepseek: Path) -> None:
+    with pytest.raises(ValueError, match="token numbers must be from 0 to 39"):
+        forward(open_checkpoint(deepseek), torch.tensor([[40]]))
+
+
+def test_weights_can_be_read_one_by_one(deepseek: Path) -> None:
+    checkpoint = open_checkpoint(deepseek)
+    name = "layers.1.experts.up"
+    weights = read_weights(checkpoint, decoder_config(checkpoint), (name,))
+    assert torch.equal(weights[name][3], deepseek_tensors()[EXPERT])

@@ -1,0 +1,309 @@
+"""A Hugging Face checkpoint folder, read layer by layer from memory-mapped safetensors.
+
+`open_checkpoint` reads config.json and the headers of all shards, so that a missing, truncated or
+misshapen file is known before anything is computed. Weights come in one layer at a time:
+`forward` needs the memory of one layer, whatever the size of the checkpoint.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
+
+from workloads.architecture import MoEArchitecture
+from workloads.checkpoint import Miniature
+from workloads.families import (
+    FAMILIES,
+    FamilyConfig,
+    expert_shapes,
+    family_config,
+    family_weight_shapes,
+    stored_names,
+)
+from workloads.huggingface import parse_config, read_config
+from workloads.moe import (
+    GroupedLinear,
+    Linear,
+    Observe,
+    head_forward,
+    layer_forward,
+    plain_grouped_linear,
+    plain_linear,
+)
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+NUMBERS = ("BF16", "F16", "F32", "F64")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where one tensor lies, and what its shard's header says of it."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """An open checkpoint: the numbers of its config.json and where each tensor lies."""
+
+    path: Path
+    config: Mapping[str, Any]
+    architecture: MoEArchitecture
+    tensors: Mapping[str, Stored]
+
+    @property
+    def source(self) -> str:
+        """What a report writes under every number that comes from this checkpoint."""
+        billions = self.architecture.total_parameters() / 1e9
+        return f"checkpoint {self.path} ({self.architecture.family}, {billions:.3g} B parameters)"
+
+
+def open_checkpoint(path: str | Path) -> CheckpointFolder:
+    """Open a folder with config.json and model.safetensors, or shards and their index.
+
+    Reads headers only; checks that every router and routed expert is there in its shape.
+
+    Raises:
+        ValueError: one line that names the file, and the tensor if it is about one.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; expected one with config.json and {SINGLE}")
+    config = _read_config(folder / "config.json")
+    architecture = parse_config(
+        config,
+        where=str(folder / "config.json"),
+        name=folder.resolve().name,
+        title=folder.resolve().name,
+        source=str(folder / "config.json"),
+    )
+    if architecture.family not in FAMILIES:
+        raise ValueError(
+            f"{folder / 'config.json'}: checkpoints of model_type {architecture.family!r} cannot "
+            f"be read (accepted: {', '.join(FAMILIES)})"
+        )
+    checkpoint = CheckpointFolder(folder, config, architecture, _read_headers(folder))
+    _check_shapes(checkpoint, expert_shapes(architecture))
+    return checkpoint
+
+
+def decoder_config(checkpoint: CheckpointFolder) -> FamilyConfig:
+    """The decoder of a checkpoint; checks that exactly its tensors are there, in their shapes.
+
+    Raises:
+        ValueError: the model computes something that `workloads.moe` does not, or a tensor is
+            missing, misshapen or of no use to it.
+    """
+    config = family_config(
+        checkpoint.architecture, checkpoint.config, str(checkpoint.path / "config.json")
+    )
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, shape in family_weight_shapes(config).items():
+        names = stored_names(config.family, name, config.routed_experts)
+        shapes |= dict.fromkeys(names, shape[len(shape) - 2 :] if len(shape) == 3 else shape)
+    _check_shapes(checkpoint, shapes)
+    tied = {"lm_head.weight"} if config.tie_embeddings else set()
+    for name, stored in checkpoint.tensors.items():
+        # Older checkpoints also hold the rotation frequencies, which follow from rope_theta.
+        if name not in shapes and name not in tied and not name.endswith("rotary_emb.inv_freq"):
+            raise ValueError(f"{stored.file}: tensor {name} is no part of a {config.family} model")
+    return config
+
+
+def load_tokenizer(checkpoint: CheckpointFolder) -> Tokenizer:
+    """The tokenizer in tokenizer.json; ValueError with one line when there is none."""
+    file = checkpoint.path / "tokenizer.json"
+    try:
+        return Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
+    except Exception as error:  # tokenizers raises bare Exception for whatever it cannot parse
+        raise ValueError(f"{file} is no tokenizer ({str(error).splitlines()[0]})") from None
+
+
+def read_tensors(
+    checkpoint: CheckpointFolder, names: Iterable[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """The named tensors as stored, memory-mapped, shard by shard, each shard opened once.
+
+    Raises ValueError naming file and tensor for a value that is NaN or infinite.
+    """
+    by_file: dict[Path, list[str]] = {}
+    for name in names:
+        by_file.setdefault(checkpoint.tensors[name].file, []).append(name)
+    for file, wanted in by_file.items():
+        with _open_shard(file) as shard:
+            for name in wanted:
+                tensor = shard.get_tensor(name)
+                if not bool(torch.isfinite(tensor).all()):
+                    raise ValueError(f"{file}: tensor {name} contains NaN or infinity")
+                yield name, tensor
+
+
+def read_weights(
+    checkpoint: CheckpointFolder,
+    config: FamilyConfig,
+    names: Iterable[str],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> dict[str, Tensor]:
+    """Tensors of `workloads.moe` by name (experts stacked), copied out of the shards."""
+    shapes = family_weight_shapes(config)
+    weights = {name: torch.empty(shapes[name], dtype=dtype, device=device) for name in names}
+    places: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        parts = stored_names(config.family, name, config.routed_experts)
+        places.update(zip(parts, weight if weight.ndim == 3 else (weight,), strict=True))
+    for name, tensor in read_tensors(checkpoint, places):
+        places[name].copy_(tensor)
+    return weights
+
+
+def layer_names(config: FamilyConfig, layer: int) -> tuple[str, ...]:
+    """Names of the tensors of one layer."""
+    return tuple(n for n in family_weight_shapes(config) if n.startswith(f"layers.{layer}."))
+
+
+def load_checkpoint(path: str | Path) -> Miniature:
+    """A whole checkpoint in memory as float32, in the form that the noisy simulation takes."""
+    checkpoint = open_checkpoint(path)
+    config = decoder_config(checkpoint)
+    return Miniature(
+        checkpoint.architecture.name,
+        config,
+        read_weights(checkpoint, config, family_weight_shapes(config)),
+        load_tokenizer(checkpoint),
+        checkpoint.source,
+    )
+
+
+@torch.no_grad()
+def forward(
+    checkpoint: CheckpointFolder,
+    tokens: Tensor,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    batch: int = 16,
+    linear: Linear = plain_linear,
+    grouped_linear: GroupedLinear = plain_grouped_linear,
+    observe: Observe | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Logits [B, T, V] for tokens [B, T], with the weights of one layer in memory at a time.
+
+    Args:
+        dtype: of weights and activations, float32 or bfloat16.
+        batch: sequences computed together; all pass a layer before the next one is read.
+        linear, grouped_linear, observe: as in `workloads.moe.forward`; called once a batch.
+        progress: called with (layers done, layers).
+
+    Raises:
+        ValueError: a token outside the vocabulary, or what `decoder_config` and reading refuse.
+    """
+    config = decoder_config(checkpoint)
+    if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < config.vocab_size:
+        raise ValueError(f"token numbers must be from 0 to {config.vocab_size - 1}")
+    table = read_weights(checkpoint, config, ("embedding",), dtype)["embedding"]
+    states = [functional.embedding(part, table).flatten(0, 1) for part in tokens.cpu().split(batch)]
+    states = [state.to(device) for state in states]
+    del table
+    for layer in range(config.layers):
+        weights = read_weights(checkpoint, config, layer_names(config, layer), dtype, device)
+        for index, state in enumerate(states):
+            shape = (len(state) // tokens.shape[1], tokens.shape[1])
+            states[index] = layer_forward(
+                config, weights, state, layer, shape,
+                linear=linear, grouped_linear=grouped_linear, observe=observe,
+            )  # fmt: skip
+        del weights
+        if progress is not None:
+            progress(layer + 1, config.layers)
+    ends = ("final_norm", "embedding" if config.tie_embeddings else "lm_head")
+    weights = read_weights(checkpoint, config, ends, dtype, device)
+    logits = [head_forward(config, weights, state, linear=linear) for state in states]
+    return torch.cat(logits).view(*tokens.shape, -1)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    config = read_config(file)
+    # transformers 5 writes the experts of Qwen3-MoE under Mixtral's key.
+    if config.get("model_type") == "qwen3_moe" and "num_experts" not in config:
+        config["num_experts"] = config.get("num_local_experts")
+    return config
+
+
+@contextmanager
+def _open_shard(file: Path) -> Iterator[Any]:
+    try:
+        shard = safe_open(file, framework="pt")
+    except FileNotFoundError:
+        raise ValueError(f"shard {file} is missing") from None
+    except OSError as error:
+        raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
+    except SafetensorError as error:
+        raise ValueError(f"{file} is truncated or no safetensors file ({error})") from None
+    with shard:
+        yield shard
+
+
+def _read_headers(folder: Path) -> dict[str, Stored]:
+    """Every tensor of the folder by name, from the headers of its shards."""
+    index = folder / INDEX
+    if index.exists():
+        listed = _read_index(index)
+    elif (folder / SINGLE).exists():
+        listed = {}
+    else:
+        raise ValueError(f"{folder} holds neither {SINGLE} nor {INDEX}; other formats are not read")
+    tensors: dict[str, Stored] = {}
+    for file in sorted({folder / shard for shard in listed.values()} or {folder / SINGLE}):
+        with _open_shard(file) as shard:
+            for name in shard.keys():  # noqa: SIM118 (safe_open is no mapping)
+                header = shard.get_slice(name)
+                tensors[name] = Stored(file, tuple(header.get_shape()), header.get_dtype())
+    for name, shard_name in listed.items():
+        if name not in tensors or tensors[name].file.name != shard_name:
+            raise ValueError(f"{folder / shard_name}: tensor {name} is missing, {INDEX} lists it")
+    return tensors
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    try:
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        files = {str(name): str(shard) for name, shard in listed.items()}
+    except OSError as error:
+        raise ValueError(f"cannot read {index}: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{index} is no index: expected JSON with a weight_map") from None
+    for shard in files.values():
+        if Path(shard).name != shard:
+            raise ValueError(f"{index}: {shard!r} is no file name in this folder")
+    return files
+
+
+def _check_shapes(checkpoint: CheckpointFolder, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        stored = checkpoint.tensors.get(name)
+        if stored is None:
+            raise ValueError(f"{checkpoint.path}: no shard holds tensor {name}")
+        if stored.shape != shape:
+            raise ValueError(
+                f"{stored.file}: tensor {name} has shape {list(stored.shape)}, "
+                f"config.json says {list(shape)}"
+            )
+        if stored.dtype not in NUMBERS:
+            raise ValueError(
+                f"{stored.file}: tensor {name} is {stored.dtype}, accepted: {', '.join(NUMBERS)}"
+            )
