@@ -1,0 +1,70 @@
+"""`dse scores`: what selection scores say of a miniature's or a real checkpoint's experts."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+
+def scores(
+    model: str = typer.Option("deepseekmoe", help="A name of `dse models`, or a config.json."),
+    share: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of digital experts."),
+    checkpoint: Path | None = typer.Option(
+        None, help="Hugging Face folder: score its real experts instead."
+    ),
+    score: str = typer.Option(
+        "max_neuron_norm", help="With --checkpoint: max_neuron_norm or router_norm."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Which experts each selection score makes digital; with --checkpoint, every expert's score."""
+    from dse.console import print_frame, print_json, records
+
+    if checkpoint is None:
+        from dse.placement_table import score_table
+
+        table = score_table(model, share)
+        if as_json:
+            print_json({"scores": records(table)})
+        else:
+            print_frame(table, title="scores")
+        return
+    from dse.checkpoint_scores import checkpoint_scores, score_document, score_frame
+    from workloads.checkpoint_folder import open_checkpoint
+
+    opened = open_checkpoint(checkpoint)
+    with _progress() as progress:
+        values = checkpoint_scores(opened, score, progress)
+    if as_json:
+        print_json(score_document(opened, score, values))
+    else:
+        print_frame(score_frame(opened, values), title=score)
+        typer.echo(f"source: {opened.source}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """A bar of layers on standard error, when that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from dse.console import console
+
+    columns = (
+        TextColumn("layers"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(scores)
