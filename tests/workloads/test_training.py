@@ -19,6 +19,8 @@ TINY = dataclasses.replace(
         RECIPES["olmoe-mini"].config, layers=1, hidden_size=32, heads=2, kv_heads=2, head_dim=16
     ),
     tokens=16 * 2 * 64,
+    cosine_tokens=16 * 2 * 64,
+    cool_down_tokens=2 * 64,
     batch=2,
     length=64,
     warm_up_steps=3,

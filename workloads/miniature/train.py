@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
@@ -234,7 +234,7 @@ def export(name: str, training: Training, token_sha256: str, folder: Path) -> di
     """Write fp16 weights and the training record of a miniature; returns the record."""
     file = folder / f"{name}.safetensors"
     half = {k: v.detach().half().cpu().contiguous() for k, v in sorted(training.weights.items())}
-    save_file(half, file)
+    file.write_bytes(save(half))
     recipe = training.recipe
     record = {
         "name": name,
