@@ -199,7 +199,7 @@ class Problem:
         metrics = _metrics(costs)
         digital = np.asarray(costs.digital_experts, dtype=int)
         columns["digital_experts"] = digital
-        reason, excess = self._verdict(costs, metrics)
+        reason, excess = self._verdict(costs, metrics, np.asarray(system.tiles))
         noise = np.array([self.noise_models.index(str(t.noise_model)) for t in self.technologies])
         codes = self._codes(columns, noise[technology_index], order_index, digital)
         return Costed(indices, columns, costs, metrics, reason, excess, codes)
@@ -214,12 +214,14 @@ class Problem:
         return index
 
     def _verdict(
-        self, costs: Costs, metrics: dict[str, Floats]
+        self, costs: Costs, metrics: dict[str, Floats], tiles: NDArray[Any]
     ) -> tuple[NDArray[np.object_], Floats]:
         """Why each design is ruled out ("" when it is not), and by how much."""
         fits = np.asarray(costs.memory_fits, dtype=bool)
         reason = np.where(fits, "", "the digital weights exceed the memory").astype(object)
-        excess = np.where(fits, 0.0, 1.0)
+        idle = (tiles > 0) & (np.asarray(costs.digital_experts) >= self.experts)
+        reason = np.where(idle & fits, "no expert fits on the tiles", reason)
+        excess = np.where(fits & ~idle, 0.0, 1.0)
         for constraint in self.limits.on_cost:
             violation = constraint.excess(metrics[constraint.metric.column])
             broken = ~(violation <= 1e-9)  # also true for NaN

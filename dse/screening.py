@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 Results = dict[int, dict[str, Any]]
 """What was simulated: key code -> the result's numbers, or a `reason` when it failed."""
 
-# A loss increase of 0.1 nats is a perplexity 10 % higher; beyond it the hypervolume counts nothing.
-LOSS_REFERENCE_NATS = 0.1
+# A loss increase of 0.05 nats is a perplexity 5 % higher; beyond it the hypervolume counts nothing.
+LOSS_REFERENCE_NATS = 0.05
 # Quantiles of a normal distribution at the middles of four equal parts.
 _QUARTERS = np.array([-1.15, -0.32, 0.32, 1.15])
 _POINTS = 1024

@@ -5,15 +5,16 @@ simulation that its accuracy depends on is looked up or run. What a simulation s
 design that shares its key, so the front is drawn from all costed designs with a known accuracy.
 """
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from dse.limits import objective_values
@@ -122,9 +123,19 @@ def load_results(study: optuna.Study) -> Results:
     return results
 
 
-def requeue(study: optuna.Study) -> int:
-    """Give designs whose worker died back to the queue; returns how many."""
+def requeue(study: optuna.Study, dead_only: bool = False) -> int:
+    """Give designs whose worker died back to the queue.
+
+    Args:
+        dead_only: only those whose process on this machine is gone; otherwise every running one,
+            for a study that nobody else works on.
+
+    Returns:
+        How many.
+    """
     cut_off = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if dead_only:
+        cut_off = [trial for trial in cut_off if not _lives(trial.user_attrs.get("worker"))]
     for trial in cut_off:
         study._storage.set_trial_user_attr(trial._trial_id, REQUEUED, True)
         study.tell(trial.number, state=TrialState.FAIL)
@@ -133,16 +144,52 @@ def requeue(study: optuna.Study) -> int:
     return len(cut_off)
 
 
+def _lives(process: int | None) -> bool:
+    """Whether a process of this machine runs (a finished one that nobody reaped does not)."""
+    if process is None:
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    status = Path(f"/proc/{process}/stat")
+    return not (status.exists() and ") Z " in status.read_text(errors="replace"))
+
+
+def claim(
+    study: optuna.Study, trials: int, turn: AbstractContextManager[Any]
+) -> tuple[optuna.Trial | None, int]:
+    """A new trial, unless enough are finished or under way; and how many are finished.
+
+    Args:
+        turn: held while counting and asking, so that workers never start more than `trials`.
+    """
+    with turn:
+        done = len(finished(study))
+        running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        if done + running >= trials:
+            return None, done
+        trial = study.ask()
+        trial.set_user_attr("worker", os.getpid())
+        return trial, done
+
+
 def run_trial(
-    study: optuna.Study, problem: Problem, screening: Screening, clock: Clock, counted: Counted
+    study: optuna.Study,
+    trial: optuna.Trial,
+    problem: Problem,
+    screening: Screening,
+    clock: Clock,
+    counted: Counted,
 ) -> Progress:
-    """Ask for one design, cost it, simulate what its accuracy needs, and tell the study.
+    """Draw the design of a trial, cost it, simulate what its accuracy needs, tell the study.
 
     Args:
         counted: where the study stands.
     """
     before = time.perf_counter()
-    trial = study.ask()
     design = np.array(
         [
             trial.suggest_int(parameter.name, 0, len(parameter.choices) - 1)
@@ -216,8 +263,13 @@ def run_search(
     timeout_s: float | None = None,
     clock: Clock,
     show: Callable[[Progress], None] = lambda progress: None,
+    turn: AbstractContextManager[Any] | None = None,
 ) -> str:
     """Run trials until there are `trials` finished ones, or time is up, or Ctrl-C.
+
+    Args:
+        turn: lock shared with other workers of this study (see `claim`). What a worker held that
+            died is queued again by the others.
 
     Returns:
         "finished", "timeout" or "interrupted".
@@ -229,10 +281,20 @@ def run_search(
     try:
         if CLEAN not in screening.results:
             screening.results[CLEAN] = problem.simulate(CLEAN)
-        while (done := len(finished(study))) < trials:
+        while True:
             if timeout_s is not None and clock.total > timeout_s:
                 return "timeout"
-            show(run_trial(study, problem, screening, clock, Counted(done, trials, offset)))
+            trial, done = claim(study, trials, turn or nullcontext())
+            if trial is not None:
+                screening.results.update(load_results(study))
+                counted = Counted(done, trials, offset)
+                show(run_trial(study, trial, problem, screening, clock, counted))
+            elif done >= trials:
+                break
+            else:
+                with turn or nullcontext():
+                    requeue(study, dead_only=True)
+                time.sleep(0.1)
     except KeyboardInterrupt:
         return "interrupted"
     return "finished"
@@ -241,9 +303,3 @@ def run_search(
 def progress_rows(study: optuna.Study) -> list[dict[str, Any]]:
     """The progress that finished trials recorded, in order."""
     return [t.user_attrs["progress"] for t in finished(study) if "progress" in t.user_attrs]
-
-
-def designs_of(study: optuna.Study, names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Choice numbers of every finished trial [trials, parameters]."""
-    rows = [[trial.params[name] for name in names] for trial in finished(study)]
-    return np.array(rows, dtype=np.int64).reshape(-1, len(names))

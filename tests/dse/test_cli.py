@@ -137,7 +137,8 @@ def test_a_run_leaves_a_whole_folder(finished):
     run = load_run(finished)
     names = {path.name for path in finished.iterdir() if not path.name.startswith(".")}
     assert names == {"config.json", "study.journal", "candidates.parquet", "experts.parquet",
-                     "progress.parquet", "report.html", "terminal.txt"}  # fmt: skip
+                     "progress.parquet", "tornado.parquet", "report.html",
+                     "terminal.txt"}  # fmt: skip
     table = run.candidates
     assert table["trial"].is_unique
     assert set(table["state"]) <= {"complete", "ruled_out", "failed", "reference"}
@@ -250,8 +251,10 @@ def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 
 def finished_trials(folder: Path) -> int:
+    """Complete (1) and ruled out (2) trials; a failed one (3) may be one that was queued again."""
     journal = folder / "study.journal"
-    return journal.read_bytes().count(b'"state":1') if journal.exists() else 0
+    content = journal.read_bytes() if journal.exists() else b""
+    return content.count(b'"state":1,') + content.count(b'"state":2,')
 
 
 def wait_for_trials(process: subprocess.Popen[bytes], folder: Path, count: int) -> None:
@@ -290,3 +293,43 @@ def test_help_loads_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_two_processes_share_one_study(tmp_path):
+    folder = tmp_path / "run"
+    result = invoke(*EXPLORE, "--tokens", 1536, "--trials", 5, "--jobs", 2, "--output", folder)
+    assert result.exit_code == 0, result.output
+    assert finished_trials(folder) == 5
+    run = load_run(folder)
+    assert run.config["counts"]["trials"] == 5
+    lines = (folder / "study.journal").read_text().splitlines()
+    simulated = [
+        json.loads(line)["user_attr"]["simulation"] for line in lines if '"simulation"' in line
+    ]
+    assert len(simulated) >= run.config["counts"]["simulations"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_written_file(tmp_path):
+    """A limit on the size of files stands in for a full disk: writing beyond it fails the same."""
+    folder = tmp_path / "run"
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000)); "
+        "from dse.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, *EXPLORE, *QUICK, "--output", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    errors = [line for line in result.stderr.splitlines() if not line.startswith("trial ")]
+    assert len(errors) == 1, result.stderr
+    assert errors[0].startswith("dse: cannot write")
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert names <= {"config.json", "study.journal"}
+    again = invoke("explore", "--resume", "--output", folder)
+    assert again.exit_code == 0, again.output
+    assert load_run(folder).report.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/mounts").exists(), reason="no mounts")
+def test_a_read_only_place_is_one_line(tmp_path):
+    one_line(invoke(*EXPLORE, *QUICK, "--output", "/proc/run"), "cannot write /proc/run")
