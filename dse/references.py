@@ -132,6 +132,7 @@ def _reference(
     if not fits.any():
         reason = f"does not fit: needs {float(area[row]):.4g} mm2"
     for column, value in (("state", "reference"), ("reason", reason), ("reference_name", name),
+                          ("analog_modules", ",".join(analog_modules)),
                           ("searched", False), ("on_front", False),
                           ("is_knee", False)):  # fmt: skip
         frame[column] = value

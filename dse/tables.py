@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 OTHERS_KEPT = 600
 RULED_OUT_KEPT = 200
 _TILE_COLUMNS = ("technology", "tile_rows", "tile_cols", "tiers", "adc_bits", "dac_bits",
-                 "columns_per_adc", "placement_score", "placement_scope",
-                 "tile_area_mm2")  # fmt: skip
+                 "columns_per_adc", "tile_area_mm2")  # fmt: skip
+_PLACEMENT = ("placement_score", "placement_scope")
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,14 @@ def costed_frame(problem: Problem, costed: Costed, results: Results) -> "pandas.
     """Design, metrics, simulated accuracy and breakdowns of costed designs."""
     import pandas
 
-    digital_only = costed.columns["digital_experts"] >= problem.experts
+    # Tiles that no expert fits are bought all the same; without analog experts no score chooses.
+    absent = dict.fromkeys(_TILE_COLUMNS, costed.columns["tiles"] == 0)
+    absent |= dict.fromkeys(_PLACEMENT, costed.columns["digital_experts"] >= problem.experts)
     columns: dict[str, Any] = {}
     for name, values in costed.columns.items():
         if name == "tiles_share":
             continue
-        columns[name] = _missing_where(values, digital_only) if name in _TILE_COLUMNS else values
+        columns[name] = _missing_where(values, absent[name]) if name in absent else values
     columns["digital_expert_fraction"] = costed.columns["digital_experts"] / problem.experts
     columns.update(costed.metrics)
     columns.update(simulated_columns(results, costed.codes))

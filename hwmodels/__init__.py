@@ -37,6 +37,8 @@ _HOME = {
     "static_power_w": "digital",
     "validate_chips": "validation",
     "summarise_chips": "validation",
+    "worst_cases": "validation",
+    "not_predicted": "validation",
     "validate_gpus": "validation_gpu",
     "validate_systems": "validation_system",
     "ConstantRange": "uncertainty",
@@ -44,6 +46,7 @@ _HOME = {
     "accelerator_ranges": "uncertainty",
     "constant_table": "uncertainty",
     "perturbed": "uncertainty",
+    "scaled": "uncertainty",
 }
 
 __all__ = list(_HOME)

@@ -83,6 +83,14 @@ SINGLE_VALUE = (
 )
 
 
+COMPUTED = {
+    "memory_energy_j_per_byte": digital.memory_energy_j_per_byte,
+    "mac_energy_j": digital.mac_energy_j,
+    "sram_energy_j_per_byte": digital.sram_energy_j_per_byte,
+}
+"""Constants of an accelerator that follow from its components unless its preset names them."""
+
+
 def _ranges(technology: Technology) -> tuple[tuple[str, float, float, str], ...]:
     if str(technology.adc_kind) == "sar":
         return SURVEY_CONVERTER
@@ -105,21 +113,15 @@ def accelerator_ranges(accelerator: Accelerator) -> list[ConstantRange]:
 
     A board whose energy is its power times time has only that power.
     """
-    computed = {
-        "memory_energy_j_per_byte": digital.memory_energy_j_per_byte,
-        "mac_energy_j": digital.mac_energy_j,
-        "sram_energy_j_per_byte": digital.sram_energy_j_per_byte,
-    }
     found = []
     for name, low, high, source in ACCELERATOR + SINGLE_VALUE:
-        value = computed[name](accelerator) if name in computed else getattr(accelerator, name)
-        nominal = float(value)
+        nominal = float(_value(accelerator, name))
         top = min(high * nominal, 1.0) if name == "memory_efficiency" else high * nominal
         found.append(ConstantRange("accelerator", name, low * nominal, nominal, top, source))
     return [one for one in found if one.nominal > 0]
 
 
-def perturbed(part: Part, name: str, value: float) -> Part:
+def perturbed(part: Part, name: str, value: Any) -> Part:
     """The technology or accelerator with one constant set to another value.
 
     Raises ValueError (nearest name) for a constant that the part does not have.
@@ -131,6 +133,17 @@ def perturbed(part: Part, name: str, value: float) -> Part:
         raise catalog.unknown("constant", name, names)
     change: dict[str, Any] = {name: value}
     return dataclasses.replace(part, **change)
+
+
+def _value(part: Technology | Accelerator, name: str) -> Any:
+    if isinstance(part, Accelerator) and name in COMPUTED:
+        return COMPUTED[name](part)
+    return getattr(part, name)
+
+
+def scaled(part: Part, name: str, factor: float) -> Part:
+    """The technology or accelerator with one constant multiplied; fields may be arrays."""
+    return perturbed(part, name, factor * _value(part, name))
 
 
 def constant_table(technology: Technology, accelerator: Accelerator) -> pd.DataFrame:

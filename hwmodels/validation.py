@@ -155,3 +155,33 @@ def summarise_chips(table: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def worst_cases(table: pd.DataFrame, factor: float = 1.5) -> pd.DataFrame:
+    """Left-out predictions that miss by more than a factor, worst first, with the reason if known.
+
+    Silicon and projections alike; the latter do not count in `summarise_chips`. TOPS/W is left out
+    where the same chip's energy per MVM is listed: it says the same again.
+    """
+    import numpy as np
+
+    rows = table.dropna(subset=["error_left_out"]).copy()
+    rows["factor"] = np.exp(np.abs(np.log1p(rows["error_left_out"])))
+    rows = rows[rows["factor"] > factor]
+    energies = set(rows.loc[rows["quantity"] == "energy_j", "chip"])
+    rows = rows[(rows["quantity"] != "tops_per_w") | ~rows["chip"].isin(energies)]
+    columns = ["chip", "quantity", "measured", "predicted_left_out", "factor", "note"]
+    return rows.sort_values("factor", ascending=False)[columns].reset_index(drop=True)
+
+
+def not_predicted(table: pd.DataFrame) -> pd.DataFrame:
+    """What the models do not express: chips and quantities by reason.
+
+    Chips that lack only a published value to compare with are predicted, and not listed.
+    """
+    rows = table[table["predicted"].isna() & (table["reason"].astype(str) != "")]
+    grouped = rows.groupby("reason", sort=False)
+    return grouped.agg(
+        chips=("chip", lambda names: ", ".join(dict.fromkeys(names))),
+        quantities=("quantity", lambda names: ", ".join(dict.fromkeys(filter(None, names)))),
+    ).reset_index()

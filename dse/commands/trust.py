@@ -1,4 +1,4 @@
-"""Commands about trust: `validate` the hardware models, look at what accuracy depends on."""
+"""Commands about accuracy: what it depends on, and whether the paper's claims hold here."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,47 +14,6 @@ JSON = typer.Option(False, "--json", help="Print one JSON document.")
 MODEL = typer.Option("deepseekmoe", help="A name of `dse models`, or a config.json.")
 NOISE_MODEL = typer.Option("pcm", help="Noise of the cells: pcm, hermes, rram, ...")
 MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
-
-
-def validate(
-    chips: Path | None = typer.Option(None, help="Your own table of chips (CSV)."),
-    gpus: Path | None = typer.Option(None, help="Your own table of GPU runs (CSV)."),
-    as_json: bool = JSON,
-) -> None:
-    """Hold the hardware models against published silicon and GPUs, chips left out one by one."""
-    from hwmodels.validation import summarise_chips, validate_chips
-    from hwmodels.validation_gpu import validate_gpus
-    from hwmodels.validation_system import validate_systems
-
-    tables: dict[str, pandas.DataFrame] = {}
-    if gpus is None or chips is not None:
-        tables["chips"] = validate_chips(chips)
-        tables["summary"] = summarise_chips(tables["chips"])
-    if chips is None or gpus is not None:
-        tables["gpus"] = validate_gpus(gpus)
-    if chips is None and gpus is None:
-        tables["systems"] = validate_systems()
-    if as_json:
-        _print_tables(tables, as_json)
-        return
-    for name in ("chips", "gpus"):
-        if name in tables:
-            tables[name] = _expressed(tables[name])
-    _print_tables({name: tables[name].drop(columns=["title", "worst_chip"], errors="ignore")
-                   for name in tables}, as_json)  # fmt: skip
-
-
-def _expressed(table: "pandas.DataFrame") -> "pandas.DataFrame":
-    """Rows with a measurement to compare with; the rest is counted on standard error."""
-    kept = table.dropna(subset=["measured", "predicted"])
-    if len(kept) < len(table):
-        typer.echo(
-            f"{len(table) - len(kept)} rows without a measurement or a prediction are not shown; "
-            "--json has them with their reason",
-            err=True,
-        )
-    hidden = ["title", "kind", "class", "note", "reason", "precision", "gpu", "in_fit"]
-    return kept.drop(columns=hidden, errors="ignore")
 
 
 def scores(
@@ -153,5 +112,5 @@ def _print_tables(tables: "dict[str, pandas.DataFrame]", as_json: bool, **facts:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (validate, scores, sensitivity, calibrate, reproduce):
+    for command in (scores, sensitivity, calibrate, reproduce):
         app.command()(command)

@@ -1,0 +1,74 @@
+"""Commands about trust in the cost: `validate` the models, `tornado` of a design."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas
+
+JSON = typer.Option(False, "--json", help="Print one JSON document.")
+
+
+def validate(
+    chips: Path | None = typer.Option(None, help="Your own table of chips (CSV)."),
+    gpus: Path | None = typer.Option(None, help="Your own table of GPU runs (CSV)."),
+    seed: bool = typer.Option(False, "--seed", help="The paper's Table 2 beside the prediction."),
+    as_json: bool = JSON,
+) -> None:
+    """Hold the models against published chips, GPUs and systems, each chip left out of the fit."""
+    from dse.console import print_json, records
+    from dse.validation_sheet import print_tables
+
+    tables = _tables(chips, gpus, seed)
+    if as_json:
+        print_json({name: records(table) for name, table in tables.items()})
+    else:
+        print_tables(tables)
+
+
+def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pandas.DataFrame]":
+    """The tables asked for; all against measurements when none is named."""
+    from hwmodels.validation import summarise_chips, validate_chips
+    from hwmodels.validation_gpu import validate_gpus
+    from hwmodels.validation_system import validate_systems
+
+    everything = chips is None and gpus is None and not seed
+    tables: dict[str, pandas.DataFrame] = {}
+    if everything or chips is not None:
+        tables["chips"] = validate_chips(chips)
+        tables["summary"] = summarise_chips(tables["chips"])
+    if everything or gpus is not None:
+        tables["gpus"] = validate_gpus(gpus)
+    if everything:
+        tables["systems"] = validate_systems()
+    if seed:
+        from dse.seed_table import seed_table
+
+        tables["seed"] = seed_table()
+    return tables
+
+
+def tornado(
+    run: Path = typer.Argument(help="Run folder."),
+    trial: int | None = typer.Option(None, help="A design of the run; by default the recommended."),
+    against: int | None = typer.Option(None, help="Another design, to compare with."),
+    as_json: bool = JSON,
+) -> None:
+    """Which constants move a design's energy, throughput and area most, and its ranges."""
+    from dse.console import print_json
+    from dse.run import load_run
+    from dse.tornado_sheet import print_tornado, tornado_document
+
+    document: dict[str, Any] = tornado_document(load_run(run), trial, against)
+    if as_json:
+        print_json(document)
+    else:
+        print_tornado(document)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (validate, tornado):
+        app.command()(command)
