@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 
 from dse import run as runs
-from dse import search, tables, units
+from dse import search, tables, uncertainty, units, workers
 from dse.problem import Problem
 from dse.references import reference_table, smallest_budget_mm2
 from dse.screening import Screening
@@ -136,15 +136,18 @@ def _search(
         )
         set_up = time.perf_counter() - started
         clock = search.Clock()
-        outcome = search.run_search(
-            study,
-            problem,
-            screening,
-            trials=settings.trials,
-            timeout_s=timeout_s,
-            clock=clock,
-            show=callbacks.progress,
-        )
+        with workers.helpers(settings, folder, jobs - 1, timeout_s):
+            outcome = search.run_search(
+                study,
+                problem,
+                screening,
+                trials=settings.trials,
+                timeout_s=timeout_s,
+                clock=clock,
+                show=callbacks.progress,
+                turn=workers.turn(folder),
+            )
+        screening.results.update(search.load_results(study))
     callbacks.stage("writing the tables")
     times = {"set_up": set_up, "cost": clock.cost, "simulation": clock.simulation}
     times["overhead"] = max(clock.total - clock.cost - clock.simulation, 0.0)
@@ -188,9 +191,13 @@ def finish(
     chosen = tables.choose(problem, screening, proposed, pool, settings.seed)
     table = tables.candidates_table(problem, screening.results, chosen, reasons)
     table = reference_table(problem, screening, table)
+    experts = expert_table(problem)
+    model = uncertainty.run_model(problem.architecture, problem.workload, experts)
+    table, tornado = uncertainty.with_tornado(model, table)
     times["cost"] += time.perf_counter() - before
     runs.write_table(folder, "candidates", table)
-    runs.write_table(folder, "experts", expert_table(problem))
+    runs.write_table(folder, "tornado", tornado)
+    runs.write_table(folder, "experts", experts)
     runs.write_table(folder, "progress", tables.progress_table(search.progress_rows(study)))
     config = runs.read_config(folder)
     knees = table.loc[table["is_knee"], "trial"]
