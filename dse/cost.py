@@ -165,8 +165,11 @@ def evaluate(
     flat_count = np.broadcast_to(count.astype(np.int64), shape).reshape(-1)
     flat_system = _flatten(system, shape)
     result: dict[str, Any] = {}
+    # Planar designs together: they need no look at what shares a tile.
+    tiers = np.broadcast_to(np.asarray(flat_system.tile.tiers), (size,))
+    ranked = np.argsort(tiers, kind="stable")
     for index, table in enumerate(tables):
-        chosen = np.flatnonzero(flat_which == index)
+        chosen = ranked[flat_which[ranked] == index]
         for start in range(0, len(chosen), CHUNK):
             rows = chosen[start : start + CHUNK]
             part = step_costs(step, table, _take(flat_system, rows), flat_count[rows])

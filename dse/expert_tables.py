@@ -184,26 +184,20 @@ def busiest_tile_slots(
         start: tiles that the layers before this one take, not rounded.
     """
     experts = tables.used.shape[1] - 1
-    tokens = tables.analog_tokens[layer].take(digital)
-    deviation = tables.analog_deviation[layer].take(digital)
-    analog = experts - digital
-    groups = (analog / mapping.sharing).astype(np.int64)
-    # The fullest groups hold one expert more than others; busy experts share with idle ones, so
-    # that it is the least used one.
-    per_group = analog / np.maximum(groups, 1)
-    fullest = per_group + (np.ceil(per_group) - per_group) * tables.evenness[layer].take(digital)
-    share = fullest / np.maximum(analog, 1)
-    group_deviation = deviation * np.sqrt(share)
-    grouped = tokens * share + group_deviation * largest_of_normals(experts).take(groups)
-    largest = tables.largest_load[layer].take(digital)
-    slots = np.where(mapping.sharing > 1, np.maximum(largest, grouped), largest)
-    slots += tables.used[layer].take(digital)
-    end = start + analog * mapping.tiles_per_expert
-    varies = np.maximum(
-        np.where(mapping.sharing > 1, LARGEST_VARIES * group_deviation, 0.0),
-        tables.largest_deviation[layer].take(digital),
-    )
+    slots = tables.largest_load[layer].take(digital)
+    varies = tables.largest_deviation[layer].take(digital)
     tile = np.full(slots.shape, -1)
+    if mapping.sharing.size == 0 or mapping.sharing.max() <= 1:
+        return LayerSlots(slots + tables.used[layer].take(digital), varies, tile), start
+    analog = experts - digital
+    tokens = tables.analog_tokens[layer].take(digital)
+    groups = (analog / mapping.sharing).astype(np.int64)
+    grouped, deviation = _fullest_group(tables, layer, digital, groups)
+    shares = mapping.sharing > 1
+    slots = np.where(shares, np.maximum(slots, grouped), slots)
+    slots += tables.used[layer].take(digital)
+    varies = np.where(shares, np.maximum(varies, deviation), varies)
+    end = start + analog * mapping.tiles_per_expert
     few = np.flatnonzero((groups < 1) & (analog > 0))
     if len(few):
         rest = (table[layer].take(digital[few]) for table in (tables.analog_spread, tables.used))
@@ -213,6 +207,33 @@ def busiest_tile_slots(
         total = tables.total_deviation[layer].take(digital[few])
         varies[few] = total * bubble[0] + bubble[1]
     return LayerSlots(slots, varies, tile), end
+
+
+def _fullest_group(
+    tables: ExpertTables,
+    layer: int,
+    digital: NDArray[np.int64],
+    groups: NDArray[np.int64],
+) -> tuple[Array, Array]:
+    """Expected load of the most loaded group of experts, and its standard deviation.
+
+    The fullest groups hold one expert more than others; busy experts share with idle ones, so that
+    it is the least used one. Either one of these has the most, or one of all at their mean size.
+    """
+    experts = tables.used.shape[1] - 1
+    analog = experts - digital
+    extreme = largest_of_normals(experts)
+    each = tables.analog_tokens[layer].take(digital) / np.maximum(analog, 1)
+    deviation = tables.analog_deviation[layer].take(digital) / np.sqrt(np.maximum(analog, 1))
+    mean_size = analog / np.maximum(groups, 1)
+    size = np.ceil(mean_size)
+    full = np.maximum(groups - (groups * size - analog), 0).astype(np.int64)
+    more = (size - mean_size) * tables.evenness[layer].take(digital)
+    largest = (mean_size + more) * each + np.sqrt(size) * deviation * extreme.take(full)
+    spread = np.sqrt(mean_size) * deviation
+    return np.maximum(largest, mean_size * each + spread * extreme.take(groups)), (
+        LARGEST_VARIES * spread
+    )
 
 
 def _one_group(
@@ -247,8 +268,9 @@ def _one_group(
     extreme = most.take(np.minimum(tiles, LARGEST_GROUP).astype(np.int64))
     down = mapping.down_blocks
     chain = np.ceil((mapping.expert_blocks - down) / tiles) + np.ceil(down / tiles)
-    fullest = np.sqrt(uneven**2 + extreme**2 * variance)
-    slots = tokens * per_tile + fullest + used * (chain - per_tile)
+    # Three reasons to wait that do not add: they are the same tile's only now and then.
+    wait = used * (chain - per_tile)
+    slots = tokens * per_tile + np.sqrt(uneven**2 + extreme**2 * variance + wait**2)
     any_token = (chain - per_tile) * np.sqrt(used * (1 - used))
     shared_tile = np.where(whole, -1, np.floor((start + end) / 2)).astype(np.int64)
     return slots, (per_tile, any_token), shared_tile

@@ -117,6 +117,7 @@ def expert_stages(
     mac_s = np.minimum(stage_time_s(accelerator, 1.0, 0.0, 0), 1e30) * work.macs
     byte_s = np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes
     overhead = stage_time_s(accelerator, 0.0, 0.0, 1)
+    planar = mapping.sharing.size == 0 or mapping.sharing.max() <= 1
     start, crowd, last = total.copy(), total.copy(), np.full(total.shape, -1)
     for layer in range(len(tables.used)):
         digital = tables.digital_in_layer[layer].take(mapping.digital_experts)
@@ -135,6 +136,9 @@ def expert_stages(
         shared_s = work.digital_shared_s
         total = total + expected_maximum(analog_s - shared_s, digital_s, varies_s, idle)
         accelerator_s = accelerator_s + digital_s
+        if planar:
+            busiest = np.maximum(busiest, slots_s)
+            continue
         # Layers on one tile take turns on it.
         crowd = np.where((found.tile >= 0) & (found.tile == last), crowd, 0.0) + slots_s
         last = np.where(slots_s > 0, found.tile, last)

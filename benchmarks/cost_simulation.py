@@ -1,0 +1,58 @@
+"""Closed-form latency and throughput against a discrete-event simulation of random systems.
+
+    python benchmarks/cost_simulation.py [--designs 200] [--seed 0] [--json]
+
+The same systems and the same simulation as in tests/dse/test_cost_simulation.py, which takes a
+part of them.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.dse.test_cost_simulation import errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--designs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0, help="of the first design")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args()
+    if options.designs < 1:
+        print(f"--designs {options.designs} must be at least 1", file=sys.stderr)
+        sys.exit(2)
+    start = time.perf_counter()
+    found = np.array([errors(options.seed + number) for number in range(options.designs)])
+    result: dict[str, Any] = {"designs": options.designs, "first_seed": options.seed}
+    for name, column in zip(("latency", "throughput"), np.abs(found).T, strict=True):
+        result[name] = {
+            "mean_error": float(column.mean()),
+            "p95_error": float(np.quantile(column, 0.95)),
+            "worst_error": float(column.max()),
+            "worst_seed": options.seed + int(column.argmax()),
+            "beyond_5_percent": int((column > 0.05).sum()),
+        }
+    result["seconds"] = time.perf_counter() - start
+    if options.json:
+        print(json.dumps(result, indent=1))
+        return
+    print(f"{options.designs} systems, {result['seconds']:.0f} s")
+    for name in ("latency", "throughput"):
+        row = result[name]
+        print(
+            f"{name:>10}: mean {row['mean_error']:.2%}, 95 % below {row['p95_error']:.2%}, worst "
+            f"{row['worst_error']:.2%} (seed {row['worst_seed']}), "
+            f"{row['beyond_5_percent']} beyond 5 %"
+        )
+
+
+if __name__ == "__main__":
+    main()
