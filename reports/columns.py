@@ -125,7 +125,7 @@ TOTALS = {
 #: Endings of column names that say a unit, the longest first.
 UNITS = {
     "_j_per_token": "J/token", "_s_per_token": "s/token", "_j_per_mac": "J/MAC",
-    "_mm2_per_weight": "mm²/weight", "_j": "J", "_s": "s", "_mm2": "mm²", "_nats": "nats/token",
+    "_um2_per_weight": "µm²/weight", "_j": "J", "_s": "s", "_mm2": "mm²", "_nats": "nats/token",
     "_percent": "%",
 }  # fmt: skip
 
@@ -137,8 +137,12 @@ def column(name: str) -> Column:
     for ending, unit in UNITS.items():
         if name.endswith(ending):
             kind: Kind = "si" if unit[0] in "Js" else "number"
-            return Column(name, term(name.removesuffix(ending)), unit, kind)
-    return Column(name, term(name))
+            return Column(name, _capital(term(name.removesuffix(ending))), unit, kind)
+    return Column(name, _capital(term(name)))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def term(name: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import column, plain, si, with_error
+from reports.columns import column, plain, si, term, with_error
 from reports.figures.theme import PALETTE, SEQUENTIAL, SYMBOLS, numeric, style_axis, themed
 
 
@@ -29,11 +29,11 @@ def heat_map(table: pd.DataFrame, x: str, y: str, value: str, stderr: str = "") 
     ]
     figure = go.Figure(
         go.Heatmap(
-            z=grid.to_numpy(), x=[str(name) for name in grid.columns],
-            y=[str(name) for name in grid.index], text=texts, texttemplate="%{text}",
+            z=grid.to_numpy(), x=[plain(term(str(name))) for name in grid.columns],
+            y=[plain(term(str(name))) for name in grid.index], text=texts, texttemplate="%{text}",
             colorscale=[list(stop) for stop in SEQUENTIAL], xgap=2, ygap=2, hoverongaps=False,
-            colorbar={"title": {"text": plain(spec.title), "side": "right"}, "thickness": 12,
-                      "outlinewidth": 0, "exponentformat": "SI"},
+            colorbar={"title": {"text": plain(spec.title), "side": "right", "font": {"size": 12}},
+                      "thickness": 12, "outlinewidth": 0, "exponentformat": "SI"},
             hovertemplate=f"{plain(column(x).label)} %{{x}}, {plain(column(y).label)} %{{y}}<br>"
             f"{plain(spec.title)}: %{{text}}<extra></extra>",
         )

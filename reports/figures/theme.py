@@ -96,7 +96,7 @@ def style_axis(spec: Column, values: pd.Series | None = None) -> dict[str, Any]:
     span = float(finite.max() / finite.min()) if len(finite) else 10.0
     if spec.log and span >= 5:
         # Ticks at 1, 2 and 5 of each decade; at the decades alone once there are many.
-        axis |= {"type": "log", "dtick": "D2" if span < 1000 else 1}
+        axis |= {"type": "log", "dtick": "D2" if span < 1000 else 1, "tickformat": "~s"}
     return axis
 
 

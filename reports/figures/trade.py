@@ -41,6 +41,7 @@ def pareto_front(
     finite = candidates[np.isfinite(numeric(candidates, x)) & np.isfinite(numeric(candidates, y))]
     searched = finite[finite["state"] == "complete"]
     colours = colour_scale(numeric(searched, colour), specs[2])
+    colours["front"] = bool(searched["on_front"].any())
     groups = {
         "ruled_out": finite[finite["state"].isin(["ruled_out", "failed"])],
         "behind": searched[~searched["on_front"]],
@@ -66,6 +67,9 @@ def _points(
 ) -> dict[str, Any]:
     """The scatter trace of one group of designs."""
     x, y, colour = names
+    # One colour bar, at the front's points; at the others' when nothing is on the front.
+    scaled = "front" if colours["front"] else "behind"
+    colours = {name: value for name, value in colours.items() if name != "front"}
     looks: dict[str, tuple[str, dict[str, Any]]] = {
         "ruled_out": ("ruled out", {"size": 5, "symbol": "x-thin-open", "color": MUTED,
                                     "opacity": 0.55}),
@@ -79,7 +83,7 @@ def _points(
     meta: dict[str, Any] = {"rows": group, "x": x, "y": y}
     if group in ("behind", "front"):
         shown = colours["color"].reindex(rows.index)
-        marker = {**colours, **marker, "color": shown, "showscale": group == "front"}
+        marker = {**colours, **marker, "color": shown, "showscale": group == scaled}
         meta["colour"] = colour
     trace: dict[str, Any] = {
         "name": label, "mode": "markers", "marker": marker, "x": numeric(rows, x),

@@ -108,7 +108,7 @@ function bindPoints(trace, axes) {
   if (meta.error) { bound.error_x = axes ? errorBar(trace.error_x, x, rows) : undefined; bound.error_y = errorBar(trace.error_y, y, rows); }
   if (meta.colour) {
     const scale = run.specs[axes.colour].colour, shown = pick(axes.colour, rows);
-    bound.marker = {...trace.marker, ...scale, color: scale.log ? shown.map(Math.log10) : shown, showscale: meta.rows === "front"};
+    bound.marker = {...trace.marker, ...scale, color: scale.log ? shown.map(Math.log10) : shown, showscale: meta.rows === (groups.front.length ? "front" : "behind")};
   }
   bound.selectedpoints = state.marked.size ? rows.flatMap((i, k) => (state.marked.has(i) ? [k] : [])) : null;
   bound.unselected = {marker: {opacity: 0.1}};
@@ -264,10 +264,14 @@ function draw(name) {
 let ticket = 0;
 function drawAll(names, done) {
   // One figure a turn, so that the page stays responsive; a newer change drops what is queued.
-  const mine = ++ticket, queue = [...names];
+  const mine = ++ticket, queue = [...names], page = document.documentElement.dataset;
+  page.state = "drawing";
   const step = () => {
     if (mine !== ticket && !done) return;
-    if (!queue.length) return done?.();
+    if (!queue.length) {
+      if (mine === ticket) page.state = "drawn";
+      return done?.();
+    }
     draw(queue.shift());
     setTimeout(step, 0);
   };

@@ -72,6 +72,13 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     assert complaints == []
 
 
+def settle(page: Any) -> None:
+    """Wait until every view shows the latest selection."""
+    # Plotly tells of a click or a drag only after its own delay for double clicks.
+    page.wait_for_timeout(350)
+    page.wait_for_selector("html[data-state=drawn]", timeout=60_000)
+
+
 def drawn(page: Any, name: str) -> list[dict[str, Any]]:
     """Name, number of points, and selected points of each trace of a figure."""
     return page.evaluate(
@@ -112,7 +119,7 @@ def test_a_selected_design_is_selected_everywhere(
     page.wait_for_function(
         f"document.querySelector('.selected-label').textContent == 'design {trial}'"
     )
-    page.wait_for_timeout(1500)
+    settle(page)
     assert f"{row['tiles']:,}" in page.inner_text("#card")
     assert "±" in page.inner_text("#card")
     ring = page.evaluate("document.getElementById('plot-pareto').data.at(-1).x[0]")
@@ -137,7 +144,7 @@ def test_a_click_on_a_point_selects_its_design(folder: Path, open_page: Callable
     for place in range(4):
         box = page.locator("#plot-pareto .scatterlayer .trace path.point").nth(place).bounding_box()
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        page.wait_for_timeout(600)
+        settle(page)
     assert page.inner_text("#selected-name") != before
 
 
@@ -151,7 +158,7 @@ def drag(page: Any, name: str, start: tuple[float, float], end: tuple[float, flo
     page.mouse.down()
     page.mouse.move(*places[1], steps=6)
     page.mouse.up()
-    page.wait_for_timeout(1500)
+    settle(page)
 
 
 @pytest.mark.parametrize("view", ["pareto", "parallel", "share"])
@@ -170,7 +177,7 @@ def test_a_box_in_one_view_highlights_in_all(
     page.select_option("#which", "marked")
     assert page.inner_text("#page-words").startswith(f"{count} designs")
     page.keyboard.press("Escape")
-    page.wait_for_timeout(800)
+    settle(page)
     assert page.inner_text("#marked-count") == ""
 
 
@@ -262,7 +269,7 @@ def test_hostile_text_is_shown_as_text(
 ) -> None:
     page = open_page(write_report(make_run(designs=120, change=hostile)))
     page.click("#next")
-    page.wait_for_timeout(1000)
+    settle(page)
     assert page.evaluate("window.hacked") is None
     assert HOSTILE in page.inner_text("h1")
     assert HOSTILE in page.inner_text("#card")
