@@ -1,0 +1,113 @@
+"""The layer-by-layer noisy simulation gives the numbers of the one that holds all weights."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dse.checkpoint_simulation import CheckpointSimulator, LayerWeights, text_benchmark
+from dse.simulation import Noise, Simulator
+from workloads.checkpoint import FOLDER, Miniature, load_miniature
+from workloads.checkpoint_export import write_checkpoint
+from workloads.checkpoint_folder import decoder_config, load_checkpoint, open_checkpoint
+from workloads.tasks import Benchmark, benchmarks
+
+RECORDED = Path(__file__).parents[1] / "workloads" / "reference_logits"
+
+
+def equal(
+    first: Simulator, second: Simulator, digital: np.ndarray, modules: tuple[str, ...]
+) -> None:
+    noise = Noise(magnitude=4.0, tile_rows=64)
+    left = first.evaluate(noise, digital, modules)
+    right = second.evaluate(noise, digital, modules)
+    np.testing.assert_allclose(left.loss_by_sequence, right.loss_by_sequence, rtol=1e-6)
+    assert left.top1 == pytest.approx(right.top1, abs=1e-3)
+    assert left.clean_loss == pytest.approx(right.clean_loss, rel=1e-6)
+    assert left.delta_loss_stderr == pytest.approx(right.delta_loss_stderr, rel=1e-3)
+    assert right.delta_loss != 0
+
+
+@pytest.mark.parametrize("name", ["olmoe-mini", "deepseekmoe-mini"])
+def test_a_miniature_s_folder_gives_the_miniature_s_result(name: str, tmp_path: Path) -> None:
+    miniature = load_miniature(name)
+    write_checkpoint(miniature, tmp_path / name)
+    texts = [bench for bench in benchmarks(miniature, 2048) if bench.kind == "text"][:2]
+    calibration = texts[0].tokens[:, :-1]
+    whole = Simulator(miniature, texts, seeds=2, calibration_tokens=calibration)
+    layered = CheckpointSimulator(tmp_path / name, texts, calibration, seeds=2)
+    digital = np.random.default_rng(0).random(whole.all_digital().shape) < 0.5
+    digital[0] = True
+    equal(whole, layered, digital, ())
+    equal(whole, layered, digital, ("attention", "router", "lm_head"))
+    clean = layered.evaluate(Noise(), layered.all_digital())
+    assert (clean.delta_loss, clean.delta_loss_stderr) == (0, 0)
+    assert clean.source.startswith("checkpoint ")
+
+
+@pytest.mark.parametrize("family", ["qwen2_moe", "qwen3_moe", "mixtral"])
+def test_other_families_are_simulated_alike(family: str, tmp_path: Path) -> None:
+    folder = tmp_path / family
+    shutil.copytree(RECORDED / family, folder)
+    (folder / "logits.safetensors").unlink()
+    shutil.copy(FOLDER / "tokenizer.json", folder)
+    tokens = torch.randint(0, 32, (20, 13), generator=torch.Generator().manual_seed(0))
+    unscored = torch.full((20, 12), -1)
+    bench = Benchmark("random", "text", tokens, unscored == -1, unscored)
+    whole = Simulator(load_checkpoint(folder), [bench], seeds=4, calibration_tokens=tokens)
+    layered = CheckpointSimulator(folder, [bench], tokens, seeds=4)
+    equal(whole, layered, ~whole.all_digital(), ("attention", "lm_head"))
+
+
+def test_several_placements_in_one_pass_are_those_one_by_one(tmp_path: Path) -> None:
+    miniature = load_miniature("olmoe-mini")
+    write_checkpoint(miniature, tmp_path / "olmoe")
+    bench = benchmarks(miniature, 2048)[:1]
+    simulator = CheckpointSimulator(tmp_path / "olmoe", bench, bench[0].tokens[:, :-1], seeds=2)
+    shape = simulator.all_digital().shape
+    late = simulator.all_digital()
+    late[-1] = False
+    masks = [np.zeros(shape, dtype=bool), late, simulator.all_digital()]
+    steps: list[tuple[int, int]] = []
+    together = simulator.evaluate_many(Noise(), masks, progress=lambda *step: steps.append(step))
+    for mask, result in zip(masks, together, strict=True):
+        alone = simulator.evaluate(Noise(), mask)
+        np.testing.assert_array_equal(result.loss_by_sequence, alone.loss_by_sequence)
+    assert steps[-1] == (shape[0], shape[0])
+    with pytest.raises(ValueError, match=r"the placement has shape \(1, 1\)"):
+        simulator.evaluate(Noise(), np.ones((1, 1), dtype=bool))
+
+
+def test_weights_of_one_layer_are_held() -> None:
+    checkpoint = open_checkpoint(RECORDED / "qwen3_moe")
+    config = decoder_config(checkpoint)
+    weights = LayerWeights(checkpoint, config, torch.device("cpu"))
+    assert weights["embedding"].shape == (32, 16)
+    _ = weights["layers.1.router"]
+    assert all(name.startswith("layers.1.") for name in weights)
+    assert torch.equal(
+        weights["lm_head"], LayerWeights(checkpoint, config, torch.device("cpu"))["embedding"]
+    )
+    with pytest.raises(KeyError):
+        _ = weights["layers.0.nothing"]
+
+
+def test_a_text_becomes_rows_of_tokens() -> None:
+    tokenizer = load_miniature("olmoe-mini").tokenizer
+    text = "the cell array multiplies and adds " * 60
+    bench = text_benchmark("words", text, tokenizer, tokens=64, length=16)
+    assert bench.tokens.shape == (4, 17)
+    assert bench.tokens.flatten().tolist() == tokenizer.encode(text).ids[:68]
+    assert bool(bench.answer_mask.all())
+    with pytest.raises(ValueError, match=r"text 'words' has .* tokens"):
+        text_benchmark("words", text, tokenizer, tokens=100_000)
+
+
+def test_tokens_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
+    miniature: Miniature = load_miniature("olmoe-mini")
+    write_checkpoint(miniature, tmp_path / "olmoe")
+    bench = benchmarks(miniature, 2048)[:1]
+    with pytest.raises(ValueError, match="token numbers must be from 0 to"):
+        CheckpointSimulator(tmp_path / "olmoe", bench, torch.full((1, 4), 10**6))
