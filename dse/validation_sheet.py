@@ -41,7 +41,7 @@ def percent(error: float) -> str:
         return ""
     if error >= 1 or error <= -0.5:
         return f"x{1 + error:.2g}"
-    return f"{100 * error:+.2g} %" if abs(error) < 0.1 else f"{100 * error:+.0f} %"
+    return f"{100 * error:+.1f} %" if abs(error) < 0.0995 else f"{100 * error:+.0f} %"
 
 
 def print_tables(tables: dict[str, pd.DataFrame]) -> None:

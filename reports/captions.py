@@ -6,6 +6,7 @@ import pandas as pd
 
 from reports.columns import column, show
 from reports.figures.theme import numeric
+from reports.figures.tornado import constant
 from reports.run_folder import Run
 
 
@@ -35,6 +36,7 @@ def captions(run: Run) -> dict[str, str]:
         "one curve for each selection score.",
         "budget": "The design that each smaller budget would have bought. "
         f"{_range(complete, 'area_mm2')}.",
+        "tornado": _tornado(run.tornado),
         "hypervolume": _hypervolume(run.progress),
         "time": "Wall time of the search by what it was spent on.",
     }
@@ -56,4 +58,17 @@ def _hypervolume(progress: pd.DataFrame) -> str:
     return (
         f"Hypervolume over {len(progress)} trials, ending at {values.iloc[-1]:.4g}; half way it "
         f"was {values.iloc[len(values) // 2]:.4g}."
+    )
+
+
+def _tornado(table: pd.DataFrame) -> str:
+    names = [name for name in table.columns if str(name).startswith("energy_j_per_token_change_")]
+    if table.empty or not names:
+        return "No constant was moved."
+    most = table.iloc[int(table[names].abs().max(axis=1).to_numpy().argmax())]
+    low, high = (100 * float(most[name]) for name in names)
+    return (
+        f"Change of the recommended design's energy, throughput and area with each of "
+        f"{len(table)} constants at the ends of its published range. Energy moves most with "
+        f"{constant(str(most['constant']))}: {low:+.3g} % and {high:+.3g} %."
     )

@@ -101,7 +101,16 @@ def caveats(run: Run) -> list[str]:
             f"below {STANDARD_ERRORS:g} standard errors of it are called not distinguishable, and "
             "are never ranked."
         )
-    if not model_errors(run):
+    if table.get("energy_j_per_token_low", pd.Series(dtype=float)).notna().any():
+        notes.append(
+            "Bars on energy, throughput and area are the published ranges of the cost model's "
+            "constants, taken as independent of each other (root of the sum of squares). A "
+            "constant that two designs share moves both, so comparisons with the recommended "
+            "design use the range of the ratio, in which it cancels; other designs are only told "
+            "apart where their bars do not overlap. The formulas' own error is not in the bars: "
+            "dse validate prints it against published silicon."
+        )
+    elif not model_errors(run):
         notes.append(
             "Error bars cover the simulation only. This run records no error of the cost model; "
             "the command dse validate prints it against published silicon."

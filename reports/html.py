@@ -23,6 +23,7 @@ from reports.figures.parallel import DIMENSIONS, axis_scales, parallel_coordinat
 from reports.figures.placement import digital_coverage, placement_map, rank_column, value_columns
 from reports.figures.progress import hypervolume_progress, time_split
 from reports.figures.theme import DARK, LIGHT
+from reports.figures.tornado import tornado_bars
 from reports.figures.trade import accuracy_against_digital_share, pareto_front
 from reports.run_folder import Run, read_run, recommended_row
 
@@ -153,6 +154,8 @@ def _figures(run: Run, shown: pd.DataFrame, selected: pd.Series | None) -> dict[
         "hypervolume": hypervolume_progress(run.progress),
         "time": time_split(evidence.wall_times(run)),
     }
+    if len(run.tornado):
+        built["tornado"] = tornado_bars(run.tornado)
     if selected is not None:
         who = _identity(selected)
         others = list(shown.loc[shown["state"] == "reference", "reference_name"].dropna())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ class Run:
 
     ``candidates`` has one row a design, ``experts`` one row a routed expert (empty when the run
     recorded none), ``progress`` one row a trial (empty when absent), ``config`` what config.json
-    holds. A value that was not computed is missing in the tables, never zero.
+    holds, ``tornado`` one row a constant that moves the recommended design (empty when absent). A
+    value that was not computed is missing in the tables, never zero.
     """
 
     folder: Path
@@ -30,6 +31,7 @@ class Run:
     candidates: pd.DataFrame
     experts: pd.DataFrame
     progress: pd.DataFrame
+    tornado: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def read_run(folder: Path | str) -> Run:
@@ -54,6 +56,7 @@ def read_run(folder: Path | str) -> Run:
         candidates=normalise_candidates(_read_table(candidates_path)),
         experts=_read_table(folder / "experts.parquet", optional=True),
         progress=_read_table(folder / "progress.parquet", optional=True),
+        tornado=_read_table(folder / "tornado.parquet", optional=True),
     )
 
 

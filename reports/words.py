@@ -42,8 +42,10 @@ def distinguishable(a: Design, b: Design, name: str) -> bool | None:
     """Whether two designs differ in a column by more than chance.
 
     A column with standard errors needs more than two of them between the values, a column with a
-    low and a high end (``<name>_low``, ``<name>_high``) ranges that do not overlap. None when
-    either value is missing, or an accuracy lacks its standard error.
+    low and a high end (``<name>_low``, ``<name>_high``) ranges that do not overlap. Where one of
+    the two is the design that ``<name>_ratio_low`` and ``_high`` refer to, those decide instead:
+    in a ratio the uncertain constants that both designs share cancel. None when either value is
+    missing, or an accuracy lacks its standard error.
     """
     x: Any = a.get(name)
     y: Any = b.get(name)
@@ -55,6 +57,13 @@ def distinguishable(a: Design, b: Design, name: str) -> bool | None:
         if any(is_missing(error) for error in errors):
             return None
         return abs(float(x) - float(y)) > STANDARD_ERRORS * math.hypot(*map(float, errors))
+    ratios: list[Any] = [
+        row.get(f"{name}_ratio_{end}") for row in (a, b) for end in ("low", "high")
+    ]
+    if not any(is_missing(end) for end in ratios):
+        for (one, other), to in ((ratios[:2], ratios[2:]), (ratios[2:], ratios[:2])):
+            if list(to) == [1.0, 1.0]:
+                return bool(one > 1 or other < 1)
     ends: list[Any] = [row.get(f"{name}_{end}") for row in (a, b) for end in ("low", "high")]
     if not any(is_missing(end) for end in ends):
         low_a, high_a, low_b, high_b = map(float, ends)

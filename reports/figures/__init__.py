@@ -7,6 +7,7 @@ from reports.figures.placement import digital_coverage, placement_map
 from reports.figures.progress import hypervolume_progress, time_split
 from reports.figures.sweep import heat_map, lines, parts_bar
 from reports.figures.theme import DARK, LIGHT, themed
+from reports.figures.tornado import tornado_bars
 from reports.figures.trade import accuracy_against_digital_share, pareto_front
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "placement_map",
     "themed",
     "time_split",
+    "tornado_bars",
 ]

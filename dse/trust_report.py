@@ -1,0 +1,164 @@
+"""README section "How far to trust the numbers", written from what `dse validate` computes.
+
+    python -m dse.trust_report README.md
+
+replaces what stands between <!-- trust:start --> and <!-- trust:end -->.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dse.validation_sheet import QUANTITIES, percent, value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+START, END = "<!-- trust:start -->", "<!-- trust:end -->"
+
+_INTRODUCTION = """\
+`dse validate` predicts published chips, GPU runs and systems from their design parameters alone \
+(node, device, array, bits, converters, phases) with constants that all chips of a class share; no \
+chip has a factor of its own. *Left out* means that the constants were fitted without that chip. \
+What is left out are constants, not insight: the formulas were written with these chips in view. \
+`dse validate --chips FILE.csv` and `--gpus FILE.csv` do the same for a table of yours. This \
+section is written by `python -m dse.trust_report README.md`, and a test fails when it is out of \
+date."""
+
+_UNCERTAINTY = """\
+**Ranges.** Every cost carries a low and a high end: each constant moved to the ends of its \
+published range, constants independent of each other, effects combined as the root of the sum of \
+squares. A constant that two designs share moves both; their ratio moves only by the difference, \
+and the report calls two designs different only when the ratio's range leaves one out. The \
+formulas' own errors above are not in the ranges. `dse tornado RUN` names the constants that \
+decide; `--against TRIAL` compares two designs."""
+
+
+def _table(headers: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> str:
+    lines = [headers, ("---",) * len(headers), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): cell for name, cell in row.items()} for row in table.to_dict("records")]
+
+
+def _chips() -> str:
+    """Errors on chips by quantity, then each miss and its reason."""
+    from hwmodels.validation import summarise_chips, validate_chips, worst_cases
+
+    table = validate_chips()
+    summary = summarise_chips(table).pivot(index="quantity", columns="prediction")
+    rows = []
+    for quantity in ("energy_j", "latency_s", "tops_per_w", "area_mm2"):
+        one = summary.loc[quantity]
+        rows.append(
+            (
+                QUANTITIES[quantity],
+                f"{one['rows', 'left out']}",
+                f"{100 * one['median_absolute_error', 'in sample']:.0f} %",
+                f"{100 * one['median_absolute_error', 'left out']:.0f} %",
+                f"{one['within_factor_2', 'left out']}",
+                f"{one['worst_factor', 'left out']:.2g} times ({one['worst_chip', 'left out']})",
+            )
+        )
+    headers = (
+        "measured chips",
+        "chips",
+        "median error",
+        "left out",
+        "within x2",
+        "worst, left out",
+    )
+    misses = [
+        f"- {row['chip']}, {QUANTITIES[row['quantity']]}: predicted "
+        f"{value(row['predicted_left_out'], row['quantity'])}, published "
+        f"{value(row['measured'], row['quantity'])}; {row['note'] or 'no reason known'}."
+        for row in _rows(worst_cases(table))
+    ]
+    text = "Off by more than a factor of 1.5 when left out, worst first:\n\n"
+    return f"{_table(headers, rows)}\n\n{text}" + "\n".join(misses)
+
+
+def _gpus() -> str:
+    """One sentence on decoding on GPUs."""
+    from hwmodels.validation_gpu import validate_gpus
+
+    table = validate_gpus()
+    fitted, left_out = table["error"].abs(), table["error_left_out"].abs()
+    return (
+        f"**Digital.** {len(table)} measured times and energies of Qwen3-30B-A3B decoding on an "
+        f"H100, batch {table['batch'].min():.0f} to {table['batch'].max():.0f}, with one "
+        f"efficiency curve: median error {100 * fitted.median():.0f} %, worst "
+        f"{100 * fitted.max():.0f} %; with each run left out of the fit "
+        f"{100 * left_out.median():.0f} % and {100 * left_out.max():.0f} %."
+    )
+
+
+def _systems() -> str:
+    from hwmodels.validation_system import validate_systems
+
+    rows = [
+        (row["system"], row["quantity"].replace("area_mm2", "area (mm2)"),
+         f"{row['measured']:.3g}", f"{row['predicted']:.3g}", percent(row["error"]), row["note"])
+        for row in _rows(validate_systems())
+    ]  # fmt: skip
+    return _table(("from tile to system", "", "published", "predicted", "error", "how"), rows)
+
+
+def _seed() -> str:
+    """The paper's Table 2, one row a machine, and what the analog row would take."""
+    from dse.seed_table import CONTEXT, analog_throughput_sentence, seed_table
+
+    rows = []
+    for name, part in seed_table().groupby("digital", sort=False):
+        cells = []
+        for quantity in ("parameters_percent", "tokens_per_s", "tokens_per_joule"):
+            one = part[part["quantity"] == quantity].iloc[0]
+            pair = (value(one[column], quantity) for column in ("published", "predicted"))
+            exact = abs(one["predicted"] - one["published"]) < 0.005
+            error = "exact" if exact else percent(float(one["error"]))
+            cells.append(" / ".join(pair) + f" ({error})")
+        rows.append((name, *cells))
+    headers = ("Table 2 of arXiv 2603.02633: digital", "parameters", "tokens/s", "tokens/J")
+    note = (
+        "Published / predicted, OLMoE at batch 32 (`dse validate --seed`). The cache's length is "
+        f"not published; {CONTEXT} tokens is what the second row leaves time for. The A100's "
+        "sustained bandwidth is the share that the H100 runs above give. Energy of the digital "
+        "rows is 400 W times time, so that it errs as the throughput does."
+    )
+    return f"{_table(headers, rows)}\n\n{note} {analog_throughput_sentence()}"
+
+
+def trust_section() -> str:
+    """The section as markdown, without its heading."""
+    parts = (_INTRODUCTION, _chips(), _gpus(), _systems(), _seed(), _UNCERTAINTY)
+    return "\n\n".join(parts)
+
+
+def with_section(text: str, section: str) -> str:
+    """A document with the section between its markers.
+
+    Raises:
+        ValueError: when a marker is missing or they stand in the wrong order.
+    """
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"no section between {START} and {END} to replace")
+    return f"{before}{START}\n{section}\n{END}{after}"
+
+
+def main() -> None:
+    """Rewrite the section of the file that the command line names."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m dse.trust_report README.md")
+    path = Path(sys.argv[1])
+    path.write_text(with_section(path.read_text(encoding="utf-8"), trust_section()), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""`dse validate` and `dse tornado`: what they print, refuse, and how the README quotes them."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dse.cli import app
+from dse.seed_table import PUBLISHED, attention_unit_s, seed_table, tokens_for_rate
+from dse.trust_report import END, START, trust_section, with_section
+from hwmodels import chip_table, gpu_table
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def one_line(result, *words: str) -> None:
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and result.stdout == "", result.output
+    for word in words:
+        assert word in lines[0]
+
+
+def test_everything_fits_a_terminal():
+    result = invoke("validate")
+    assert result.exit_code == 0, result.output
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    for word in ("hermes_core", "left out", "wang2022", "Qwen3-30B-A3B", "ISAAC", "not predicted"):
+        assert word in result.stdout
+
+
+def test_json_is_one_document():
+    result = invoke("validate", "--json")
+    assert result.exit_code == 0 and result.stderr == ""
+    document = json.loads(result.stdout)
+    assert set(document) == {"chips", "summary", "gpus", "systems"}
+    assert all(row["error"] is None or row["error"] > -1 for row in document["chips"])
+    missing = [row for row in document["chips"] if row["predicted"] is None]
+    assert missing and all(row["reason"] for row in missing)
+
+
+def test_own_tables(tmp_path):
+    """Only the table asked for; a row that cannot be expressed says why, the others go on."""
+    chips = tmp_path / "chips.csv"
+    rows = chip_table.read_table()[:2]
+    rows[1] = {**rows[1], "device": "abacus"}
+    gpus = tmp_path / "gpus.csv"
+    runs = gpu_table.read_table()[:2]
+    runs[1] = {**runs[1], "gpu": "B9000"}
+    for path, table in ((chips, rows), (gpus, runs)):
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)
+    found = json.loads(invoke("validate", "--chips", chips, "--json").stdout)
+    assert set(found) == {"chips", "summary"}
+    assert {row["chip"] for row in found["chips"]} == {row["id"] for row in rows}
+    assert any("abacus" in row["reason"] for row in found["chips"])
+    printed = invoke("validate", "--chips", chips, "--gpus", gpus)
+    assert printed.exit_code == 0, printed.output
+    assert "abacus" in printed.stdout and "B9000" in printed.stdout
+    assert max(map(len, printed.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("option", ["--chips", "--gpus"])
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"\xff\xfe\x00\x01"])
+def test_bad_files(tmp_path, option, content):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    one_line(invoke("validate", option, path))
+    one_line(invoke("validate", option, tmp_path / "absent.csv"), "absent.csv")
+
+
+def test_seed_table():
+    """Shares exact, power within 0.1 %, digital throughput within 10 %, tile energy within 3 %."""
+    table = seed_table().set_index(["digital", "quantity"])["error"]
+    names = [row.digital for row in PUBLISHED]
+    for name in names:
+        assert abs(table[name, "parameters_percent"]) <= 5e-4
+    for name in names[1:]:
+        assert abs(table[name, "tokens_per_s"]) <= 0.10
+        assert abs(table[name, "power_w"]) <= 1e-3
+        assert abs(table[name, "tokens_per_joule"]) <= 0.10
+    assert abs(table["nothing", "tokens_per_joule"]) <= 0.03
+    assert abs(table["nothing", "tokens_per_s"]) <= 0.30
+
+
+def test_attention_unit_as_published():
+    """All twelve times of the published table, to 4 %."""
+    published_ns = {
+        256: (4295, 17031, 270855),
+        512: (16775, 66567, 1058823),
+        768: (37575, 149127, 2372103),
+        1024: (66695, 264711, 4210695),
+    }
+    for width, times in published_ns.items():
+        for tokens, time in zip((64, 128, 512), times, strict=True):
+            assert attention_unit_s(width, tokens) == pytest.approx(time * 1e-9, rel=0.04)
+    tokens = tokens_for_rate(2048, 768)
+    assert 1 / attention_unit_s(2048, 1) / tokens**2 == pytest.approx(768)
+
+
+def test_seed_command():
+    result = invoke("validate", "--seed")
+    assert result.exit_code == 0 and "49,781" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    document = json.loads(invoke("validate", "--seed", "--json").stdout)
+    assert set(document) == {"seed"} and len(document["seed"]) == 15
+
+
+def test_tornado_refuses_what_is_no_run(tmp_path):
+    one_line(invoke("tornado", tmp_path), "is not a run folder")
+    one_line(invoke("tornado", tmp_path / "absent"), "absent")
+
+
+def test_readme_is_up_to_date():
+    """The section in README.md says what the functions compute today (last digits aside)."""
+    text = README.read_text(encoding="utf-8")
+    if START not in text:
+        pytest.skip("README.md has no section between the markers")
+    written = text.partition(START)[2].partition(END)[0].strip()
+    number = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
+    today = trust_section()
+    assert number.sub("#", written) == number.sub("#", today), "run python -m dse.trust_report"
+    for old, new in zip(number.findall(written), number.findall(today), strict=True):
+        before, now = (float(text.replace(",", "").strip(".")) for text in (old, new))
+        assert now == pytest.approx(before, rel=0.03, abs=1.01)
+
+
+def test_section_goes_between_its_markers():
+    assert with_section(f"a\n{START}\nold\n{END}\nb", "new") == f"a\n{START}\nnew\n{END}\nb"
+    with pytest.raises(ValueError, match="no section"):
+        with_section("nothing here", "new")
