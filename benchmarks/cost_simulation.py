@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "dse"))
 
-from tests.dse.test_cost_simulation import errors
+from test_cost_simulation import errors
 
 
 def main() -> None:
