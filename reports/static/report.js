@@ -101,7 +101,7 @@ function errorBar(old, name, rows) {
 function bindPoints(trace, axes) {
   const meta = trace.meta, x = axes?.x || meta.x, y = axes?.y || meta.y;
   const rows = rowsOf(meta.rows, x, y), bound = {...trace, x: pick(x, rows), y: pick(y, rows), customdata: rows};
-  if (meta.rows === "stairs") return bound;
+  if (meta.rows === "stairs") return {...bound, selectedpoints: null};
   bound.text = rows.map(hover);
   if (meta.rows === "reference") Object.assign(bound, {hovertext: bound.text, hovertemplate: "%{hovertext}<extra></extra>",
     text: rows.map((i) => plain(nameOf(i))), texttemplate: "%{text}"});
@@ -116,7 +116,7 @@ function bindPoints(trace, axes) {
 }
 function ring(x, y) {
   const rows = [state.selected].filter((i) => i >= 0 && Number.isFinite(numbers(x)[i]) && Number.isFinite(numbers(y)[i]));
-  return {type: "scatter", mode: "markers", name: "selected", x: pick(x, rows), y: pick(y, rows), hoverinfo: "skip",
+  return {type: "scatter", mode: "markers", name: "selected", x: pick(x, rows), y: pick(y, rows), hoverinfo: "skip", unselected: {marker: {opacity: 1}},
     marker: {symbol: "circle-open", size: 24, color: ACCENT, line: {width: 3}}};
 }
 function height(scale, i) {
