@@ -200,9 +200,10 @@ def busiest_tile_slots(
     end = start + analog * mapping.tiles_per_expert
     few = np.flatnonzero((groups < 1) & (analog > 0))
     if len(few):
-        rest = (table[layer].take(digital[few]) for table in (tables.analog_spread, tables.used))
+        spread = tables.analog_spread[layer].take(digital[few])
+        used = tables.used[layer].take(digital[few])
         slots[few], bubble, tile[few] = _one_group(
-            analog[few], tokens[few], *rest, mapping.take(few), start[few], end[few]
+            analog[few], tokens[few], spread, used, mapping.take(few), start[few], end[few]
         )
         total = tables.total_deviation[layer].take(digital[few])
         varies[few] = total * bubble[0] + bubble[1]

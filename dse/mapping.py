@@ -6,9 +6,11 @@ each. Blocks at the edge use a part of the rows or columns only.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from hwmodels.tile import Tile, tile_energy_j
 from workloads.architecture import MoEArchitecture
 from workloads.inventory import inventory
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
 
@@ -87,9 +92,9 @@ def model_shape(architecture: MoEArchitecture) -> ModelShape:
     )
 
 
-def _shapes(rows: object) -> tuple[tuple[int, int, int], ...]:
-    counts = rows.groupby(["inputs", "outputs"]).size()  # type: ignore[attr-defined]
-    return tuple((int(n), int(m), int(count)) for (n, m), count in counts.items())
+def _shapes(rows: pd.DataFrame) -> tuple[tuple[int, int, int], ...]:
+    pairs = zip(rows["inputs"].tolist(), rows["outputs"].tolist(), strict=True)
+    return tuple((int(n), int(m), number) for (n, m), number in sorted(Counter(pairs).items()))
 
 
 def blocks(
