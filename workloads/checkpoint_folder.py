@@ -146,7 +146,7 @@ def read_tensors(
         with _open_shard(file) as shard:
             for name in wanted:
                 tensor = shard.get_tensor(name)
-                # The largest magnitude is NaN or infinite when one is; ten times faster than isfinite.
+                # NaN and infinity show in the largest magnitude, ten times faster than isfinite.
                 if not bool(tensor.abs().max().isfinite()):
                     raise ValueError(f"{file}: tensor {name} contains NaN or infinity")
                 yield name, tensor
