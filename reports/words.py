@@ -13,6 +13,9 @@ from reports.columns import STANDARD_ERRORS, Column, column, is_missing, show, t
 from reports.run_folder import Run, recommended_row
 
 ACCURACIES = ("delta_loss_nats", "accuracy", "top1")
+#: An alternative has to be better than the recommendation by this share in what it is best at.
+WORTH_A_LINE = 0.01
+
 COMPARED = ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2")
 
 Design = pd.Series
@@ -109,6 +112,7 @@ def recommendation(run: Run) -> list[str]:
 
 def keep_together(text: str) -> str:
     """The text with spaces that no line breaks at between a number and what belongs to it."""
+    text = text.replace("-bit", "\u2011bit")
     return re.sub(r"(?<=[\d×]) (?=%|±|[×µm]|[kMG]?tokens/s|nats|MiB|W\b)|(?<=±) ", "\u00a0", text)
 
 
@@ -293,7 +297,7 @@ def short_list(run: Run) -> list[Choice]:
         ("Most throughput", "throughput_tokens_per_s"),
     ):
         best = best_at(complete, name)
-        if best is None or best.name in seen:
+        if best is None or best.name in seen or (row is not None and _alike(best, row, name)):
             continue
         seen.add(best.name)
         choices.append(Choice(role, best, trade(best, row), ""))
@@ -302,6 +306,15 @@ def short_list(run: Run) -> list[Choice]:
             Choice("Reference", reference, trade(reference, row), str(reference["reference_name"]))
         )
     return choices
+
+
+def _alike(best: Design, row: Design, name: str) -> bool:
+    """Whether a design is too little better in a cost to be worth a line of the short list."""
+    x: Any = best.get(name)
+    y: Any = row.get(name)
+    if column(name).stderr or is_missing(x) or is_missing(y):
+        return False
+    return abs(float(x) / float(y) - 1) < WORTH_A_LINE if y else False
 
 
 def best_at(designs: pd.DataFrame, name: str) -> Design | None:

@@ -33,7 +33,7 @@ function si(v, unit) {
 function withError(v, error) {
   if (isMissing(error)) return `${short(v)} (standard error ${MISSING})`;
   if (error <= 0) return `${short(v)} ± 0`;
-  const decimals = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(error))));
+  const decimals = Math.max(0, Math.min(5, 1 - Math.floor(Math.log10(error))));
   return `${v.toFixed(decimals)} ± ${error.toFixed(decimals)}`;
 }
 const short = (v) => String(Number(v.toPrecision(4)));

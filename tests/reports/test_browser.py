@@ -316,3 +316,11 @@ def test_a_run_without_a_feasible_design_renders(
 
     page = open_page(write_report(make_run(designs=60, change=change)))
     assert page.locator("#rows tr").count() > 0
+
+
+def test_the_picture_for_a_readme_is_small(folder: Path, tmp_path: Path) -> None:
+    from reports.screenshot import screenshot
+
+    picture = screenshot(folder, tmp_path / "report.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size < 400_000

@@ -60,7 +60,7 @@ def test_recommendation_holds_the_numbers_of_its_row(make_run: Callable[..., Pat
     run = read_run(make_run())
     row = recommended_row(run)
     assert row is not None
-    text = " ".join(words.recommendation(run)).replace("\u00a0", " ")
+    text = " ".join(words.recommendation(run)).replace("\u00a0", " ").replace("\u2011", "-")
     for part in (str(row["technology"]), f"{row['tiles']:,} analog tiles", f"{row['adc_bits']}-bit",
                  f"{row['area_mm2']:.4g} mm²", "200 mm² allowed", "±", "miniature"):  # fmt: skip
         assert part in text
