@@ -38,4 +38,4 @@ def test_notebook_runs(path: Path) -> None:
     assert len(figures) >= 4
     for figure in figures:
         assert figure["data"], "a figure without data"
-        assert not any("error" == output["output_type"] for output in outputs)
+        assert not any(output["output_type"] == "error" for output in outputs)
