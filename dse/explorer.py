@@ -16,7 +16,7 @@ import optuna
 
 from dse import run as runs
 from dse import search, tables, uncertainty, units, workers
-from dse.problem import Problem
+from dse.problem import CLEAN, Problem
 from dse.references import reference_table, smallest_budget_mm2
 from dse.screening import Screening
 from dse.settings import Settings, slug
@@ -128,7 +128,9 @@ def _search(
     with runs.one_line_errors(folder):
         study = search.open_study(search.journal_storage(folder / runs.JOURNAL), problem)
         search.requeue(study)
-        screening = Screening(problem, search.load_results(study), settings.seed)
+        results = search.load_results(study)
+        results[CLEAN] = problem.simulate(CLEAN)
+        screening = Screening(problem, results, settings.seed)
         if not len(screening.pool):
             raise ValueError(nothing_fits(problem))
         study.sampler = search.make_sampler(

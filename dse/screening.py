@@ -62,7 +62,8 @@ class Screening:
 
     Attributes:
         problem: the question.
-        results: simulations by key code; shared with the search loop, which adds to it.
+        results: simulations by key code, the clean model's (CLEAN) among them; shared with the
+            search loop, which adds to it.
         seed: of every random choice here.
         costed: designs costed so far.
     """
@@ -289,7 +290,11 @@ class Screening:
         experts, all else equal, less two standard errors; nothing below zero.
         """
         _, values = self.complete(self.pool)
-        if not len(values):
+        estimated = any(
+            wanted.simulated and wanted.column != "delta_loss_nats"
+            for wanted in self.problem.objectives
+        )
+        if estimated or not len(values):  # accuracies have no such bound
             return np.zeros(len(pool), dtype=bool)
         least = self._objectives(pool, self.problem.least_loss(pool.codes, self.results))
         return np.array([(values <= row).all(axis=1).any() for row in least], dtype=bool)

@@ -274,13 +274,13 @@ def run_search(
     Returns:
         "finished", "timeout" or "interrupted".
     """
+    if CLEAN not in screening.results:
+        raise ValueError("the clean model must be simulated before a search")
     if not study.get_trials(deepcopy=False):
         for design in screening.anchors().tolist():
             study.enqueue_trial(dict(zip(problem.space.names, design, strict=True)))
     offset = max((p["seconds"] for p in progress_rows(study)), default=0.0)
     try:
-        if CLEAN not in screening.results:
-            screening.results[CLEAN] = problem.simulate(CLEAN)
         while True:
             if timeout_s is not None and clock.total > timeout_s:
                 return "timeout"

@@ -67,6 +67,7 @@ def help_search(
 ) -> None:
     """Body of a helper process: search until the study has its trials."""
     from dse import search
+    from dse.problem import CLEAN
     from dse.screening import Screening
     from dse.setup import make_problem
 
@@ -78,7 +79,9 @@ def help_search(
     problem = make_problem(settings)
     path = Path(folder)
     study = search.open_study(search.journal_storage(path / runs.JOURNAL), problem)
-    screening = Screening(problem, search.load_results(study), settings.seed)
+    results = search.load_results(study)
+    results[CLEAN] = problem.simulate(CLEAN)
+    screening = Screening(problem, results, settings.seed)
     study.sampler = search.make_sampler(settings.sampler, screening, settings.seed + 1000 * number)
     search.run_search(
         study,

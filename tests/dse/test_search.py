@@ -34,7 +34,9 @@ SMALL = {
 def run(problem, trials, sampler="screening", seed=0, storage=None):
     study = search.open_study(storage or optuna.storages.InMemoryStorage(), problem)
     search.requeue(study)
-    screening = Screening(problem, search.load_results(study), seed)
+    results = search.load_results(study)
+    results[CLEAN] = problem.simulate(CLEAN)
+    screening = Screening(problem, results, seed)
     study.sampler = search.make_sampler(sampler, screening, seed)
     outcome = search.run_search(study, problem, screening, trials=trials, clock=search.Clock())
     return study, screening, outcome
@@ -82,7 +84,7 @@ def test_what_limits_rule_out_is_never_simulated():
     problem = small_problem(simulator, constraints=("energy_per_token<=1pJ",))
     study = search.open_study(optuna.storages.InMemoryStorage(), small_problem())
     assert not len(Screening(problem, {}, 0).pool)
-    screening = Screening(small_problem(), {}, 0)
+    screening = Screening(small_problem(), {CLEAN: problem.simulate(CLEAN)}, 0)
     study.sampler = search.make_sampler("random", screening, 0)
     screening.problem = problem
     search.run_search(study, problem, screening, trials=5, clock=search.Clock())
@@ -101,6 +103,15 @@ def test_a_failed_simulation_fails_its_trial_with_a_reason_and_the_search_goes_o
     assert all("finite" in t.user_attrs["reason"] for t in failed)
     complete, _ = screening.complete(screening.pool)
     assert all(np.isfinite(screening.results[code]["delta_loss_nats"]) for code in complete.codes)
+
+
+def test_accuracy_can_be_an_objective_and_a_constraint():
+    options = {"objectives": ("accuracy", "energy_per_token"), "constraints": ("accuracy>=0.79",)}
+    _, screening, _ = run(small_problem(**options, **SMALL), 10)
+    complete, values = screening.complete(screening.refine())
+    assert len(complete)
+    assert (values[:, 0] <= -0.79).all()
+    assert 0 < screening.front_hypervolume() <= 1
 
 
 def test_the_hypervolume_never_falls():
