@@ -211,6 +211,7 @@ def finish(
         "accuracy_source": problem.simulator.miniature.source if problem.simulator else None,
         "routing_source": problem.routing.source,
         "technologies": {t.name: f"{t.title} ({t.kind}). {t.source}" for t in problem.technologies},
+        "technology_kinds": {t.name: str(t.kind) for t in problem.technologies},
         "accelerator": f"{problem.base.title} ({problem.base.kind}). {problem.base.source}",
         "wall_seconds": _added(config.get("wall_seconds", {}), times),
         "settings": settings.document(),

@@ -74,6 +74,9 @@ def print_run(run: Run) -> None:
         f"Accuracy is of the {config.get('accuracy_source') or 'miniature'}; "
         "it ranks designs, the full model's percentage points differ."
     )
+    projected = [n for n, kind in config.get("technology_kinds", {}).items() if kind != "silicon"]
+    for name in sorted(set(front["technology"].dropna()) & set(projected)):
+        typer.echo(f"{name} is a {config['technology_kinds'][name]}, not measured silicon.")
     for _, row in references(run).iterrows():
         if row["reason"] and str(row["reason"]) not in ("None", "nan"):
             typer.echo(f"{row['reference_name']}: {row['reason']}.")

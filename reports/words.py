@@ -211,6 +211,9 @@ def reasons(run: Run, row: Design) -> list[str]:
         f"It is the knee of the front: of the {_count(front, 'design')} that no other beats, the "
         "one nearest to having the best of every objective at once."
     ]
+    kind = technology_kind(run, row)
+    if kind not in ("", "silicon"):
+        sentences.append(f"{row['technology']} is a {kind}, not measured silicon.")
     for _, reference in table[table["state"] == "reference"].iterrows():
         name = reference["reference_name"]
         facts = [
@@ -221,6 +224,25 @@ def reasons(run: Run, row: Design) -> list[str]:
         if facts:
             sentences.append(f"Against {name}: {', '.join(facts)}.")
     return sentences
+
+
+def technology_kind(run: Run, row: Design) -> str:
+    """Kind of a design's technology (silicon, simulation, projection); "" when not recorded."""
+    kinds = run.config.get("technology_kinds")
+    return str(kinds.get(str(row.get("technology")), "")) if isinstance(kinds, dict) else ""
+
+
+def without_projection(run: Run) -> Design | None:
+    """Where the recommended design is a projection: the one of least energy that is none.
+
+    It may have no analog tiles; None when the recommended design is no projection.
+    """
+    row = recommended_row(run)
+    if row is None or technology_kind(run, row) != "projection":
+        return None
+    complete = run.candidates[run.candidates["state"] == "complete"]
+    built = [technology_kind(run, other) != "projection" for _, other in complete.iterrows()]
+    return best_at(complete[built], "energy_j_per_token")
 
 
 def _nothing_to_recommend(run: Run) -> list[str]:
@@ -284,7 +306,8 @@ def headline_figures(run: Run) -> list[Figure]:
 def short_list(run: Run) -> list[Choice]:
     """Recommended design, the best at each objective, and the references, each with its trade.
 
-    An alternative that does not differ from the recommendation, or is it, is left out.
+    An alternative that does not differ from the recommendation, or is it, is left out. A
+    recommendation in a projected technology is joined by the best that needs none.
     """
     table = run.candidates
     row = recommended_row(run)
@@ -301,6 +324,9 @@ def short_list(run: Run) -> list[Choice]:
             continue
         seen.add(best.name)
         choices.append(Choice(role, best, trade(best, row), ""))
+    built = without_projection(run)
+    if built is not None and built.name not in seen:
+        choices.append(Choice("Without projections", built, trade(built, row), ""))
     for _, reference in table[table["state"] == "reference"].iterrows():
         choices.append(
             Choice("Reference", reference, trade(reference, row), str(reference["reference_name"]))

@@ -94,3 +94,22 @@ def test_a_run_without_simulation_says_so(make_run: Callable[..., Path]) -> None
     run = read_run(make_run(change=without_simulation))
     assert "not simulated" in " ".join(words.recommendation(run))
     assert "nan" not in " ".join(words.recommendation(run)).lower()
+
+
+def test_a_projected_technology_is_named_and_joined_by_a_design_without(
+    make_run: Callable[..., Path],
+) -> None:
+    run = read_run(make_run())
+    row = recommended_row(run)
+    assert row is not None
+    kinds = dict.fromkeys(run.candidates["technology"].dropna().unique(), "silicon")
+    kinds[row["technology"]] = "projection"
+    run.config["technology_kinds"] = kinds
+    assert any("is a projection" in sentence for sentence in words.reasons(run, row))
+    complete = run.candidates[run.candidates["state"] == "complete"]
+    others = complete[complete["technology"] != row["technology"]]
+    found = words.without_projection(run)
+    assert found is not None
+    assert found["energy_j_per_token"] == others["energy_j_per_token"].min()
+    kinds[row["technology"]] = "silicon"
+    assert words.without_projection(run) is None
