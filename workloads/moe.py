@@ -145,13 +145,26 @@ def layer_forward(
     observe: Observe | None = None,
 ) -> Tensor:
     """One decoder layer: hidden states [B*T, d] before it to those after it; shape is (B, T)."""
+    hidden, x = attention_half(config, weights, hidden, layer, shape, linear=linear)
+    if layer < config.dense_layers:
+        return hidden + _gated(weights, f"layers.{layer}.ffn", x, linear)
+    return hidden + _experts(config, weights, x, layer, grouped_linear, linear, observe)
+
+
+def attention_half(
+    config: DecoderConfig,
+    weights: dict[str, Tensor],
+    hidden: Tensor,
+    layer: int,
+    shape: tuple[int, int],
+    *,
+    linear: Linear = plain_linear,
+) -> tuple[Tensor, Tensor]:
+    """Hidden states [B*T, d] after a layer's attention, and the input of what follows it."""
     here = f"layers.{layer}"
     x = _norm(hidden, weights[f"{here}.attention_norm"], config)
     hidden = hidden + _attention(config, weights, x, layer, shape, linear)
-    x = _norm(hidden, weights[f"{here}.ffn_norm"], config)
-    if layer < config.dense_layers:
-        return hidden + _gated(weights, f"{here}.ffn", x, linear)
-    return hidden + _experts(config, weights, x, layer, grouped_linear, linear, observe)
+    return hidden, _norm(hidden, weights[f"{here}.ffn_norm"], config)
 
 
 def head_forward(
@@ -242,15 +255,7 @@ def _experts(
     observe: Observe | None,
 ) -> Tensor:
     here = f"layers.{layer}"
-    scores = linear(f"{here}.router", x, weights[f"{here}.router"])
-    # In half precision close probabilities would tie: routing is at least float32.
-    probabilities = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
-    chosen, indices = probabilities.topk(config.experts_per_token, dim=-1)
-    if config.renormalise_top_k:
-        chosen = chosen / chosen.sum(dim=-1, keepdim=True)
-    if observe is not None:
-        observe(layer, probabilities, indices, chosen)
-
+    indices, chosen = route(config, weights, x, layer, linear=linear, observe=observe)
     expert = indices.flatten()
     order = torch.argsort(expert, stable=True)
     inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=x.device))
@@ -266,10 +271,40 @@ def _experts(
     routed = torch.bmm(chosen.to(per_token.dtype).unsqueeze(1), per_token).squeeze(1)
     if not config.shared_experts:
         return routed
+    return routed + shared_forward(weights, x, layer, linear=linear)
+
+
+def route(
+    config: DecoderConfig,
+    weights: dict[str, Tensor],
+    x: Tensor,
+    layer: int,
+    *,
+    linear: Linear = plain_linear,
+    observe: Observe | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Which experts each row of x [N, d] goes to and with which weight, both [N, k]."""
+    name = f"layers.{layer}.router"
+    scores = linear(name, x, weights[name])
+    # In half precision close probabilities would tie: routing is at least float32.
+    probabilities = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+    chosen, indices = probabilities.topk(config.experts_per_token, dim=-1)
+    if config.renormalise_top_k:
+        chosen = chosen / chosen.sum(dim=-1, keepdim=True)
+    if observe is not None:
+        observe(layer, probabilities, indices, chosen)
+    return indices, chosen
+
+
+def shared_forward(
+    weights: dict[str, Tensor], x: Tensor, layer: int, *, linear: Linear = plain_linear
+) -> Tensor:
+    """What the shared experts of a layer add to each row of x [N, d]."""
+    here = f"layers.{layer}"
     shared = _gated(weights, f"{here}.shared", x, linear)
     if (weighting := weights.get(f"{here}.shared_router")) is not None:
         shared = shared * linear(f"{here}.shared_router", x, weighting).sigmoid()
-    return routed + shared
+    return shared
 
 
 class _Dispatch(torch.autograd.Function):
