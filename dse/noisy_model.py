@@ -28,8 +28,8 @@ from hwmodels.nonideality import (
     program,
     to_codes,
 )
+from workloads.decoder_config import DecoderConfig
 from workloads.moe import (
-    DecoderConfig,
     head_forward,
     layer_forward,
     plain_grouped_linear,
@@ -38,12 +38,15 @@ from workloads.moe import (
 
 # Dense parts that can be placed, by the names of the matrices they consist of.
 PARTS = {
-    "attention": ("attention.query", "attention.key", "attention.value", "attention.output"),
+    "attention": (
+        "attention.query", "attention.query_a", "attention.query_b", "attention.key",
+        "attention.value", "attention.key_value_a", "attention.key_value_b", "attention.output",
+    ),
     "shared_expert": ("shared.gate", "shared.up", "shared.down"),
     "dense_ffn": ("ffn.gate", "ffn.up", "ffn.down"),
     "router": ("router",),
     "lm_head": ("lm_head",),
-}
+}  # fmt: skip
 
 # An expert that saw fewer calibration rows than this takes the input range of its layer.
 _FEWEST_ROWS = 32

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load as read_safetensors
 from tokenizers import Tokenizer
 
-from workloads.moe import DecoderConfig, weight_shapes
+from workloads.decoder_config import DecoderConfig, weight_shapes
 
 FOLDER = Path(__file__).parent / "miniature"
 MINIATURES = ("deepseekmoe-mini", "olmoe-mini")

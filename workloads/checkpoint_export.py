@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from workloads.checkpoint import Miniature
+from workloads.decoder_config import DecoderConfig
 from workloads.families import stored_names
-from workloads.moe import DecoderConfig
 
 
 def write_checkpoint(miniature: Miniature, folder: str | Path, shard_bytes: int = 8 << 20) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workloads.architecture import MoEArchitecture
-from workloads.moe import DecoderConfig, weight_shapes
+from workloads.decoder_config import DecoderConfig, LatentAttention, Yarn, weight_shapes
 
 PARTS = ("gate", "up", "down")
 
@@ -62,6 +62,12 @@ _LAYER = {
     "attention.key_bias": "self_attn.k_proj.bias",
     "attention.value_bias": "self_attn.v_proj.bias",
     "attention.output_bias": "self_attn.o_proj.bias",
+    "attention.query_a": "self_attn.q_a_proj.weight",
+    "attention.query_a_norm": "self_attn.q_a_layernorm.weight",
+    "attention.query_b": "self_attn.q_b_proj.weight",
+    "attention.key_value_a": "self_attn.kv_a_proj_with_mqa.weight",
+    "attention.key_value_a_norm": "self_attn.kv_a_layernorm.weight",
+    "attention.key_value_b": "self_attn.kv_b_proj.weight",
     "attention.query_norm": "self_attn.q_norm.weight",
     "attention.key_norm": "self_attn.k_norm.weight",
     "ffn.gate": "mlp.gate_proj.weight",
@@ -178,7 +184,35 @@ def family_config(
         qk_norm_per_head=a.qk_norm == "per_head",
         shared_intermediate_size=a.shared_intermediate_size,
         shared_expert_gate=a.shared_expert_gate,
+        routed_scaling=_positive(
+            config.get("routed_scaling_factor", 1.0), "routed_scaling_factor", where
+        ),
+        latent=LatentAttention(
+            a.kv_lora_rank, a.qk_nope_head_dim, a.qk_rope_head_dim, a.value_head_dim, a.q_lora_rank
+        )
+        if a.kv_lora_rank
+        else None,
+        yarn=_yarn(config, where),
     )
+
+
+def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How positions are rotated: `rope_parameters` since transformers 5, `rope_scaling` before."""
+    rope: Mapping[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return rope
+
+
+def _yarn(config: Mapping[str, Any], where: str) -> Yarn | None:
+    rope = _rope(config)
+    if rope.get("rope_type", rope.get("type")) != "yarn":
+        return None
+    least = ("factor", "original_max_position_embeddings")
+    given = {
+        key: _positive(rope.get(key), f"rope_scaling.{key}", where)
+        for key in (*least, "beta_fast", "beta_slow", "mscale", "mscale_all_dim")
+        if key in least or rope.get(key)
+    }
+    return Yarn(**given)
 
 
 def _positive(value: Any, key: str, where: str) -> float:
@@ -189,26 +223,23 @@ def _positive(value: Any, key: str, where: str) -> float:
 
 def _refuse(a: MoEArchitecture, config: Mapping[str, Any], where: str) -> None:
     """Refuse what would be computed differently, rather than compute something else."""
-    if a.kv_lora_rank:
-        raise ValueError(
-            f"{where}: a forward pass with latent attention (model_type {a.family!r}) is not "
-            "supported; scores of its experts are"
-        )
     if a.moe_layer_indices != tuple(range(a.dense_layers, a.layers)):
         raise ValueError(f"{where}: dense layers must come first, before all layers with experts")
-    rope = config.get("rope_parameters") or {}
+    rope = _rope(config)
+    rotations = ("default", "yarn") if a.kv_lora_rank else ("default",)
     windowed = config.get("use_sliding_window", a.family == "mixtral")
     accepted: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "hidden_act": (config.get("hidden_act", "silu"), ("silu",)),
-        "rope_scaling": (config.get("rope_scaling"), (None,)),
-        "rope_parameters.rope_type": (rope.get("rope_type", "default"), ("default",)),
+        "rope_scaling.type": (rope.get("rope_type", rope.get("type", "default")), rotations),
+        "attention_bias": (a.kv_lora_rank > 0 and a.qkv_bias, (False,)),
         "clip_qkv": (config.get("clip_qkv"), (None,)),
         "sliding_window": (config.get("sliding_window") if windowed else None, (None,)),
         "scoring_func": (config.get("scoring_func", "softmax"), ("softmax",)),
         "topk_method": (config.get("topk_method", "greedy"), ("greedy",)),
-        "routed_scaling_factor": (config.get("routed_scaling_factor", 1.0), (1.0,)),
         "norm_topk_prob": (config.get("norm_topk_prob", False), (False, True)),
     }
+    if a.renormalise_top_k:  # the published code then leaves the scaling out
+        accepted["routed_scaling_factor"] = (config.get("routed_scaling_factor", 1.0), (1.0,))
     for key, (value, choices) in accepted.items():
         if value not in choices:
             known = " or ".join("null" if choice is None else repr(choice) for choice in choices)

@@ -6,8 +6,8 @@ of a layer are one batched tensor. Every matrix product goes through one of two 
 how a noisy simulation gets in without a second copy of the model.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,75 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from workloads.decoder_config import DecoderConfig, Yarn
+
 Linear = Callable[[str, Tensor, Tensor], Tensor]
 GroupedLinear = Callable[[str, Tensor, Tensor, Tensor], Tensor]
 Observe = Callable[[int, Tensor, Tensor, Tensor], None]
-
-
-@dataclass(frozen=True)
-class DecoderConfig:
-    """The shape of a decoder; the names follow Hugging Face's config.json, spelled out."""
-
-    vocab_size: int
-    hidden_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    dense_layers: int  # the first layers whose feed-forward part is dense
-    dense_intermediate_size: int
-    routed_experts: int
-    experts_per_token: int
-    expert_intermediate_size: int
-    shared_experts: int
-    renormalise_top_k: bool  # whether the k chosen routing weights are scaled to sum to one
-    qk_norm: bool  # RMS norm over the whole query and key projection, as in OLMoE
-    rope_theta: float = 10_000.0
-    rms_norm_eps: float = 1e-5
-    tie_embeddings: bool = False
-
-    @property
-    def moe_layers(self) -> range:
-        """Indices of the layers that have routed experts."""
-        return range(self.dense_layers, self.layers)
-
-
-def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor that `forward` reads; matrices are [outputs, inputs]."""
-    hidden, width = config.hidden_size, config.expert_intermediate_size
-    query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    shapes: dict[str, tuple[int, ...]] = {"embedding": (config.vocab_size, hidden)}
-    if not config.tie_embeddings:
-        shapes["lm_head"] = (config.vocab_size, hidden)
-    shapes["final_norm"] = (hidden,)
-    for layer in range(config.layers):
-        here = f"layers.{layer}"
-        shapes[f"{here}.attention_norm"] = (hidden,)
-        shapes[f"{here}.ffn_norm"] = (hidden,)
-        shapes[f"{here}.attention.query"] = (query, hidden)
-        shapes[f"{here}.attention.key"] = (key, hidden)
-        shapes[f"{here}.attention.value"] = (key, hidden)
-        shapes[f"{here}.attention.output"] = (hidden, query)
-        if config.qk_norm:
-            shapes[f"{here}.attention.query_norm"] = (query,)
-            shapes[f"{here}.attention.key_norm"] = (key,)
-        if layer < config.dense_layers:
-            shapes |= _gated_shapes(f"{here}.ffn", config.dense_intermediate_size, hidden)
-            continue
-        shapes[f"{here}.router"] = (config.routed_experts, hidden)
-        for name, shape in _gated_shapes(f"{here}.experts", width, hidden).items():
-            shapes[name] = (config.routed_experts, *shape)
-        if config.shared_experts:
-            shapes |= _gated_shapes(f"{here}.shared", config.shared_experts * width, hidden)
-    return shapes
-
-
-def _gated_shapes(prefix: str, width: int, hidden: int) -> dict[str, tuple[int, ...]]:
-    return {
-        f"{prefix}.gate": (width, hidden),
-        f"{prefix}.up": (width, hidden),
-        f"{prefix}.down": (hidden, width),
-    }
 
 
 def plain_linear(name: str, x: Tensor, weight: Tensor) -> Tensor:
@@ -199,23 +135,85 @@ def _attention(
     linear: Linear,
 ) -> Tensor:
     here = f"layers.{layer}.attention"
+    project = _latent_heads if config.latent is not None else _plain_heads
+    query, key, value = project(config, weights, here, x, shape, linear)
+    scale = query.shape[-1] ** -0.5
+    if config.yarn is not None and config.yarn.mscale_all_dim:
+        scale *= config.yarn.amplitude(config.yarn.mscale_all_dim) ** 2
+    mixed = functional.scaled_dot_product_attention(
+        query.to(value.dtype),
+        key.to(value.dtype),
+        value,
+        is_causal=True,
+        scale=scale,
+        enable_gqa=config.kv_heads != config.heads,
+    )
+    flat = mixed.transpose(1, 2).reshape(shape[0] * shape[1], -1)
+    return _projection(weights, f"{here}.output", flat, linear)
+
+
+def _plain_heads(
+    config: DecoderConfig,
+    weights: dict[str, Tensor],
+    here: str,
+    x: Tensor,
+    shape: tuple[int, int],
+    linear: Linear,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys, values [B, heads, T, head_dim], rotated."""
     query, key, value = (
         _projection(weights, f"{here}.{part}", x, linear) for part in ("query", "key", "value")
     )
     if config.qk_norm:
         query = _norm_groups(query, weights[f"{here}.query_norm"], config)
         key = _norm_groups(key, weights[f"{here}.key_norm"], config)
-    cosine, sine = _rotation(shape[1], config.head_dim, config.rope_theta, x.device)
     heads = [t.view(*shape, -1, config.head_dim).transpose(1, 2) for t in (query, key, value)]
-    mixed = functional.scaled_dot_product_attention(
-        _rotate(heads[0], cosine, sine).to(value.dtype),
-        _rotate(heads[1], cosine, sine).to(value.dtype),
-        heads[2],
-        is_causal=True,
-        enable_gqa=config.kv_heads != config.heads,
+    turn = _rotation(shape[1], config.head_dim, config.rope_theta, config.yarn, x.device)
+    return _rotate(heads[0], *turn), _rotate(heads[1], *turn), heads[2]
+
+
+def _latent_heads(
+    config: DecoderConfig,
+    weights: dict[str, Tensor],
+    here: str,
+    x: Tensor,
+    shape: tuple[int, int],
+    linear: Linear,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same out of the latent; values are narrower than queries and keys."""
+    latent = config.latent
+    assert latent is not None
+
+    def narrow(part: str, y: Tensor) -> Tensor:
+        # The published code leaves these two norms at 1e-6, whatever rms_norm_eps is.
+        return functional.rms_norm(y, y.shape[-1:], weights[f"{here}.{part}_norm"], 1e-6)
+
+    if latent.query_rank:
+        low = narrow("query_a", _projection(weights, f"{here}.query_a", x, linear))
+        query = _projection(weights, f"{here}.query_b", low, linear)
+    else:
+        query = _projection(weights, f"{here}.query", x, linear)
+    low, turned = _projection(weights, f"{here}.key_value_a", x, linear).split(
+        (latent.rank, latent.rope), dim=-1
     )
-    flat = mixed.transpose(1, 2).reshape(shape[0] * shape[1], -1)
-    return _projection(weights, f"{here}.output", flat, linear)
+    both = _projection(weights, f"{here}.key_value_b", narrow("key_value_a", low), linear)
+    both = both.view(*shape, config.heads, -1).transpose(1, 2)
+    key, value = both.split((latent.nope, latent.value), dim=-1)
+    still, moving = (
+        query.view(*shape, config.heads, -1)
+        .transpose(1, 2)
+        .split((latent.nope, latent.rope), dim=-1)
+    )
+    turn = _rotation(shape[1], latent.rope, config.rope_theta, config.yarn, x.device)
+    turned = turned.view(*shape, 1, -1).transpose(1, 2)
+    moving, turned = (_rotate(_halves(part), *turn) for part in (moving, turned))
+    key = torch.cat((key, turned.to(key.dtype).expand(-1, config.heads, -1, -1)), dim=-1)
+    return torch.cat((still, moving.to(still.dtype)), dim=-1), key, value
+
+
+def _halves(x: Tensor) -> Tensor:
+    """Columns rotated in neighbouring pairs, reordered for `_rotate`, which pairs halves."""
+    return x.unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
 
 
 def _projection(weights: dict[str, Tensor], name: str, x: Tensor, linear: Linear) -> Tensor:
@@ -233,11 +231,31 @@ def _norm_groups(x: Tensor, scale: Tensor, config: DecoderConfig) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _rotation(
-    length: int, head_dim: int, theta: float, device: torch.device
+    length: int, width: int, theta: float, yarn: Yarn | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    frequency = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    amplitude = 1.0
+    if yarn is not None:
+        frequency = frequency * _stretch(width, theta, yarn)
+        amplitude = yarn.amplitude(yarn.mscale) / yarn.amplitude(yarn.mscale_all_dim)
     angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency).repeat(1, 2)
-    return angle.cos().float().to(device), angle.sin().float().to(device)
+    cosine, sine = amplitude * angle.cos(), amplitude * angle.sin()
+    return cosine.float().to(device), sine.float().to(device)
+
+
+def _stretch(width: int, theta: float, yarn: Yarn) -> Tensor:
+    """Factor of each frequency: 1 for fast rotations, 1 / factor for slow ones, a ramp between."""
+
+    def column(turns: float) -> float:
+        """Which rotation makes so many turns in the original context."""
+        slowness = yarn.original_max_position_embeddings / (2 * math.pi * turns)
+        return width * math.log(slowness) / (2 * math.log(theta))
+
+    low = max(math.floor(column(yarn.beta_fast)), 0)
+    high = min(math.ceil(column(yarn.beta_slow)), width - 1)
+    position = torch.arange(width // 2, dtype=torch.float64)
+    ramp = ((position - low) / (max(high - low, 0) or 1e-3)).clamp(0, 1)
+    return ramp / yarn.factor + 1 - ramp
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -291,6 +309,7 @@ def route(
     chosen, indices = probabilities.topk(config.experts_per_token, dim=-1)
     if config.renormalise_top_k:
         chosen = chosen / chosen.sum(dim=-1, keepdim=True)
+    chosen = chosen * config.routed_scaling
     if observe is not None:
         observe(layer, probabilities, indices, chosen)
     return indices, chosen

@@ -5,7 +5,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from workloads.checkpoint import Miniature
-from workloads.moe import DecoderConfig, weight_shapes
+from workloads.decoder_config import DecoderConfig, weight_shapes
 from workloads.tasks import Benchmark
 
 

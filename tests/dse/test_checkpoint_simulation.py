@@ -47,7 +47,7 @@ def test_a_miniature_s_folder_gives_the_miniature_s_result(name: str, tmp_path: 
     assert clean.source.startswith("checkpoint ")
 
 
-@pytest.mark.parametrize("family", ["qwen2_moe", "qwen3_moe", "mixtral"])
+@pytest.mark.parametrize("family", ["qwen2_moe", "qwen3_moe", "mixtral", "deepseek_v2"])
 def test_other_families_are_simulated_alike(family: str, tmp_path: Path) -> None:
     folder = tmp_path / family
     shutil.copytree(RECORDED / family, folder)

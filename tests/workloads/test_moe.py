@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from workloads.moe import DecoderConfig, forward, weight_shapes
+from workloads.decoder_config import DecoderConfig, weight_shapes
+from workloads.moe import forward
 
 DEEPSEEK_LIKE = DecoderConfig(
     vocab_size=50,

@@ -24,8 +24,9 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
+from workloads.decoder_config import DecoderConfig, weight_shapes
 from workloads.miniature import corpus, generated
-from workloads.moe import DecoderConfig, forward, weight_shapes
+from workloads.moe import forward
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from transformers import (
+    DeepseekV2Config,
+    DeepseekV2ForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
     OlmoeConfig,
@@ -35,6 +37,23 @@ COMMON = {
     "pad_token_id": 0,
     "bos_token_id": 1,
     "eos_token_id": 2,
+}
+LATENT = {
+    **COMMON,
+    "num_key_value_heads": 4,
+    "num_hidden_layers": 3,
+    "intermediate_size": 24,
+    "moe_intermediate_size": 8,
+    "n_routed_experts": 6,
+    "n_shared_experts": 2,
+    "num_experts_per_tok": 3,
+    "first_k_dense_replace": 1,
+    "kv_lora_rank": 8,
+    "qk_nope_head_dim": 4,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 6,
+    "topk_method": "greedy",
+    "norm_topk_prob": False,
 }
 MODELS = {
     "olmoe": OlmoeForCausalLM(
@@ -65,6 +84,28 @@ MODELS = {
     ),
     "mixtral": MixtralForCausalLM(
         MixtralConfig(**COMMON, intermediate_size=8, num_local_experts=4, num_experts_per_tok=2)
+    ),
+    # As DeepSeek-V2-Lite: queries not compressed, rotations stretched, attention sharpened.
+    "deepseek_v2_lite": DeepseekV2ForCausalLM(
+        DeepseekV2Config(
+            **LATENT,
+            q_lora_rank=None,
+            routed_scaling_factor=1.0,
+            rope_parameters={
+                "rope_type": "yarn",
+                "rope_theta": 100.0,
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+                "beta_fast": 2,
+                "beta_slow": 1,
+                "mscale": 0.707,
+                "mscale_all_dim": 0.707,
+            },
+        )
+    ),
+    # As DeepSeek-V2, apart from its grouped top-k: queries compressed, routing weights scaled.
+    "deepseek_v2": DeepseekV2ForCausalLM(
+        DeepseekV2Config(**LATENT, q_lora_rank=6, routed_scaling_factor=16.0)
     ),
 }
 
