@@ -1,15 +1,15 @@
-"""The noisy simulation of a checkpoint folder, with the weights of one layer in memory at a time.
+"""The noisy simulation of a checkpoint folder within a given memory.
 
-The same noise, tokens, seeds and statistics as `dse.simulation.Simulator`, to the same numbers;
-only the order differs: all placements and noise draws pass a layer before the next one is read,
-so several placements cost one reading of the checkpoint.
+The same noise models, tokens, antithetic pairs and statistics as `dse.simulation.Simulator`; only
+the order differs: all placements and noise draws pass a group of experts before the next one is
+read (`dse.checkpoint_layers`), so several placements cost one reading of the checkpoint, and those
+of one noise also share its programmed tiles.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +18,21 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from dse.noisy_model import NoisyModel, PlacedModel, batches, dense_matrices, layer_of
+from dse.checkpoint_layers import Noisy, State, StreamedModel, advance
+from dse.checkpoint_memory import LOGITS_BYTES, MemoryPlan, plan_memory
+from dse.noisy_model import PlacedModel, dense_matrices, layer_of
 from dse.simulation import Noise, SimulationResult, Simulator, _in_pairs, _Scores
 from workloads.checkpoint import Miniature
 from workloads.checkpoint_folder import (
     CheckpointFolder,
     decoder_config,
-    layer_names,
     load_tokenizer,
     open_checkpoint,
-    read_weights,
 )
-from workloads.families import FamilyConfig, family_weight_shapes
-from workloads.moe import layer_forward
+from workloads.families import family_weight_shapes
+from workloads.moe import Observe
 from workloads.tasks import Benchmark
 
-_BATCH = 64
 Progress = Callable[[int, int], None]
 Mask = npt.NDArray[np.bool_]
 
@@ -56,65 +55,13 @@ def text_benchmark(
     return Benchmark(name, "text", torch.tensor(ids).view(rows, -1), unscored == -1, unscored)
 
 
-class LayerWeights(dict[str, Tensor]):
-    """A checkpoint's tensors of `workloads.moe`; a name of another layer replaces the held one.
-
-    `embedding` and what follows the last layer (`final_norm`, `lm_head`) are layers of their own.
-    """
-
-    def __init__(
-        self, checkpoint: CheckpointFolder, config: FamilyConfig, device: torch.device
-    ) -> None:
-        super().__init__()
-        self.checkpoint, self.config, self.device = checkpoint, config, device
-
-    def __missing__(self, name: str) -> Tensor:
-        self.clear()
-        if name.startswith("layers."):
-            names = layer_names(self.config, layer_of(name, self.config.layers))
-        elif name == "embedding":
-            names = ("embedding",)
-        else:
-            names = ("final_norm", "embedding" if self.config.tie_embeddings else "lm_head")
-        read = read_weights(self.checkpoint, self.config, names, device=self.device)
-        if self.config.tie_embeddings and name in ("final_norm", "lm_head"):
-            read["lm_head"] = read.pop("embedding")
-        if name not in read:
-            raise KeyError(name)
-        self.update(read)
-        return self[name]
-
-
-class _StreamedModel(NoisyModel):
-    """A NoisyModel whose weights come from the checkpoint when they are asked for."""
-
-    def __init__(
-        self,
-        checkpoint: CheckpointFolder,
-        config: FamilyConfig,
-        device: torch.device,
-        cache_bytes: int,
-    ) -> None:
-        # NaN is refused when a tensor is read, and a tied head is an lm_head of its own.
-        super().__init__(
-            replace(config, tie_embeddings=False), {}, device=device, cache_bytes=cache_bytes
-        )
-        self.weights = LayerWeights(checkpoint, config, device)
-
-    def enter(self, name: str) -> None:
-        """Hold the weights of the layer of `name`; forget the tiles of the one before."""
-        if name not in self.weights:
-            self._programmed.clear()
-            self._cached_bytes = 0
-            _ = self.weights[name]
-
-
 class CheckpointSimulator(Simulator):
     """Scores placements of a checkpoint's experts on fixed benchmarks with fixed noise seeds.
 
     benchmarks: token sets in the checkpoint's own vocabulary (`text_benchmark`), all rows of one
     length. calibration_tokens [B, T] set the input ranges; take other text than is scored. seeds,
-    device, first_seed: as in Simulator. cache_bytes bounds the programmed tiles of one layer.
+    device, first_seed: as in Simulator. max_memory_bytes bounds the memory of this process (see
+    `dse.checkpoint_memory`). observe sees the routing of the calibration tokens.
     Raises ValueError for what cannot be read or computed, naming file and tensor.
     """
 
@@ -127,7 +74,8 @@ class CheckpointSimulator(Simulator):
         device: str | torch.device | None = None,
         *,
         first_seed: int = 0,
-        cache_bytes: int = 4 << 30,
+        max_memory_bytes: int | None = None,
+        observe: Observe | None = None,
     ) -> None:
         if seeds != 1 and (seeds < 2 or seeds % 2):
             raise ValueError(f"seeds is {seeds}; 1 or an even number (antithetic pairs) is needed")
@@ -147,10 +95,15 @@ class CheckpointSimulator(Simulator):
         self._names = dict.fromkeys(family_weight_shapes(config), torch.empty(0))
         if config.tie_embeddings:
             self._names["lm_head"] = torch.empty(0)
-        self.model: _StreamedModel = _StreamedModel(checkpoint, config, self.device, cache_bytes)
-        self.model.calibrate(calibration_tokens)
         self._load(benchmarks)
-        ((self._clean,),) = self._pass(Noise(), [self.all_digital()], frozenset(), [(0, 1)], None)
+        rows = max(self._inputs.numel(), calibration_tokens.numel())
+        self.plan: MemoryPlan = plan_memory(checkpoint, config, rows, seeds, max_memory_bytes)
+        self.model: StreamedModel = StreamedModel(
+            checkpoint, config, self.device, self.plan.group, self.plan.cache_bytes
+        )
+        self.model.calibrate(calibration_tokens, observe)
+        clean = (Noise(), self.all_digital())
+        ((self._clean,),) = self._pass([clean], frozenset(), [[(0, 1)]], None)
 
     def evaluate(
         self,
@@ -163,16 +116,18 @@ class CheckpointSimulator(Simulator):
 
     def evaluate_many(
         self,
-        noise: Noise,
+        noise: Noise | Sequence[Noise],
         placements: Sequence[Mask],
         analog_modules: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> list[SimulationResult]:
         """Results of several placements [moe_layers, experts] in one pass over the checkpoint.
 
-        `progress` is called with (layers done, layers). `seconds` of a result is its share.
+        noise: of all, or one for each. `progress` is called with (layers done, layers); what it
+        raises ends the pass. `seconds` of a result is its share.
         """
         start = time.perf_counter()
+        noises = [noise] * len(placements) if isinstance(noise, Noise) else list(noise)
         masks = [np.asarray(mask, dtype=bool) for mask in placements]
         for mask in masks:
             if mask.shape != self.all_digital().shape:
@@ -181,88 +136,74 @@ class CheckpointSimulator(Simulator):
                     f"{self.miniature.name} needs {self.all_digital().shape}"
                 )
         dense = dense_matrices(self._names, tuple(analog_modules))
-        scores = self._pass(noise, masks, dense, self._draws(noise), progress)
+        placed = list(zip(noises, masks, strict=True))
+        scores = self._pass(placed, dense, [self._draws(one) for one in noises], progress)
         seconds = (time.perf_counter() - start) / max(len(masks), 1)
         return [self._result(_in_pairs(draws), seconds) for draws in scores]
 
     @torch.no_grad()
     def _pass(
         self,
-        noise: Noise,
-        masks: Sequence[Mask],
+        placements: Sequence[tuple[Noise, Mask]],
         dense: frozenset[str],
-        draws: Sequence[tuple[int, int]],
+        draws: Sequence[Sequence[tuple[int, int]]],
         progress: Progress | None,
     ) -> list[list[_Scores]]:
-        """Scores [placements][draws]; a placement shares the clean states before its first noise.
-
-        Both orders matter for memory: draws outside, so that the tiles of one draw are held.
-        """
+        """Scores [placements][draws]; until its first noise a placement shares the clean state."""
         layers = self.miniature.config.layers
-        first = [self._first_analog_layer(mask, dense) for mask in masks]
+        first = [self._first_analog_layer(mask, dense) for _, mask in placements]
         first_noisy = [layers if layer is None else layer for layer in first]
-        clean = self.model.embed(self._inputs)
-        states: dict[tuple[int, int], Tensor] = {}
+        rows, length = self._inputs.shape
+        clean = State(self.model.embed(self._inputs))
+        states: dict[tuple[int, tuple[int, int]], State] = {}
         for layer in range(layers):
             self.model.enter(f"layers.{layer}.attention_norm")
-            for index, (seed, sign) in enumerate(draws):
-                for number, mask in enumerate(masks):
-                    if layer >= first_noisy[number]:
-                        placed = self._place(noise, mask, dense, layer, seed, sign)
-                        before = states.get((number, index), clean)
-                        states[number, index] = self._advance(placed, before, layer)
+            for number, (noise, mask) in enumerate(placements):
+                for draw in draws[number] if layer >= first_noisy[number] else ():
+                    state = states.setdefault((number, draw), State(clean.hidden))
+                    state.way = self._way(noise, mask, dense, layer, draw)
+            moving = [*states.values()]
             if layer < max(first_noisy):
-                plain = self._place(noise, self.all_digital(), frozenset(), layer, 0, 1)
-                clean = self._advance(plain, clean, layer)
+                moving.append(clean)
+            advance(self.model, layer, moving, (rows, length))
             if progress is not None:
                 progress(layer + 1, layers)
         self.model.enter("final_norm")
         return [
             [
                 self._head_scores(
-                    self._place(noise, mask, dense, layers, seed, sign),
-                    states.get((number, index), clean),
+                    self._way(noise, mask, dense, layers, draw).placed,
+                    states.get((number, draw), clean).hidden,
                 )
-                for index, (seed, sign) in enumerate(draws)
+                for draw in draws[number]
             ]
-            for number, mask in enumerate(masks)
+            for number, (noise, mask) in enumerate(placements)
         ]
 
-    def _place(
-        self, noise: Noise, mask: Mask, dense: frozenset[str], layer: int, seed: int, sign: int
-    ) -> PlacedModel:
-        """One layer of a placement: elsewhere every expert is digital."""
+    def _way(
+        self, noise: Noise, mask: Mask, dense: frozenset[str], layer: int, draw: tuple[int, int]
+    ) -> Noisy:
+        """One layer of a placement under one draw."""
         config = self.miniature.config
-        here = self.all_digital()
+        digital = np.ones(config.routed_experts, dtype=bool)
         if layer in config.moe_layers:
-            here[layer - config.dense_layers] = mask[layer - config.dense_layers]
+            digital = mask[layer - config.dense_layers]
         own = frozenset(name for name in dense if layer_of(name, config.layers) == layer)
-        return PlacedModel(self.model, noise, torch.from_numpy(here), own, seed, sign)
-
-    def _advance(self, placed: PlacedModel, hidden: Tensor, layer: int) -> Tensor:
-        """Hidden states [sequences * T, d] after one layer."""
-        rows, length = self._inputs.shape
-        parts = [
-            layer_forward(
-                placed.config, placed.weights, hidden[batch.start * length : batch.stop * length],
-                layer, (batch.stop - batch.start, length),
-                linear=placed.linear, grouped_linear=placed.grouped_linear,
-            )
-            for batch in batches(rows, _BATCH)
-        ]  # fmt: skip
-        return torch.cat(parts)
+        clean = torch.from_numpy(self.all_digital())
+        placed = PlacedModel(self.model, noise, clean, own, *draw)
+        return Noisy(placed, noise, draw, torch.from_numpy(digital))
 
     def _head_scores(self, placed: PlacedModel, hidden: Tensor) -> _Scores:
-        rows, length = self._inputs.shape
-        loss = torch.zeros(rows, length, dtype=torch.float64, device=self.device)
-        right = torch.zeros(rows, length, dtype=torch.bool, device=self.device)
-        for batch in batches(rows, _BATCH):
-            mask = self._mask[batch]
-            part = hidden[batch.start * length : batch.stop * length]
-            logits = placed.head(part[mask.flatten()])
-            targets = self._targets[batch][mask]
-            loss[batch][mask] = torch.nn.functional.cross_entropy(
-                logits, targets, reduction="none"
-            ).double()
-            right[batch][mask] = logits.argmax(-1) == targets
-        return self._by_sequence(loss, right)
+        """Loss and top-1 of every scored token, some rows at a time to hold few logits."""
+        at_once = max(1, LOGITS_BYTES // (4 * self.model.config.vocab_size))
+        scored = self._mask.flatten().nonzero().flatten()
+        targets = self._targets.flatten()
+        loss = torch.zeros(len(targets), dtype=torch.float64, device=self.device)
+        right = torch.zeros(len(targets), dtype=torch.bool, device=self.device)
+        for some in scored.split(at_once):
+            logits = placed.head(hidden[some])
+            entropy = torch.nn.functional.cross_entropy(logits, targets[some], reduction="none")
+            loss[some] = entropy.double()
+            right[some] = logits.argmax(-1) == targets[some]
+        shape = self._targets.shape
+        return self._by_sequence(loss.view(shape), right.view(shape))

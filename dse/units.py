@@ -12,15 +12,31 @@ _SCALES: dict[str, dict[str, float]] = {
     "area": {"um2": 1e-6, "mm2": 1.0, "cm2": 1e2, "m2": 1e6},
     "power": {"uW": 1e-6, "mW": 1e-3, "W": 1.0, "kW": 1e3},
     "energy": {"pJ": 1e-12, "nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3, "J": 1.0},
-    "time": {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "h": 3600.0, "day": 86400.0},
+    "time": {
+        "ns": 1e-9,
+        "us": 1e-6,
+        "ms": 1e-3,
+        "s": 1.0,
+        "min": 60.0,
+        "h": 3600.0,
+        "day": 86400.0,
+    },
+    "memory size": {"MB": 1e6, "MiB": 2.0**20, "GB": 1e9, "GiB": 2.0**30, "TiB": 2.0**40},
 }
-_EXAMPLES = {"area": "200mm2", "power": "15W", "energy": "2mJ", "time": "5ms"}
+_EXAMPLES = {
+    "area": "200mm2",
+    "power": "15W",
+    "energy": "2mJ",
+    "time": "5ms",
+    "memory size": "8GiB",
+}
 # Largest value that can mean anything, in the unit that parse() returns.
 _LARGEST = {
     "area": (math.pi * 150**2, "a 300 mm wafer, 70686 mm2"),
     "power": (1e6, "1 MW"),
     "energy": (1e6, "1 MJ"),
     "time": (3.2e9, "a century"),
+    "memory size": (2.0**50, "1024 TiB"),
 }
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµμ²^]*[\d²]?)\s*")
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"))
@@ -32,7 +48,8 @@ def parse(text: str, kind: str) -> float:
 
     Args:
         text: number and unit, a space between them allowed.
-        kind: "area" (returned in mm2), "power" (W), "energy" (J) or "time" (s).
+        kind: "area" (returned in mm2), "power" (W), "energy" (J), "time" (s) or "memory size"
+            (bytes).
 
     Returns:
         The value, positive and finite.
@@ -95,6 +112,23 @@ def si(value: float, unit: str, digits: int = 3) -> str:
 def area(value_mm2: float, digits: int = 4) -> str:
     """Format an area given in mm2: `200 mm2`."""
     return f"{value_mm2:.{digits}g} mm2" if math.isfinite(value_mm2) else "–"
+
+
+def memory(value_bytes: float, up: bool = False) -> str:
+    """Format bytes: `8 GiB`, `640 MiB`; with `up` never less than there are."""
+    unit, scale = ("GiB", 2.0**30) if value_bytes >= 2.0**30 else ("MiB", 2.0**20)
+    digits = 1 if unit == "GiB" else 0
+    scaled = value_bytes / scale
+    rounded = math.ceil(scaled * 10**digits) / 10**digits if up else round(scaled, digits)
+    return f"{rounded:g} {unit}"
+
+
+def duration(value_s: float) -> str:
+    """Format seconds for people: `45 s`, `12 min`, `3.5 h`."""
+    for scale, unit in ((3600.0, "h"), (60.0, "min")):
+        if value_s >= 1.95 * scale:
+            return f"{value_s / scale:.2g} {unit}"
+    return f"{value_s:.0f} s"
 
 
 def plus_minus(value: float, standard_error: float, digits: int = 3) -> str:

@@ -146,8 +146,8 @@ def read_tensors(
         with _open_shard(file) as shard:
             for name in wanted:
                 tensor = shard.get_tensor(name)
-                # NaN and infinity show in the largest magnitude, ten times faster than isfinite.
-                if not bool(tensor.abs().max().isfinite()):
+                # NaN and infinity show in the extremes, without a copy and faster than isfinite.
+                if not all(bool(end.isfinite()) for end in torch.aminmax(tensor)):
                     raise ValueError(f"{file}: tensor {name} contains NaN or infinity")
                 yield name, tensor
 

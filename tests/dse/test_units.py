@@ -74,3 +74,10 @@ def test_any_text_is_a_positive_area_or_one_clear_line(text: str) -> None:
         assert len(str(error).splitlines()) == 1
     else:
         assert 0 < value < math.inf
+
+
+def test_memory_and_durations():
+    assert units.parse("8GiB", "memory size") == 8 * 2**30
+    assert units.parse("30min", "time") == 1800
+    assert units.memory(2.0**31 + 1, up=True) == "2.1 GiB"
+    assert [units.duration(s) for s in (45, 720, 12600)] == ["45 s", "12 min", "3.5 h"]
