@@ -35,7 +35,7 @@ def scores(
     from workloads.checkpoint_folder import open_checkpoint
 
     opened = open_checkpoint(checkpoint)
-    with _progress() as progress:
+    with progress_bar("layers") as progress:
         values = checkpoint_scores(opened, score, progress)
     if as_json:
         print_json(score_document(opened, score, values))
@@ -45,8 +45,8 @@ def scores(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar of layers on standard error, when that is a terminal."""
+def progress_bar(of: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar of what is counted, on standard error, when that is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -55,7 +55,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
     from dse.console import console
 
     columns = (
-        TextColumn("layers"),
+        TextColumn(of),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -1,0 +1,89 @@
+"""`dse benchmark`: the paper's question benchmarks on a placed checkpoint, clean and noisy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dse.evaluation import EvaluationSettings
+
+TASKS = "piqa,arc_easy,arc_challenge,boolq,hellaswag,winogrande,mathqa,mmlu"
+
+
+def benchmark(
+    checkpoint: Path = typer.Option(..., help="Hugging Face folder."),
+    data: Path = typer.Option(..., help="Folder with the tasks' data, see docs/checkpoints.md."),
+    tasks: str = typer.Option(TASKS, help="Comma-separated; or a TASK.yaml of your own in --data."),
+    digital_experts: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of the experts."),
+    score: str = typer.Option("max_neuron_norm", help="Or router_norm: which experts are digital."),
+    scope: str = typer.Option("global", help="Experts ranked global or per_layer."),
+    analog_module: list[str] = typer.Option(
+        [], help="Dense part that is analog too: attention, lm_head, ...; repeatable."
+    ),
+    noise_model: str = typer.Option("pcm", help="Noise of the cells: pcm, hermes, rram, ..."),
+    magnitude: float = typer.Option(1.0, min=0.0, help="Multiplies the programming noise."),
+    tile_rows: int = typer.Option(512, help="Rows of a tile."),
+    dac_bits: int = typer.Option(8, help="Bits of the inputs."),
+    adc_bits: int = typer.Option(8, help="Bits of the outputs."),
+    seeds: int = typer.Option(2, help="Noise draws: 1, or an even number."),
+    limit: int | None = typer.Option(None, min=1, help="First questions of each task only."),
+    max_memory: str = typer.Option("", help="Most memory of this process, such as 8GB."),
+    results: Path | None = typer.Option(
+        None, help="File that keeps every answer, to go on from.  [in the cache folder]"
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Accuracy on PIQA, ARC, BoolQ, HellaSwag, WinoGrande, MathQA and MMLU, clean and noisy."""
+    from dse import units
+    from dse.commands.scores import progress_bar
+    from dse.evaluation import EvaluationSettings, Scorer
+    from dse.simulation import Noise
+    from workloads.checkpoint_folder import open_checkpoint
+
+    noise = Noise(noise_model, magnitude, None, tile_rows, dac_bits, adc_bits)
+    settings = EvaluationSettings(noise, digital_experts, score, scope, tuple(analog_module), seeds)
+    memory = int(units.parse(max_memory, "memory size")) if max_memory else None
+    opened = open_checkpoint(checkpoint)
+    from dse.harness import evaluate, load_tasks
+
+    loaded = load_tasks(data, [name.strip() for name in tasks.split(",") if name.strip()])
+    with progress_bar("requests") as progress:
+        scorer = Scorer(opened, settings, file=results, max_memory_bytes=memory, progress=progress)
+        rows = evaluate(scorer, loaded, limit)
+    _show(rows, settings, opened.source, as_json)
+
+
+def _show(rows: list[Any], settings: "EvaluationSettings", source: str, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from dse.console import print_json, print_table
+
+    if as_json:
+        print_json(
+            {
+                "source": source,
+                "settings": asdict(settings),
+                "tasks": [asdict(row) for row in rows],
+            }
+        )
+        return
+    cells = [
+        (
+            row.task,
+            row.metric,
+            str(row.questions),
+            f"{100 * row.clean:.2f} ± {100 * row.clean_stderr:.2f}",
+            f"{100 * row.accuracy:.2f} ± {100 * row.accuracy_stderr:.2f}",
+            f"{100 * row.difference:+.2f} ± {100 * row.difference_stderr:.2f}",
+        )
+        for row in rows
+    ]
+    headers = ("task", "metric", "questions", "clean %", "noisy %", "difference")
+    print_table(headers, cells, title="accuracy", left=2)
+    typer.echo(f"source: {source}; ± is one standard error, the difference is paired")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(benchmark)
