@@ -1,10 +1,11 @@
 """Predicting a published chip from its design parameters, with constants shared by all chips.
 
-Five ways of building a crossbar cover the published silicon:
+Six ways of building a crossbar cover the published silicon:
 
 - `pulse width`: PCM and flash; inputs as pulse widths, oscillator converters on every column;
 - `sampled RRAM macro`: bit-sliced weights, few rows at once, SAR converters;
-- `fully parallel RRAM`: analog or sliced weights, all rows at once, one SAR conversion a step;
+- `fully parallel RRAM`: analog weights, all rows at once; sampled columns, or voltage-mode neurons;
+- `ISAAC-like RRAM`: sliced weights in simulated studies, all rows at once, one conversion a bit;
 - `charge domain`: SRAM bits, all rows at once, charges shared on a column, SAR converters;
 - `digital`: SRAM bits and adder trees, no converter.
 """
@@ -39,6 +40,9 @@ class Constants:
     """Mean conductance of an RRAM device, read at 0.2 V."""
     rram_step_s: float = 9e-9
     """One input step of an RRAM macro at 22 nm; other nodes by gate delay."""
+    neuron_step_s: float = 100e-9
+    """One step of a voltage-mode neuron at 32 nm (a pulse, an output bit, a start), other nodes by
+    gate delay. Nominal: one sampled read of an RRAM crossbar in ISAAC and PUMA."""
     charge_cell_energy_j: float = 4e-15
     """One charge-domain SRAM bit, one input bit, at 65 nm and 0.8 V."""
     charge_adc_factor: float = 0.5
@@ -59,6 +63,7 @@ PRIORS = {
     "sar_energy_factor": 0.9,
     "rram_conductance_s": 0.7,
     "rram_step_s": 0.7,
+    "neuron_step_s": 0.5,
     "charge_cell_energy_j": 0.7,
     "charge_adc_factor": 0.9,
     "adder_activity": 0.3,
@@ -75,6 +80,10 @@ ISAAC_DRIVE_J = 4e-3 / 1024 * 100e-9
 
 ISAAC_STEP_S = 100e-9
 """One read of a 128 x 128 crossbar (ISAAC, PUMA)."""
+LADDER_ROWS = 8
+"""Rows of bit cells that take turns on one C-2C ladder (Wang et al., JSSC 2023)."""
+LADDER_DAC_F = 50e-15
+"""Capacitance a bit of a converter from bits to an analog level (ZigZag-IMC)."""
 ISAAC_ADC_FACTOR = 1.67e-12 / float(adc.survey_energy_j(8, 1.25e9, 32.0))
 """Their 8-bit converter at 32 nm: 2 mW at 1.2 GS/s (Kull et al., as used by ISAAC)."""
 
@@ -86,7 +95,7 @@ SYSTEM_ANALOG_PER_DIGITAL = 325.0
 
 
 def chip_class(chip: Chip) -> str:
-    """Which of the five ways the chip is built."""
+    """Which of the six ways the chip is built."""
     if chip.digital:
         return "digital"
     if chip.device in ("pcm", "flash"):
@@ -168,6 +177,30 @@ def _pulse_width(chip: Chip, constants: Constants) -> Tile:
     return _tile(chip, technology, constants, chip.input_bits, chip.input_mode)
 
 
+def neuron_reads(chip: Chip) -> list[tuple[int, int]]:
+    """Magnitude bits and output bits of each read of a voltage-mode neuron.
+
+    Two phases halve the pulses' exponent: the upper bits of an input are read first, to all output
+    bits, the lower ones to as many bits fewer (Wan et al., Nature 608, 504, 2022, Fig. 12).
+    """
+    magnitude = max(chip.input_bits - 1, 1)
+    parts = min(chip.phases, magnitude) if magnitude > 3 else 1
+    bits = [magnitude // parts + (index < magnitude % parts) for index in range(parts)]
+    before = [sum(bits[:index]) for index in range(parts)]
+    return [(b, max(chip.adc_bits - seen, 1)) for b, seen in zip(bits, before, strict=True)]
+
+
+def _neuron_latency_s(chip: Chip, constants: Constants, tile: Tile) -> float:
+    """Latency of all reads of a chip with voltage-mode neurons."""
+    step = constants.neuron_step_s * float(scaling.delay_factor(32.0, chip.node_nm))
+    technology = dataclasses.replace(tile.technology, neuron_step_s=step)
+    reads = [
+        dataclasses.replace(tile, technology=technology, dac_bits=b, adc_bits=out, phases=1)
+        for b, out in neuron_reads(chip)
+    ]
+    return sum(_total(tile_latency_s(read)) for read in reads)
+
+
 def _rram(chip: Chip, constants: Constants) -> Tile:
     """RRAM with SAR converters: macro, fully parallel or ISAAC-like."""
     kind = chip_class(chip)
@@ -177,8 +210,6 @@ def _rram(chip: Chip, constants: Constants) -> Tile:
     steps = chip.input_bits
     if macro and chip.input_mode == "bit_serial":
         steps = min(math.ceil(chip.input_bits / 2), 2)
-    if chip.input_mode == "pulse_train":
-        steps = math.ceil(chip.input_bits / chip.phases)
     per_column = chip.bits_per_column or 2
     columns = math.ceil(chip.weight_bits / per_column) if chip.weight_bits else 1
     delay = float(scaling.delay_factor(22.0, chip.node_nm))
@@ -214,8 +245,7 @@ def _charge_domain(chip: Chip, constants: Constants) -> Tile:
     # Capacitors and wires shrink with the linear dimension, not with the gates.
     charge = chip.node_nm / 65 * (volts / 0.8) ** 2
     at_once = bool(chip.multibit_cell)
-    # A C-2C ladder has 3C a bit where a charge-domain cell has C.
-    capacitors = 3 if chip.multibit_cell == "ladder" else 1
+    ladder = chip.multibit_cell == "ladder"
     technology = dataclasses.replace(
         load_technology("sram-16nm"),
         node_nm=chip.node_nm,
@@ -223,13 +253,20 @@ def _charge_domain(chip: Chip, constants: Constants) -> Tile:
         columns_per_weight=1 if at_once else weight_bits,
         devices_per_weight=weight_bits,
         input_slot_s=chip.slot_s or 1e-9,
-        cell_switch_energy_j=constants.charge_cell_energy_j * charge * weight_bits * capacitors,
-        adc_energy_factor=constants.charge_adc_factor,
+        # A C-2C ladder has 3C a bit where a charge-domain cell has C, and a converter of its own
+        # where a charge-domain column is its converter's capacitor.
+        cell_switch_energy_j=(3 if ladder else 1)
+        * constants.charge_cell_energy_j
+        * charge
+        * weight_bits,
+        adc_energy_factor=1.0 if ladder else constants.charge_adc_factor,
+        driver_slot_energy_j=LADDER_DAC_F * chip.input_bits * volts**2 if at_once else 10e-15,
         pipelined=1,
         step_overhead_s=0.0,
     )
-    mode = "pulse_train" if at_once else chip.input_mode
-    return _tile(chip, technology, constants, chip.input_bits, mode)
+    mode = "level" if at_once else chip.input_mode
+    rows_at_once = max(chip.rows // LADDER_ROWS, 1) if ladder else None
+    return _tile(chip, technology, constants, chip.input_bits, mode, rows_at_once)
 
 
 def tile_of(chip: Chip, constants: Constants) -> Tile | None:
@@ -264,11 +301,13 @@ def _energy_j(chip: Chip, constants: Constants, tile: Tile | None) -> float:
     return (float(tree) + products) * chip.cols * chip.input_bits
 
 
-def _latency_s(chip: Chip, tile: Tile | None) -> float:
+def _latency_s(chip: Chip, constants: Constants, tile: Tile | None) -> float:
     """Latency of one access: of all rows, or of those that a macro drives together."""
     if tile is None:
         tree = mac.adder_tree_delay_s(chip.rows, chip.weight_bits or 1, chip.node_nm)
         return float(tree) * chip.input_bits
+    if chip.neuron:
+        return _neuron_latency_s(chip, constants, tile)
     return _total(tile_latency_s(dataclasses.replace(tile, rows_at_once=None)))
 
 
@@ -299,7 +338,7 @@ def predict(chip: Chip, constants: Constants) -> dict[str, float]:
     whole = constants.array_share_of_chip if chip.level == "chip" and chip.device == "flash" else 1
     values = {
         "energy_j": array_energy / whole,
-        "latency_s": _latency_s(chip, tile),
+        "latency_s": _latency_s(chip, constants, tile),
         "tops_per_w": _efficiency(chip, constants, array_energy),
     }
     kind = chip_class(chip)

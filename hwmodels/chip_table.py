@@ -66,6 +66,8 @@ class Chip:
     bits_per_column: int | None
     multibit_cell: str
     """`ladder` (C-2C) or `current` cells take a whole input at once; empty: one bit at a time."""
+    neuron: bool
+    """Voltage-mode neurons: signed pulses, sampled, integrated and counted down step by step."""
     digital: bool
     """Adders instead of converters."""
     level: str
@@ -265,6 +267,9 @@ def parse(row: dict[str, str]) -> Chip:
     per_column = per_column or _first(r"^(\d+)b$", row["cell"])
     if per_column is not None and not 1 <= int(per_column) <= 8:
         raise ValueError(f"{per_column} bits a cell; from 1 to 8 are modelled")
+    multibit = _multibit_cell(row)
+    if multibit == "ladder":  # counted in bit cells: the bits of a weight share a ladder
+        cols = max(cols // (bits[1] or 1), 1)
     values, missing = _measured(row, float(rows) * cols)
     return Chip(
         id=row["id"],
@@ -285,7 +290,8 @@ def parse(row: dict[str, str]) -> Chip:
         slot_s=slot,
         supply_v=float(volts) if volts else None,
         bits_per_column=int(per_column) if per_column else None,
-        multibit_cell=_multibit_cell(row),
+        multibit_cell=multibit,
+        neuron=device == "rram" and bits[1] is None and "sign" in row["in_bits"].lower(),
         digital="digital" in row["device"].lower() or "all-digital" in row["chip_or_macro"],
         level=level,
         measured=values,

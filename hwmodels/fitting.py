@@ -23,6 +23,7 @@ ACTS_ON: dict[str, tuple[str, ...]] = {
     "sar_energy_factor": ("sampled RRAM macro", "fully parallel RRAM"),
     "rram_conductance_s": ("sampled RRAM macro", "fully parallel RRAM"),
     "rram_step_s": ("sampled RRAM macro", "fully parallel RRAM"),
+    "neuron_step_s": ("fully parallel RRAM",),
     "charge_cell_energy_j": ("charge domain",),
     "charge_adc_factor": ("charge domain",),
     "adder_activity": ("digital",),

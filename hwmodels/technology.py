@@ -45,10 +45,12 @@ class Technology:
     """Footprint of one weight in one tier."""
     input_mode: Text
     input_slot_s: Value
-    """Time of one slot: one pulse-width step, or one bit-serial pulse."""
+    """Time for which a row is driven in one slot: a pulse-width step, or a pulse of one bit."""
     adc_kind: Text
     adc_unit_time_s: Value
     """Time of one bit (sar), one count (cco) or one conversion (flash)."""
+    neuron_step_s: Value = 0.0
+    """One step of a voltage-mode neuron, which then sets the pace; 0 where there are none."""
     columns_per_weight: Value = 1
     """Physical columns of one weight (bit slices, or separate polarities)."""
     read_voltage_v: Value = 0.0

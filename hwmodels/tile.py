@@ -107,6 +107,12 @@ def _row_groups(tile: Tile, rows: Array) -> Array:
     return np.ceil(rows / _number(tile.rows_at_once))
 
 
+def _bits_per_read(tile: Tile) -> Array:
+    """Input bits of one phase: all of them, or, as a pulse train, a share of them in each phase."""
+    bits, phases = _number(tile.dac_bits), _number(tile.phases)
+    return np.where(np.asarray(tile.input_mode) == "pulse_train", np.ceil(bits / phases), bits)
+
+
 def _integrations(tile: Tile) -> Array:
     """How often the array is driven in a phase: once, or once a column of a shared integrating ADC.
 
@@ -130,7 +136,7 @@ def tile_energy_j(
     rows = _number(tile.rows if active_rows is None else active_rows)
     cols = _number(tile.cols if active_cols is None else active_cols)
     phases = _number(tile.phases)
-    slots = dac.slots(mode, tile.dac_bits)
+    slots = dac.slots(mode, _bits_per_read(tile))
     edges = dac.conversions(mode, tile.dac_bits)  # the word lines rise once a conversion
     conversions = cols * _number(technology.columns_per_weight) * phases * edges
     conversions = conversions * _row_groups(tile, rows)
@@ -163,10 +169,12 @@ def tile_latency_s(tile: Tile) -> dict[str, Array]:
     Components: `integration` (inputs applied), `conversion` (beyond the integration), `overhead`.
     An integrating converter works during the integration and adds only what it takes longer;
     a sampling one converts its columns one after another, during the next step if `pipelined`.
+    A voltage-mode neuron takes its step for every pulse (input bit k is sampled and integrated 2^k
+    times), for every output bit, and to start (Wan et al., Nature 608, 504, 2022, Fig. 12).
     """
     technology, mode = tile.technology, np.asarray(tile.input_mode)
     phases = _number(tile.phases) * _row_groups(tile, _number(tile.rows))
-    integrate = dac.slots(mode, tile.dac_bits) * _number(technology.input_slot_s)
+    integrate = dac.slots(mode, _bits_per_read(tile)) * _number(technology.input_slot_s)
     passes = dac.conversions(mode, tile.dac_bits)
     one_conversion = adc.time_s(technology.adc_kind, tile.adc_bits, technology.adc_unit_time_s)
     sharing = _number(tile.columns_per_adc)
@@ -174,11 +182,21 @@ def tile_latency_s(tile: Tile) -> dict[str, Array]:
     count_longer = np.maximum(passes * one_conversion - integrate, 0.0) * sharing
     convert = passes * one_conversion * sharing
     hidden = np.where(_number(technology.pipelined) > 0, np.minimum(convert, integrate), 0.0)
-    return {
-        "integration": phases * integrate * _integrations(tile),
-        "conversion": phases * np.where(counting, count_longer, convert - hidden),
-        "overhead": phases * _number(technology.step_overhead_s),
+    parts = {
+        "integration": integrate * _integrations(tile),
+        "conversion": np.where(counting, count_longer, convert - hidden),
+        "overhead": _number(technology.step_overhead_s),
     }
+    step = _number(technology.neuron_step_s)
+    if np.any(step > 0):
+        pulses = np.exp2(_bits_per_read(tile)) - 1
+        steps = {
+            "integration": pulses,
+            "conversion": _number(tile.adc_bits) * sharing,
+            "overhead": _number(1.0),
+        }
+        parts = {n: np.where(step > 0, steps[n] * step, value) for n, value in parts.items()}
+    return {name: phases * value for name, value in parts.items()}
 
 
 def tile_area_mm2(tile: Tile) -> dict[str, Array]:

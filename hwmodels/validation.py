@@ -34,10 +34,10 @@ CHIP_COLUMNS = (
 )
 
 NOTES = {
-    ("fully parallel RRAM", "latency_s"): "an integrating voltage-mode neuron sets its own pace: "
-    "slower than a sampled column by the number of its charge decrements, which no row gives",
-    ("ladder", "energy_j"): "C-2C ladders convert 8 bits at once; their converter needs far more "
-    "than the survey's best and no other ladder is there to learn from",
+    ("neuron", "latency_s"): "the step of a voltage-mode neuron is scaled from ISAAC's read; "
+    "left out, this checks the count of steps and that scale",
+    ("ladder", "energy_j"): "the only C-2C ladder: its capacitors are taken for three "
+    "charge-domain ones a bit, its converter for the survey's best",
     ("digital", "energy_j"): "the only adder-tree macro: clocking and registers are not modelled",
     (
         "current",
@@ -59,10 +59,9 @@ def _note(chip: Chip, quantity: str) -> str:
     if quantity == "latency_s" and (chip.slot_s or chip_class(chip) == "ISAAC-like RRAM"):
         return "the step time is a stated design parameter: this checks the count of steps"
     quantity = "energy_j" if quantity == "tops_per_w" else quantity
-    name = chip.multibit_cell or chip_class(chip)
-    if name == "fully parallel RRAM" and chip.input_bits == 1 and chip.adc_bits == 1:
-        return ""
-    return NOTES.get((name, quantity), "")
+    if chip.neuron and quantity == "latency_s":
+        return NOTES["neuron", quantity]
+    return NOTES.get((chip.multibit_cell or chip_class(chip), quantity), "")
 
 
 def _rows_of(

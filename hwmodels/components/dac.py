@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-INPUT_MODES = ("pwm", "bit_serial", "pulse_train")
-"""Pulse width; one conversion a bit; bits as pulses that are summed before one conversion."""
+INPUT_MODES = ("pwm", "bit_serial", "pulse_train", "level")
+"""Pulse width; one conversion a bit; bits as pulses summed before one conversion; a level."""
 Array = NDArray[np.float64]
 
 
 def slots(input_mode: ArrayLike, bits: ArrayLike) -> Array:
-    """Time slots of one input: 2^(bits-1) for pulse width, one a bit otherwise.
+    """Time slots of one input of `bits` bits.
 
-    Pulse width codes the magnitude; the sign chooses the polarity (HERMES: 8 bit in 128 slots of
-    1 ns, Khaddam-Aljameh et al., JSSC 57(4), 2022). One bit still needs one slot.
+    Pulse width: 2^(bits-1), for it codes the magnitude and the sign chooses the polarity (HERMES:
+    8 bit in 128 slots of 1 ns, Khaddam-Aljameh et al., JSSC 57(4), 2022); one bit still needs one
+    slot. An analog level takes one. The others take one a bit.
     """
-    bits = np.asarray(bits, dtype=float)
-    return np.where(np.asarray(input_mode) == "pwm", np.exp2(np.maximum(bits - 1, 0)), bits)
+    mode, bits = np.asarray(input_mode), np.asarray(bits, dtype=float)
+    counted = np.where(mode == "pwm", np.exp2(np.maximum(bits - 1, 0)), bits)
+    return np.where(mode == "level", 1.0, counted)
 
 
 def conversions(input_mode: ArrayLike, bits: ArrayLike) -> Array:

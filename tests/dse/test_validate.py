@@ -79,7 +79,10 @@ def test_bad_files(tmp_path, option, content):
 
 
 def test_seed_table():
-    """Shares exact, power within 0.1 %, digital throughput within 10 %, tile energy within 3 %."""
+    """Shares exact, power within 0.1 %, throughput within 10 %, energy within 3 %.
+
+    One bandwidth cannot give the all-digital row's energy too: within 10 %.
+    """
     table = seed_table().set_index(["digital", "quantity"])["error"]
     names = [row.digital for row in PUBLISHED]
     for name in names:
@@ -87,8 +90,9 @@ def test_seed_table():
     for name in names[1:]:
         assert abs(table[name, "tokens_per_s"]) <= 0.10
         assert abs(table[name, "power_w"]) <= 1e-3
-        assert abs(table[name, "tokens_per_joule"]) <= 0.10
-    assert abs(table["nothing", "tokens_per_joule"]) <= 0.03
+    for name in names[:3]:
+        assert abs(table[name, "tokens_per_joule"]) <= 0.03
+    assert abs(table["everything", "tokens_per_joule"]) <= 0.10
     assert abs(table["nothing", "tokens_per_s"]) <= 0.30
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwmodels import chip_table, gpu_table
-from hwmodels.chip_model import PRIORS, Constants, chip_class, predict
+from hwmodels.chip_model import PRIORS, QUANTITIES, Constants, chip_class, predict
+from hwmodels.components import scaling
 from hwmodels.digital import load_accelerator
 from hwmodels.fitting import fitted, fitted_without, training_chips
 from hwmodels.technology import load_technology
@@ -41,7 +42,7 @@ def write(path: Path, rows: list[dict[str, str]]) -> Path:
 
 @pytest.mark.parametrize(
     ("quantity", "median", "misses"),
-    [("energy_j", 0.15, 1), ("latency_s", 0.15, 2), ("tops_per_w", 0.15, 1), ("area_mm2", 0.25, 1)],
+    [("energy_j", 0.10, 0), ("latency_s", 0.08, 0), ("tops_per_w", 0.10, 0), ("area_mm2", 0.05, 1)],
 )
 def test_left_out_chips(chips: pd.DataFrame, quantity: str, median: float, misses: int) -> None:
     """Aims on chips that the constants were not fitted to; misses of a factor of 2 are known."""
@@ -52,15 +53,15 @@ def test_left_out_chips(chips: pd.DataFrame, quantity: str, median: float, misse
 
 
 def test_every_known_failure_is_named(chips: pd.DataFrame) -> None:
-    """Where a left-out prediction misses by more than a factor of 2, the table says why."""
+    """Where a left-out prediction misses by more than a factor of 2, the table says why.
+
+    Of energy and latency, only a circuit projection does; of area, NeuRRAM's by 2.1.
+    """
     factor = np.exp(np.abs(np.log1p(chips["error_left_out"])))
     failures = chips[factor > 2]
-    assert set(failures["chip"]) <= {
-        "wang2022",
-        "neurram_8b",
-        "neurram_1b",
-        "ibm_analog_fabric_tile",
-    }
+    found = set(zip(failures["chip"], failures["quantity"], strict=True))
+    projection = {("ibm_analog_fabric_tile", name) for name in QUANTITIES}
+    assert found <= {("neurram_8b", "area_mm2"), *projection}
     assert (failures["note"].str.len() > 20).all()
 
 
@@ -74,7 +75,7 @@ def test_every_known_failure_is_named(chips: pd.DataFrame) -> None:
         ("mythic_fick2022", "tops_per_w", 0.15),
         ("neurram_8b", "tops_per_w", 0.124),
         ("neurram_1b", "tops_per_w", 0.124),
-        ("jia2020_065", "tops_per_w", 0.05),
+        ("jia2020_065", "tops_per_w", 0.10),
         ("puma_node", "energy_j", 0.10),
     ],
 )
@@ -82,6 +83,41 @@ def test_left_out_bounds(chips: pd.DataFrame, chip: str, quantity: str, bound: f
     """NeuRRAM's bound is the worst error of a peer that was calibrated on that chip."""
     row = chips[(chips["chip"] == chip) & (chips["quantity"] == quantity)].iloc[0]
     assert abs(row["error_left_out"]) <= bound
+
+
+NEURRAM = {
+    # (output, input bits, phases): TOPS of 48 cores; Wan et al., Nature 608, 504 (2022), Fig. 12
+    (3, 1, 1): 2.122,
+    (4, 2, 1): 1.793,
+    (5, 3, 1): 1.165,
+    (6, 4, 1): 0.7439,
+    (7, 5, 1): 0.4516,
+    (8, 6, 1): 0.2608,
+    (7, 5, 2): 0.5254,
+    (8, 6, 2): 0.4177,
+    (9, 7, 2): 0.3439,
+    (10, 8, 2): 0.2639,
+}
+
+
+@pytest.mark.parametrize("setting", NEURRAM)
+def test_steps_of_a_voltage_mode_neuron(setting: tuple[int, int, int]) -> None:
+    """Ten published settings of one chip with one step time, two of them in the fit: to 4 %.
+
+    Left out, the step is ISAAC's read scaled by gate delay: within 40 %.
+    """
+    output, inputs, phases = setting
+    row = next(row for row in chip_table.read_table() if row["id"] == "neurram_8b")
+    text = {
+        "in_bits": f"{inputs} ({max(inputs - 1, 1)} mag + sign)",
+        "out_adc_bits": str(output),
+        "mode": f"{inputs}b-in/{output}b-out, {phases}-phase",
+    }
+    chip = chip_table.parse({**row, **text})
+    published_s = 2 * 256 * 128 * 48 / (NEURRAM[setting] * 1e12)
+    assert predict(chip, fitted())["latency_s"] == pytest.approx(published_s, rel=0.04)
+    left_out = predict(chip, fitted_without("neurram"))["latency_s"]
+    assert left_out == pytest.approx(published_s, rel=0.40)
 
 
 def test_a_wrong_constant_is_noticed() -> None:
@@ -99,7 +135,8 @@ def test_a_wrong_constant_is_noticed() -> None:
         )
 
     best = misfit(fitted())
-    for name in ("count_energy_j", "sar_energy_factor", "charge_cell_energy_j", "rram_step_s"):
+    names = ("count_energy_j", "sar_energy_factor", "charge_cell_energy_j", "rram_step_s")
+    for name in (*names, "neuron_step_s"):
         for factor in (0.6, 1.6):
             moved = {name: getattr(fitted(), name) * factor}
             assert misfit(dataclasses.replace(fitted(), **moved)) > best, (name, factor)
@@ -145,6 +182,9 @@ def test_presets_hold_the_fitted_constants() -> None:
     assert rram.mean_conductance_s == pytest.approx(constants.rram_conductance_s, rel=0.03)
     assert rram.input_slot_s == pytest.approx(constants.rram_step_s, rel=0.03)
     assert sram.adc_energy_factor == pytest.approx(constants.charge_adc_factor, rel=0.03)
+    neuron = load_technology("rram-130nm").neuron_step_s
+    delay = float(scaling.delay_factor(32.0, 130.0))
+    assert neuron == pytest.approx(constants.neuron_step_s * delay, rel=0.03)
     bit = constants.charge_cell_energy_j * 16 / 65
     assert sram.cell_switch_energy_j == pytest.approx(8 * bit, rel=0.03)
 
