@@ -1,6 +1,7 @@
 """Device noise and converters against aihwkit's torch tile and aihwkit-lightning's linear layer."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.stats import ks_2samp, norm
 
 from hwmodels.nonideality import (
     NOISE_MODELS,
+    RRAM_TIMES_S,
     Noise,
     SignedNormal,
     analog_linear,
@@ -88,17 +90,18 @@ def ours(weight, noise, seed=0, sign=1):
     return program(weight, sizes, noise, generator=generator(seed), sign=sign)
 
 
+# Every noise model just programmed and at several times (the RRAM at those it was measured at).
 CASES = [
-    *[(name, None) for name in NOISE_MODELS],
-    ("pcm", 0.0),
-    ("pcm", 3600.0),
-    ("pcm", 30 * DAY),
-    ("hermes", 3600.0),
-    ("hermes-1device", DAY),
-    ("rram", 1.0),
-    ("rram", DAY),
-    ("rram", 2 * DAY),
-    ("cmo-hfox", 3600.0),
+    (name, time_s)
+    for name in NOISE_MODELS
+    for time_s in (None, *(RRAM_TIMES_S if name == "rram" else (0.0, 3600.0, DAY, 30 * DAY)))
+]
+BITS = (4, 5, 6, 7, 8, 9, 10)
+TILE_ROWS = (128, 256, 512, 1024)
+# Every noise model at every time, and every resolution with every tile size, in 28 runs.
+OUTPUT_CASES = [
+    (*CASES[number % len(CASES)], bits, rows)
+    for number, (bits, rows) in enumerate(product(BITS, TILE_ROWS))
 ]
 
 
@@ -168,8 +171,11 @@ def test_noise_scale_follows_the_published_polynomial(name):
     assert 100 * error.std().item() == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("bits", [4, 5, 6, 7, 8, 9, 10])
-@pytest.mark.parametrize(("tile_rows", "inputs"), [(128, 300), (256, 600), (1024, 1024)])
+SHAPES = [(128, 300), (256, 600), (512, 1100), (1024, 1024), (1024, 1500)]
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize(("tile_rows", "inputs"), SHAPES)
 def test_converters_equal_aihwkit_element_by_element(bits, tile_rows, inputs):
     """Without noise, in double precision, every ADC code is the same; also for uneven blocks."""
     weight = matrix(24, inputs, dtype=torch.float64)
@@ -184,16 +190,16 @@ def test_converters_equal_aihwkit_element_by_element(bits, tile_rows, inputs):
     torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_converters_equal_aihwkit_lightning(bits):
-    pytest.importorskip(
-        "aihwkit_lightning", reason="aihwkit-lightning is an optional peer of the test suite"
-    )
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize(("tile_rows", "inputs"), SHAPES)
+def test_converters_equal_aihwkit_lightning(bits, tile_rows, inputs):
     from aihwkit_lightning.nn import AnalogLinear
     from aihwkit_lightning.simulator.configs import TorchInferenceRPUConfig, WeightClipType
 
-    weight = matrix(24, 300, dtype=torch.float64)
-    noise = Noise(magnitude=0.0, tile_rows=128, dac_bits=bits, adc_bits=bits, output_range=3.0)
+    weight = matrix(24, inputs, dtype=torch.float64)
+    noise = Noise(
+        magnitude=0.0, tile_rows=tile_rows, dac_bits=bits, adc_bits=bits, output_range=3.0
+    )
     config = TorchInferenceRPUConfig()
     config.mapping.max_input_size = noise.tile_rows
     config.forward.inp_res = 2**bits - 2
@@ -202,40 +208,40 @@ def test_converters_equal_aihwkit_lightning(bits):
     config.pre_post.input_range.enable = True
     config.clip.type = WeightClipType.LAYER_GAUSSIAN_PER_CHANNEL
     config.clip.sigma = 100.0  # clips nothing: chosen for its ADC range per column
-    layer = AnalogLinear(300, 24, bias=False, rpu_config=config).to(torch.float64).eval()
+    layer = AnalogLinear(inputs, 24, bias=False, rpu_config=config).to(torch.float64).eval()
     layer.weight.data.copy_(weight)
-    beta = torch.tensor([2.0, 2.5, 3.0], dtype=torch.float64)
+    programmed = ours(weight, noise)
+    beta = torch.linspace(2.0, 3.0, len(programmed.sizes), dtype=torch.float64)
     layer.input_range.data.copy_(beta)
-    x = torch.randn(40, 300, generator=generator(5), dtype=torch.float64) ** 3
+    x = torch.randn(40, inputs, generator=generator(5), dtype=torch.float64) ** 3
     with torch.no_grad():
         expected = layer(x)
-    result = analog_linear(x, prepare(ours(weight, noise), beta, noise))
+    result = analog_linear(x, prepare(programmed, beta, noise))
     torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("name", "bits", "tile_rows", "time_s"),
-    [
-        ("pcm", 8, 128, None),
-        ("hermes", 6, 256, 3600.0),
-        ("rram", 4, 512, DAY),
-        ("pcm", 10, 1024, 60.0),
-    ],
-)
-def test_output_error_has_the_distribution_of_aihwkit(name, bits, tile_rows, time_s):
-    weight = matrix(64, 700)
+@pytest.mark.parametrize(("name", "time_s", "bits", "tile_rows"), OUTPUT_CASES)
+def test_output_error_has_the_distribution_of_aihwkit(name, time_s, bits, tile_rows):
+    inputs = 1100  # no tile size divides it
+    weight = matrix(64, inputs)
     noise = Noise(name, time_s=time_s, tile_rows=tile_rows, dac_bits=bits, adc_bits=bits)
-    x = torch.randn(200, 700, generator=generator(4))
+    x = torch.randn(100, inputs, generator=generator(4))
     clean = x @ weight.T
-    blocks = math.ceil(700 / tile_rows)
+    blocks = math.ceil(inputs / tile_rows)
     beta = torch.full((blocks,), 4.0)
     mine, theirs = [], []
     torch.manual_seed(11)
     for seed in range(4):
         layer = aihwkit_layer(weight, noise, beta)
+        # aihwkit reads its drift compensation with one-hot inputs through the same converters,
+        # which at 4 or 5 bits lose most weights; we take that reading as exact.
+        for tile in layer.analog_tiles():
+            tile.tile._f_io.is_perfect = bits < 6
         layer.program_analog_weights()
         if time_s is not None:
             layer.drift_analog_weights(time_s)
+        for tile in layer.analog_tiles():
+            tile.tile._f_io.is_perfect = False
         with torch.no_grad():
             theirs.append(layer(x) - clean)
         mine.append(analog_linear(x, prepare(ours(weight, noise, seed), beta, noise)) - clean)
