@@ -179,6 +179,42 @@ def evaluate(
     return Costs(**_reshape(result, shape))
 
 
+def evaluate_mixed(
+    architecture: MoEArchitecture,
+    routing: Routing,
+    orders: Mapping[Order, NDArray[np.int64]],
+    system: System,
+    order_index: NDArray[np.int64],
+    digital_experts: NDArray[np.int64],
+    workload: Workload,
+    analog_modules: Sequence[Collection[str]],
+    module_index: NDArray[np.int64],
+) -> Costs:
+    """`evaluate` for designs [n] that differ in their analog dense parts, too.
+
+    Args:
+        analog_modules: sets of dense parts.
+        module_index: which set each design has.
+    """
+    size = len(module_index)
+    flat = _flatten(system, (size,))
+    result: dict[str, Any] = {}
+    for number in np.unique(module_index) if size else [0]:
+        rows = np.flatnonzero(module_index == number)
+        part = evaluate(
+            architecture,
+            routing,
+            orders,
+            _take(flat, rows),
+            order_index[rows],
+            digital_experts[rows],
+            workload,
+            analog_modules[number],
+        )
+        _store(result, vars(part), rows, size)
+    return Costs(**result)
+
+
 def _tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> ExpertTables:
     """`expert_tables`, kept: a search asks for the same few orders in every call."""
     p = np.ascontiguousarray(routing.probability, dtype=float)

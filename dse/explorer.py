@@ -185,7 +185,8 @@ def finish(
     finished = search.finished(study)
     names = problem.space.names
     proposed = tables.Chosen(
-        np.array([[t.params[n] for n in names] for t in finished]).reshape(-1, len(names)),
+        # A run of an earlier version may lack a parameter: it had the first choice.
+        np.array([[t.params.get(n, 0) for n in names] for t in finished]).reshape(-1, len(names)),
         np.array([t.number for t in finished], dtype=np.int64),
     )
     reasons = {t.number: t.user_attrs["reason"] for t in finished if "reason" in t.user_attrs}

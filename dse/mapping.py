@@ -7,8 +7,9 @@ each. Blocks at the edge use a part of the rows or columns only.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,35 @@ PARTS = (
 
 ANALOG_PARTS = tuple(part for part in PARTS if part != "embedding")
 """Dense parts that can be computed on tiles; an input embedding is looked up."""
+
+NO_PARTS, ALL_PARTS = "none", "all"
+
+
+def read_parts(text: str) -> tuple[str, ...]:
+    """Analog dense parts of a text: `none`, `all`, or names joined by + (attention+lm_head).
+
+    Raises:
+        ValueError: a name that is no dense part; the line names the nearest.
+    """
+    if text in (NO_PARTS, ""):
+        return ()
+    if text == ALL_PARTS:
+        return ANALOG_PARTS
+    names = text.split("+")
+    for name in names:
+        if name not in ANALOG_PARTS:
+            near = get_close_matches(name, (NO_PARTS, ALL_PARTS, *ANALOG_PARTS), n=1)
+            hint = f"; nearest is {near[0]}" if near else ""
+            raise ValueError(
+                f"unknown analog part {name!r}: choose none, all, or some of "
+                f"{', '.join(ANALOG_PARTS)} joined by +{hint}"
+            )
+    return tuple(part for part in ANALOG_PARTS if part in names)
+
+
+def join_parts(parts: Iterable[str]) -> str:
+    """Analog dense parts as the text that `read_parts` reads."""
+    return "+".join(part for part in ANALOG_PARTS if part in set(parts)) or NO_PARTS
 
 
 @dataclass(frozen=True)
@@ -89,6 +119,30 @@ def model_shape(architecture: MoEArchitecture) -> ModelShape:
         int(first["weights"].sum()),
         architecture.expert_intermediate_size,
         architecture.hidden_size,
+    )
+
+
+_STORED = {
+    "shared_expert": ".shared.",
+    "dense_ffn": ".ffn.",
+    "router": ".router",
+    "mamba": ".mamba.",
+}
+
+
+def placeable_parts(
+    architecture: MoEArchitecture, simulated: Iterable[str] | None = None
+) -> tuple[str, ...]:
+    """Dense parts that can be analog: of the model, and of the weights that stand for it.
+
+    `simulated`: names of the tensors that the simulation has; None asks of the model only.
+    """
+    names = None if simulated is None else " ".join(simulated)
+    present = {part.name for part in model_shape(architecture).parts}
+    return tuple(
+        part
+        for part in ANALOG_PARTS
+        if part in present and (names is None or _STORED.get(part, "") in names)
     )
 
 

@@ -4,7 +4,7 @@ Turns designs (choices of `dse.space`) into hardware, placement and cost as arra
 a design out, and names the simulation whose result is its accuracy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse import surrogate
-from dse.cost import Costs, System, Workload, evaluate
+from dse.cost import Costs, System, Workload, evaluate_mixed
 from dse.limits import Limits, Metric
+from dse.mapping import ANALOG_PARTS, join_parts, placeable_parts, read_parts
 from dse.placement import digital_mask
 from dse.space import Columns, Space
 from hwmodels.digital import Accelerator, accelerator_area_mm2, load_accelerator
@@ -36,7 +37,20 @@ DIGITAL_STEPS = 32
 """Digital shares that are told apart in simulations. The analog share is rounded up to the next,
 so that a design's accuracy is that of a placement with at least as many analog experts."""
 
-_RADICES = (16, 512, 512, 16, 16, 32, 65536)
+DAMAGE = {
+    "attention": 2.0,
+    "mamba": 2.0,
+    "router": 0.7,
+    "shared_expert": 0.9,
+    "dense_ffn": 2.5,
+    "lm_head": 10.0,
+}
+"""Loss that a dense part adds when it is analog, over that of all routed experts: rounded from
+`dse sensitivity` of deepseekmoe. The search's first guess only; simulations decide."""
+
+_RADICES = (64, 16, 512, 512, 16, 16, 32, 65536)
+_NO_ORDER = 31
+"""Stands in key codes for the order where all orders agree."""
 
 
 class Key(NamedTuple):
@@ -48,6 +62,7 @@ class Key(NamedTuple):
         tile_rows: rows of the full-size tile (the first choice that gives `row_blocks`).
         score, scope: which experts are digital; empty when none is, and all choices agree.
         digital: experts of the miniature that are digital.
+        analog_modules: dense parts that are analog.
     """
 
     noise_model: str
@@ -58,6 +73,7 @@ class Key(NamedTuple):
     score: str
     scope: str
     digital: int
+    analog_modules: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,7 @@ class Problem:
     """Model, budget, workload and everything derived once: routing, scores, orders.
 
     Attributes:
+        space: its analog parts are those of `dense_parts`, see `Space.for_parts`.
         scores: of the full model's experts [moe_layers, experts], by name.
         orders: experts of the full model, most digital-worthy first, by (score, scope).
         miniature_orders: the same for the miniature.
@@ -138,7 +155,8 @@ class Problem:
         tile, accelerator = self.parts(columns, technology_index)
         left = np.maximum(self.limits.area_mm2 - _total(accelerator_area_mm2(accelerator)), 0.0)
         each = _total(tile_area_mm2(tile)) + System.overhead_area_mm2_per_tile(accelerator)
-        share = np.where(columns["digital_expert_fraction"] >= 1, 0.0, columns["tiles_share"])
+        idle = (columns["digital_expert_fraction"] >= 1) & (self._modules(columns) == 0)
+        share = np.where(idle, 0.0, columns["tiles_share"])
         columns["tiles"] = np.floor(left * share / each).astype(int)
         return System(tile, columns["tiles"], accelerator)
 
@@ -168,12 +186,18 @@ class Problem:
         )
         return tile, accelerator
 
-    def cost(self, indices: NDArray[np.int64], analog_modules: Sequence[str] = ()) -> Costed:
+    @cached_property
+    def dense_parts(self) -> tuple[str, ...]:
+        """Dense parts that can be analog: those that the simulation has, too."""
+        stored = None if self.simulator is None else self.simulator.miniature.weights
+        return placeable_parts(self.architecture, stored)
+
+    def cost(self, indices: NDArray[np.int64]) -> Costed:
         """Cost designs given by their choice numbers [designs, parameters]."""
         columns = self.space.values(indices)
         technology_index = indices[:, self.space.names.index("technology")]
         system = self.system(columns, technology_index)
-        return self.cost_system(indices, columns, system, technology_index, analog_modules)
+        return self.cost_system(indices, columns, system, technology_index)
 
     def cost_system(
         self,
@@ -181,12 +205,14 @@ class Problem:
         columns: Columns,
         system: System,
         technology_index: NDArray[np.int64],
-        analog_modules: Sequence[str] = (),
     ) -> Costed:
         """Cost given hardware and placements; `indices` are carried along."""
         order_index = self._order_index(columns)
         wanted = np.ceil(columns["digital_expert_fraction"] * self.experts - 1e-9).astype(int)
-        costs = evaluate(
+        modules = self._modules(columns)
+        sets, which = np.unique(modules, return_inverse=True)
+        columns["analog_modules"] = np.array([join_parts(_parts_of(n)) for n in sets])[which]
+        costs = evaluate_mixed(
             self.architecture,
             self.routing,
             self.orders,
@@ -194,15 +220,29 @@ class Problem:
             order_index,
             wanted,
             self.workload,
-            analog_modules=tuple(analog_modules),
+            [_parts_of(bits) for bits in sets.tolist()],
+            which,
         )
         metrics = _metrics(costs)
         digital = np.asarray(costs.digital_experts, dtype=int)
         columns["digital_experts"] = digital
-        reason, excess = self._verdict(costs, metrics, np.asarray(system.tiles))
+        reason, excess = self._verdict(costs, metrics, np.asarray(system.tiles), modules > 0)
         noise = np.array([self.noise_models.index(str(t.noise_model)) for t in self.technologies])
-        codes = self._codes(columns, noise[technology_index], order_index, digital)
+        codes = self._codes(columns, noise[technology_index], order_index, digital, modules)
         return Costed(indices, columns, costs, metrics, reason, excess, codes)
+
+    def _modules(self, columns: Columns) -> NDArray[np.int64]:
+        """Analog dense parts of designs, one bit each, in the order of ANALOG_PARTS."""
+        texts, which = np.unique(columns["analog_modules"], return_inverse=True)
+        bits = [
+            sum(
+                1 << ANALOG_PARTS.index(part)
+                for part in read_parts(str(text))
+                if part in self.dense_parts
+            )
+            for text in texts
+        ]
+        return np.array(bits, dtype=np.int64)[which]
 
     def _order_index(self, columns: Columns) -> NDArray[np.int64]:
         scores = [score for score, _ in self.order_names]
@@ -214,12 +254,21 @@ class Problem:
         return index
 
     def _verdict(
-        self, costs: Costs, metrics: dict[str, Floats], tiles: NDArray[Any]
+        self,
+        costs: Costs,
+        metrics: dict[str, Floats],
+        tiles: NDArray[Any],
+        modules: NDArray[np.bool_],
     ) -> tuple[NDArray[np.object_], Floats]:
-        """Why each design is ruled out ("" when it is not), and by how much."""
+        """Why each design is ruled out ("" when it is not), and by how much.
+
+        `modules`: whether a design has analog dense parts.
+        """
         fits = np.asarray(costs.memory_fits, dtype=bool)
-        reason = np.where(fits, "", "the digital weights exceed the memory").astype(object)
-        idle = (tiles > 0) & (np.asarray(costs.digital_experts) >= self.experts)
+        memory = "the digital weights exceed the memory"
+        either = f"the analog parts do not fit on the tiles, or {memory}"
+        reason = np.where(fits, "", np.where(modules, either, memory)).astype(object)
+        idle = (tiles > 0) & (np.asarray(costs.digital_experts) >= self.experts) & ~modules
         reason = np.where(idle & fits, "no expert fits on the tiles", reason)
         excess = np.where(fits & ~idle, 0.0, 1.0)
         for constraint in self.limits.on_cost:
@@ -235,24 +284,26 @@ class Problem:
         noise: NDArray[np.int64],
         order_index: NDArray[np.int64],
         digital: NDArray[np.int64],
+        modules: NDArray[np.int64],
     ) -> Codes:
         total = int(np.prod(self.miniature_shape))
         steps = np.ceil((1 - digital / self.experts) * DIGITAL_STEPS - 1e-9)
         miniature_digital = total - np.ceil(steps * total / DIGITAL_STEPS).astype(int)
-        none_digital = miniature_digital == 0
+        alike = (miniature_digital == 0) | (miniature_digital == total)
         parts = (
+            modules,  # first, so that codes without analog modules are those of older runs
             noise,
             -(-self.architecture.hidden_size // columns["tile_rows"]),
             -(-self.architecture.expert_intermediate_size // columns["tile_rows"]),
             columns["dac_bits"],
             columns["adc_bits"],
-            np.where(none_digital, len(self.order_names), order_index),
+            np.where(alike, _NO_ORDER, order_index),
             miniature_digital,
         )
         codes = np.zeros(len(noise), dtype=np.int64)
         for part, radix in zip(parts, _RADICES, strict=True):
             codes = codes * radix + np.minimum(part, radix - 1)
-        return np.where(digital >= self.experts, CLEAN, codes)
+        return np.where((digital >= self.experts) & (modules == 0), CLEAN, codes)
 
     def _parts(self, codes: Codes) -> list[NDArray[np.int64]]:
         """The numbers packed into key codes, in the order of `_codes`."""
@@ -266,28 +317,32 @@ class Problem:
         """What a key code stands for."""
         if code == CLEAN:
             raise ValueError("the clean model has no key")
-        noise, inputs, hidden, dac, adc, order, digital = (
+        modules, noise, inputs, hidden, dac, adc, order, digital = (
             int(part[0]) for part in self._parts(np.array([code]))
         )
         blocks = (inputs, hidden)
         rows = [int(choice) for choice in self.space["tile_rows"].choices]
         dimensions = (self.architecture.hidden_size, self.architecture.expert_intermediate_size)
         height = next(r for r in rows if tuple(-(-d // r) for d in dimensions) == blocks)
-        names = [*self.order_names, ("", "")]
-        return Key(self.noise_models[noise], blocks, height, dac, adc, *names[order], digital)
+        score, scope = ("", "") if order == _NO_ORDER else self.order_names[order]
+        cells = self.noise_models[noise]
+        return Key(cells, blocks, height, dac, adc, score, scope, digital, _parts_of(modules))
 
     def noise_kind(self, codes: Codes) -> NDArray[np.int64]:
         """Number of the noise model in key codes."""
-        return self._parts(codes)[0]
+        return self._parts(codes)[1]
 
     def features(self, codes: Codes) -> surrogate.Features:
         """What the loss of simulations depends on, for the surrogate."""
-        noise, inputs, hidden, dac, adc, order, digital = self._parts(codes)
+        modules, noise, inputs, hidden, dac, adc, order, digital = self._parts(codes)
         names = [*self.order_names, ("", "")]
         scores, scopes = (sorted({name[n] for name in names}) for n in (0, 1))
+        order = np.minimum(order, len(self.order_names))
         score = np.array([scores.index(name) for name, _ in names])[order]
         scope = np.array([scopes.index(name) for _, name in names])[order]
         analog = 1 - digital / np.prod(self.miniature_shape)
+        for number, part in enumerate(ANALOG_PARTS):
+            analog = analog + DAMAGE[part] * (modules >> number & 1)
         blocks = np.sqrt(inputs * hidden)
         return surrogate.features(blocks, dac, adc, analog, noise, score, scope)
 
@@ -303,14 +358,14 @@ class Problem:
             if code == CLEAN or "reason" in result:
                 continue
             known = np.stack(self._parts(np.array([code])))
-            worse = (parts[[0, 1, 2, 5]] == known[[0, 1, 2, 5]]).all(axis=0)
-            worse &= (parts[[3, 4, 6]] <= known[[3, 4, 6]]).all(axis=0) & (codes != CLEAN)
+            worse = (parts[[0, 1, 2, 3, 6]] == known[[0, 1, 2, 3, 6]]).all(axis=0)
+            worse &= (parts[[4, 5, 7]] <= known[[4, 5, 7]]).all(axis=0) & (codes != CLEAN)
             bound = result["delta_loss_nats"] - 2 * result["delta_loss_stderr"]
             least = np.where(worse, np.maximum(least, bound), least)
             least[codes == code] = result["delta_loss_nats"]
         return least
 
-    def simulate(self, code: int, analog_modules: Sequence[str] = ()) -> dict[str, Any]:
+    def simulate(self, code: int) -> dict[str, Any]:
         """Run the noisy simulation that a key code names.
 
         Returns:
@@ -324,6 +379,7 @@ class Problem:
         layers, experts = self.miniature_shape
         if code == CLEAN:
             noise, digital = Noise(), np.ones((layers, experts), dtype=bool)
+            modules: tuple[str, ...] = ()
         else:
             key = self.key(code)
             noise = Noise(
@@ -335,11 +391,17 @@ class Problem:
             name = (key.score, key.scope) if key.score else self.order_names[0]
             order = self.miniature_orders[name]
             digital = digital_mask(order, key.digital, (layers, experts))
+            modules = key.analog_modules
         try:
-            result = self.simulator.evaluate(noise, digital, analog_modules=tuple(analog_modules))
+            result = self.simulator.evaluate(noise, digital, analog_modules=modules)
         except ValueError as error:  # the simulator's word for a loss that is not finite
             return {"reason": str(error)}
         return result_columns(result)
+
+
+def _parts_of(bits: int) -> tuple[str, ...]:
+    """Dense parts of a number with one bit for each of ANALOG_PARTS."""
+    return tuple(part for number, part in enumerate(ANALOG_PARTS) if bits >> number & 1)
 
 
 def result_columns(result: Any) -> dict[str, Any]:

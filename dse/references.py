@@ -1,6 +1,5 @@
 """Points to compare with: all digital, all analog, and everything dense digital."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from dse.cost import System
 from dse.limits import Limits
-from dse.mapping import blocks, model_shape
+from dse.mapping import NO_PARTS, blocks, join_parts, model_shape, read_parts
 from dse.problem import Costed, Problem
 from dse.screening import Results, Screening
 from dse.tables import costed_frame
@@ -24,23 +23,23 @@ _SAMPLE = 6000
 _ANY_AREA_MM2 = 1e9
 
 
-def exact_fit(
-    problem: Problem, indices: NDArray[np.int64], analog_modules: Sequence[str] = ()
-) -> Costed:
+def exact_fit(problem: Problem, indices: NDArray[np.int64]) -> Costed:
     """Cost designs with just as many tiles as their placement needs, whatever the budget."""
     columns = problem.space.values(indices)
     technology_index = indices[:, problem.space.names.index("technology")]
     tile, accelerator = problem.parts(columns, technology_index)
     shape = model_shape(problem.architecture)
     rows, cols = columns["tile_rows"], columns["tile_cols"]
-    digital = np.ceil(columns["digital_expert_fraction"] * problem.experts - 1e-9)
+    digital = np.ceil(columns["digital_expert_fraction"] * problem.experts - 1e-9).astype(int)
     needed = (problem.experts - digital) * blocks(shape.expert_shapes, rows, cols)
+    modules = columns["analog_modules"]
     for part in shape.parts:
-        if part.name in analog_modules:
-            needed = needed + blocks(part.shapes, rows, cols)
+        if part.name in problem.dense_parts:
+            analog = np.array([part.name in read_parts(str(text)) for text in modules])
+            needed = needed + np.where(analog, blocks(part.shapes, rows, cols), 0)
     columns["tiles"] = np.ceil(needed / columns["tiers"]).astype(int)
     system = System(tile, columns["tiles"], accelerator)
-    return problem.cost_system(indices, columns, system, technology_index, analog_modules)
+    return problem.cost_system(indices, columns, system, technology_index)
 
 
 def smallest_budget_mm2(problem: Problem) -> float:
@@ -75,11 +74,10 @@ def reference_table(
     """
     import pandas
 
-    modules = _dense_modules(problem)
     rows = [
-        _reference(problem, screening, ALL_DIGITAL, 1.0, ()),
-        _reference(problem, screening, EXPERTS_ANALOG, 0.0, ()),
-        _reference(problem, screening, ALL_ANALOG, 0.0, modules),
+        _reference(problem, screening, ALL_DIGITAL, 1.0, NO_PARTS),
+        _reference(problem, screening, EXPERTS_ANALOG, 0.0, NO_PARTS),
+        _reference(problem, screening, ALL_ANALOG, 0.0, join_parts(problem.dense_parts)),
     ]
     first = int(table["trial"].max()) + 1 if len(table) else 0
     for number, row in enumerate(rows):
@@ -87,25 +85,18 @@ def reference_table(
     return pandas.concat([table, *rows], ignore_index=True)
 
 
-def _dense_modules(problem: Problem) -> tuple[str, ...]:
-    """Dense parts that both the model and its miniature have."""
-    known = {part.name for part in model_shape(problem.architecture).parts} - {"embedding"}
-    if problem.simulator is None:
-        return tuple(sorted(known))
-    names = " ".join(problem.simulator.miniature.weights)
-    marks = {"shared_expert": ".shared.", "dense_ffn": ".ffn.", "router": ".router"}
-    return tuple(sorted(part for part in known if marks.get(part, "") in names))
-
-
 def _reference(
     problem: Problem,
     screening: Screening,
     name: str,
     digital_fraction: float,
-    analog_modules: tuple[str, ...],
+    analog_modules: str,
 ) -> "pandas.DataFrame":
     """One reference design as a table of one row."""
-    choices = {"digital_expert_fraction": [digital_fraction]}
+    choices: dict[str, list[object]] = {
+        "digital_expert_fraction": [digital_fraction],
+        "analog_modules": [analog_modules],
+    }
     # With 8-bit converters where the space has them, so that only the placement differs.
     for bits in ("adc_bits", "dac_bits"):
         if 8 in problem.space[bits].choices:
@@ -113,7 +104,7 @@ def _reference(
     same = replace(problem, space=problem.space.limit(choices))
     unlimited = replace(same, limits=Limits(_ANY_AREA_MM2))
     generator = np.random.default_rng([screening.seed, 4])
-    costed = exact_fit(unlimited, same.space.random(_SAMPLE, generator), analog_modules)
+    costed = exact_fit(unlimited, same.space.random(_SAMPLE, generator))
     screening.costed += _SAMPLE
     area, delay = costed.metrics["area_mm2"], 1 / costed.metrics["throughput_tokens_per_s"]
     product = costed.metrics["energy_j_per_token"] * delay
@@ -122,17 +113,16 @@ def _reference(
         costed.feasible, area, np.inf
     )  # fmt: skip
     row = int(rank.argmin())
-    chosen = exact_fit(unlimited, costed.indices[row : row + 1], analog_modules)
+    chosen = exact_fit(unlimited, costed.indices[row : row + 1])
     code = int(chosen.codes[0])
     results: Results = {code: screening.results.get(code, {})}
-    if analog_modules or not results[code]:
-        results[code] = same.simulate(code, analog_modules)
+    if not results[code]:
+        results[code] = same.simulate(code)
     frame = costed_frame(same, chosen, results)
     reason = results[code].get("reason")
     if not fits.any():
         reason = f"does not fit: needs {float(area[row]):.4g} mm2"
     for column, value in (("state", "reference"), ("reason", reason), ("reference_name", name),
-                          ("analog_modules", ",".join(analog_modules)),
                           ("searched", False), ("on_front", False),
                           ("is_knee", False)):  # fmt: skip
         frame[column] = value

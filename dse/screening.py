@@ -17,6 +17,7 @@ from scipy.stats import qmc
 
 from dse import surrogate
 from dse.limits import objective_values
+from dse.mapping import NO_PARTS
 from dse.pareto import hypervolume, non_dominated
 from dse.problem import CLEAN, Costed, Problem
 
@@ -246,7 +247,12 @@ class Screening:
         problem = self.problem
         space, generator = problem.space, np.random.default_rng([self.seed, 5])
         indices = space.random(4 * _CHILDREN, generator)
-        for name, wanted in (("digital_expert_fraction", 0), ("adc_bits", 8), ("dac_bits", 8)):
+        for name, wanted in (
+            ("digital_expert_fraction", 0),
+            ("adc_bits", 8),
+            ("dac_bits", 8),
+            ("analog_modules", NO_PARTS),
+        ):
             choices = list(space[name].choices)
             if wanted in choices:
                 indices[:, space.names.index(name)] = choices.index(wanted)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.mapping import placeable_parts
 from dse.placement import SCOPES, digital_order, expert_scores, stretch
 from dse.problem import Problem
 from dse.settings import Settings
@@ -65,7 +66,7 @@ def make_problem(settings: Settings, simulate: bool = True) -> Problem:
         architecture.routed_experts,
         architecture.experts_per_token,
     )
-    space = settings.space()
+    space = settings.space().for_parts(placeable_parts(architecture, miniature.weights))
     orders, miniature_orders, scores = {}, {}, {}
     for score in space["placement_score"].choices:
         small = expert_scores(str(score), miniature.weights, observed, seed=settings.seed)

@@ -6,7 +6,7 @@ accuracy depends on a few of them only, and only through the choices made there.
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Parameter:
         Raises:
             ValueError: one line with what is accepted.
         """
+        if self.name == "analog_modules":
+            return _checked_parts(str(value))
         if self.minimum is None or self.maximum is None:
             if value in self.choices:
                 return str(value)
@@ -64,6 +66,17 @@ class Parameter:
         return int(number) if self.whole else number
 
 
+def _checked_parts(text: str) -> str:
+    """Dense parts as the space writes them, any set of them (`dse.mapping.read_parts`)."""
+    from dse.mapping import ALL_PARTS, join_parts, read_parts
+
+    try:
+        parts = read_parts(text)
+    except ValueError as error:
+        raise ValueError(f"analog_modules={text}: {error}") from None
+    return ALL_PARTS if text == ALL_PARTS else join_parts(parts)
+
+
 def _numeric(
     name: str, choices: Sequence[float], low: float, high: float, meaning: str, whole: bool = True
 ) -> Parameter:
@@ -71,6 +84,7 @@ def _numeric(
 
 
 def _parameters() -> tuple[Parameter, ...]:
+    from dse.mapping import ALL_PARTS, NO_PARTS
     from dse.placement import SCOPES, SCORES
 
     # "sensitivity" needs a measurement of its own and "random" is the control of a comparison:
@@ -105,6 +119,12 @@ def _parameters() -> tuple[Parameter, ...]:
         ),
         Parameter("placement_score", searched, "which experts are digital: highest score first"),
         Parameter("placement_scope", tuple(SCOPES), "rank experts over all layers or in each"),
+        # Nested, from the least damage per weight to the most (`dse sensitivity`).
+        Parameter(
+            "analog_modules",
+            (NO_PARTS, "shared_expert", "attention+shared_expert", ALL_PARTS),
+            "dense parts on tiles",
+        ),
         _numeric("mac_units", powers[8:17], 1, 2**20, "bf16 multiply-accumulates a cycle"),
         _numeric("sram_mib", powers[0:6], 0.0625, 1024, "on-chip memory, MiB", whole=False),
         _numeric("hbm_stacks", [1, 2, 3, 4, 6, 8], 1, 16, "stacks of high-bandwidth memory"),
@@ -153,6 +173,25 @@ class Space:
     def choices(self) -> dict[str, list[Choice]]:
         """Every parameter's choices, as config.json records them."""
         return {parameter.name: list(parameter.choices) for parameter in self.parameters}
+
+    def for_parts(self, present: Collection[str]) -> "Space":
+        """The space of a model with these dense parts: each choice of analog parts once.
+
+        Raises:
+            ValueError: a choice was asked for that names none of these parts.
+        """
+        from dse.mapping import NO_PARTS, join_parts, read_parts
+
+        asked = self["analog_modules"].choices
+        found = dict.fromkeys(
+            join_parts(set(read_parts(str(choice))) & set(present)) for choice in asked
+        )
+        if NO_PARTS in found and NO_PARTS not in asked:
+            raise ValueError(
+                f"analog_modules={asked[0]}: this model has no such part to simulate, only "
+                f"{', '.join(sorted(present))}"
+            )
+        return self.limit({"analog_modules": list(found)})
 
     def values(self, indices: NDArray[np.int64]) -> Columns:
         """Designs from choice numbers [designs, parameters]."""

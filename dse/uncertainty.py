@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.cost import Costs, System, Workload, evaluate
+from dse.mapping import NO_PARTS, read_parts
 from hwmodels.digital import Accelerator, load_accelerator
 from hwmodels.technology import Technology, load_technology, stack_technologies
 from hwmodels.tile import Tile
@@ -185,8 +186,8 @@ def _modules(table: pd.DataFrame) -> list[tuple[str, ...]]:
     """Analog modules of each row, as the column `analog_modules` names them."""
     if "analog_modules" not in table.columns:
         return [()] * len(table)
-    texts = [text if isinstance(text, str) else "" for text in table["analog_modules"]]
-    return [tuple(name for name in text.split(",") if name) for text in texts]
+    texts = [text if isinstance(text, str) else NO_PARTS for text in table["analog_modules"]]
+    return [read_parts(text) for text in texts]
 
 
 def effects(model: Model, table: pd.DataFrame) -> Effects:

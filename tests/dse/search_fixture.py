@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from dse.cost import Workload
+from dse.mapping import placeable_parts
 from dse.placement import SCOPES, digital_order
 from dse.problem import Problem
 from dse.settings import Settings
@@ -30,6 +31,7 @@ class KnownLoss:
         loss = analog * (
             0.01 + 0.5 * 2.0 ** (4 - noise.adc_bits) + 0.1 * 2.0 ** (4 - noise.dac_bits)
         )
+        loss += 0.02 * len(analog_modules)
         if self.fails(noise, digital):
             loss = float("nan")
         return SimpleNamespace(
@@ -49,7 +51,7 @@ def small_problem(simulator=None, budget_area_mm2=200.0, **options):
     settings = Settings("deepseekmoe", budget_area_mm2, **options)
     architecture = load_model("deepseekmoe")
     shape = (architecture.moe_layers, architecture.routed_experts)
-    space = settings.space()
+    space = settings.space().for_parts(placeable_parts(architecture, ()))
     generator = np.random.default_rng(0)
     scores = {str(score): generator.random(shape) for score in space["placement_score"].choices}
     small = {name: values[:3, :8] for name, values in scores.items()}

@@ -27,6 +27,7 @@ SMALL = {
         "mac_units": [1024, 8192],
         "sram_mib": [1],
         "hbm_stacks": [2, 4],
+        "analog_modules": ["none"],
     }
 }
 
@@ -87,7 +88,7 @@ def test_what_limits_rule_out_is_never_simulated():
     screening = Screening(small_problem(), {CLEAN: problem.simulate(CLEAN)}, 0)
     study.sampler = search.make_sampler("random", screening, 0)
     screening.problem = problem
-    search.run_search(study, problem, screening, trials=5, clock=search.Clock())
+    search.run_search(study, problem, screening, trials=15, clock=search.Clock())
     assert len(simulator.calls) == 1  # the clean model
     reasons = [t.user_attrs["reason"] for t in study.trials]
     assert any("breaks energy_per_token<=1 pJ" in reason for reason in reasons)
@@ -138,7 +139,7 @@ def test_an_interrupted_search_goes_on_without_losing_or_repeating(tmp_path):
 
 
 def test_an_all_digital_design_is_the_clean_model_and_needs_no_simulation():
-    problem = small_problem(choices={"digital_expert_fraction": [1]})
+    problem = small_problem(choices={"digital_expert_fraction": [1], "analog_modules": ["none"]})
     costed = problem.cost(problem.space.random(20, np.random.default_rng(0)))
     assert (costed.codes == CLEAN).all()
     assert (costed.columns["tiles"] == 0).all()
@@ -163,6 +164,8 @@ def test_equal_codes_mean_equal_simulations():
         rows = np.flatnonzero(costed.codes == code)
         assert (costed.columns["adc_bits"][rows] == key.adc_bits).all()
         assert (costed.columns["dac_bits"][rows] == key.dac_bits).all()
+        named = "+".join(key.analog_modules) or "none"
+        assert (costed.columns["analog_modules"][rows] == named).all()
         for row in rows:
             height = costed.columns["tile_rows"][row]
             assert (-(-2048 // height), -(-1408 // height)) == key.row_blocks
