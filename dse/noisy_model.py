@@ -51,6 +51,9 @@ PARTS = {
 # An expert that saw fewer calibration rows than this takes the input range of its layer.
 _FEWEST_ROWS = 32
 
+# Between them lie most of a router's logits; what router recalibration maps onto each other.
+PERCENTILES = (0.05, 0.95)
+
 
 class FullModel(Protocol):
     """What the simulation needs of the full-size architecture: the widths of its matrices."""
@@ -211,11 +214,14 @@ class NoisyModel:
         self._programmed: OrderedDict[tuple[object, ...], ProgrammedMatrix] = OrderedDict()
         self._cached_bytes = 0
         self._moments: dict[str, _Moments] = {}
+        self.calibration_tokens: Tensor | None = None
+        self.router_spread: dict[str, Tensor] = {}  # clean PERCENTILES of the logits, [2, experts]
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:
         """Measure the inputs of every matrix in a clean forward pass over tokens [B, T]."""
         self._moments = {}
+        self.calibration_tokens = tokens
 
         def record(name: str, x: Tensor, weight: Tensor, group: Tensor | None) -> None:
             if input_of(name) != name:
@@ -229,7 +235,10 @@ class NoisyModel:
 
         def linear(name: str, x: Tensor, weight: Tensor) -> Tensor:
             record(name, x, weight, None)
-            return plain_linear(name, x, weight)
+            y = plain_linear(name, x, weight)
+            if kind_of(name) == "router":
+                self.router_spread[name] = percentiles(y)
+            return y
 
         def grouped(name: str, x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
             group = torch.arange(len(counts), device=x.device).repeat_interleave(counts)
@@ -290,6 +299,11 @@ class NoisyModel:
         )
 
 
+def percentiles(logits: Tensor) -> Tensor:
+    """PERCENTILES of each expert's logits [N, E] over the rows, [2, E]."""
+    return logits.float().quantile(torch.tensor(PERCENTILES, device=logits.device), dim=0)
+
+
 def _bytes(matrix: ProgrammedMatrix) -> int:
     return matrix.weight.nbytes + matrix.scale.nbytes
 
@@ -315,6 +329,7 @@ class PlacedModel:
         self.weights = dict(model.weights)
         self.matrices = {name: model.analog(name, noise, seed, sign) for name in sorted(dense)}
         self.digital_counts: dict[str, int] = {}
+        self.orders: dict[int, Tensor] = {}  # of the experts of a layer with analog ones
         self._codes: tuple[Tensor | None, str, Tensor | None] = (None, "", None)
         self._rows: tuple[Tensor | None, Tensor | None] = (None, None)
         for index, layer in enumerate(self.config.moe_layers):
@@ -326,6 +341,7 @@ class PlacedModel:
     ) -> None:
         order = torch.argsort((~digital).to(torch.int8), stable=True).to(model.device)
         count = int(digital.sum())
+        self.orders[layer] = order
         router = f"layers.{layer}.router"
         self.weights[router] = self.weights[router][order]
         if router in self.matrices:

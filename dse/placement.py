@@ -7,7 +7,7 @@ order are nested. "random" with scope "per_layer" is the layer-matched random ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -25,6 +25,7 @@ SCORES = (
     "sensitivity",
 )
 SCOPES = ("global", "per_layer")
+MITIGATIONS = ("router-recalibration", "expert-replacement")  # see dse.mitigation
 
 Array = NDArray[np.float64]
 
@@ -96,6 +97,13 @@ def _numbers(tensor: Any) -> Array:
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().double().cpu().numpy()
     return np.asarray(tensor, dtype=float)
+
+
+def check_mitigation(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, each once; ValueError with the nearest for an unknown one."""
+    for name in names:
+        _check("mitigation", name, MITIGATIONS)
+    return tuple(dict.fromkeys(names))
 
 
 def digital_order(scores: Array, scope: str) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from dse.limits import (
     metric,
     read_constraint,
 )
+from dse.placement import check_mitigation
 from dse.space import Space, default_space
 
 SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")
@@ -34,6 +35,7 @@ class Settings:
         constraints: texts such as latency_per_token<=5ms.
         choices: parameters limited to some values, as `Space.limit` takes them.
         tokens, noise_seeds: size of one simulation.
+        mitigation: what every placement gets against its noise, of placement.MITIGATIONS.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Settings:
     choices: dict[str, list[Any]] = field(default_factory=dict)
     tokens: int = 8192
     noise_seeds: int = 4
+    mitigation: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("context", 1), ("trials", 1), ("tokens", 64)):
@@ -65,6 +68,7 @@ class Settings:
         ):
             if value not in accepted:
                 raise ValueError(f"{name} is {value!r}: choose from {', '.join(accepted)}")
+        check_mitigation(self.mitigation)
         if not self.metrics:
             raise ValueError("give at least one objective")
         self.limits()
@@ -101,6 +105,7 @@ class Settings:
             values: dict[str, Any] = dict(document)
             for name in ("objectives", "constraints"):
                 values[name] = tuple(values[name])
+            values["mitigation"] = tuple(values.get("mitigation", ()))
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"config.json: {error}") from error

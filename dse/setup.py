@@ -78,7 +78,13 @@ def make_problem(settings: Settings, simulate: bool = True) -> Problem:
     simulator = None
     if simulate:
         test = benchmarks(miniature, tokens=settings.tokens, split="test")
-        simulator = Simulator(miniature, test, architecture, seeds=settings.noise_seeds)
+        simulator = Simulator(
+            miniature,
+            test,
+            architecture,
+            seeds=settings.noise_seeds,
+            mitigation=settings.mitigation,
+        )
     return Problem(
         architecture=architecture,
         routing=routing,

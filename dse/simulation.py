@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dse.mitigation import MitigatedModel
 from dse.noisy_model import (
     PARTS,
     FullModel,
@@ -27,6 +28,7 @@ from dse.noisy_model import (
     full_inputs,
     layer_of,
 )
+from dse.placement import check_mitigation
 from dse.statistics import FloatArray, stratified_mean
 from hwmodels.nonideality import NOISE_MODELS, Noise
 from workloads.checkpoint import Miniature
@@ -129,8 +131,11 @@ class Simulator:
     its hardware cuts each matrix of the miniature into as many row blocks as at full size.
     seeds: 1, or an even number (antithetic pairs). calibration_tokens [B, T] set the input ranges
     (default: the calibration split of the miniature's own benchmarks). device: torch device,
-    default a GPU if there is one. Raises ValueError for NaN weights, naming the tensor.
+    default a GPU if there is one. mitigation: names of `dse.placement.MITIGATIONS` that every
+    placement gets. Raises ValueError for NaN weights, naming the tensor.
     """
+
+    mitigation: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -143,7 +148,9 @@ class Simulator:
         first_seed: int = 0,
         calibration_tokens: Tensor | None = None,
         cache_bytes: int = 1 << 30,
+        mitigation: Sequence[str] = (),
     ) -> None:
+        self.mitigation = check_mitigation(mitigation)
         if seeds != 1 and (seeds < 2 or seeds % 2):
             raise ValueError(f"seeds is {seeds}; 1 or an even number (antithetic pairs) is needed")
         if not benchmarks:
@@ -223,7 +230,10 @@ class Simulator:
         sign: int,
     ) -> PlacedModel:
         with torch.no_grad():
-            return PlacedModel(self.model, noise, torch.from_numpy(digital), dense, seed, sign)
+            parts = (self.model, noise, torch.from_numpy(digital), dense, seed, sign)
+            if self.mitigation:
+                return MitigatedModel(*parts, self.mitigation)
+            return PlacedModel(*parts)
 
     def _first_analog_layer(
         self, digital: npt.NDArray[np.bool_], dense: frozenset[str]
@@ -341,7 +351,7 @@ class Simulator:
             seeds=self.seeds,
             tokens=self.tokens,
             seconds=seconds,
-            source=self.miniature.source,
+            source=", ".join((self.miniature.source, *self.mitigation)),
             loss_by_sequence=np.concatenate(by_sequence, axis=1),
             accuracy_by_task=np.stack(by_task, axis=1)
             if tasks

@@ -40,6 +40,9 @@ def explore(
         [], help="name=value, or name=a,b for several choices; repeatable."
     ),
     space: Path | None = typer.Option(None, help="TOML file with choices and ranges."),
+    mitigation: list[str] = typer.Option(
+        [], help="router-recalibration or expert-replacement, on every placement; repeatable."
+    ),
     tokens: int = typer.Option(8192, help="Tokens that each accuracy is measured on."),
     output: Path | None = typer.Option(None, help="Run folder; a new one under runs/ by default."),
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in --output."),
@@ -77,6 +80,7 @@ def explore(
                 constraints=(*constraint, *shorthand),
                 choices=_choices(fix, space),
                 tokens=tokens,
+                mitigation=tuple(mitigation),
             )
             folder = output if output is not None else default_folder(settings)
             run = start(settings, folder, timeout_s=timeout_s, jobs=jobs, callbacks=callbacks)

@@ -61,6 +61,58 @@ def calibrate(
     _print_tables({"calibration": result.table}, as_json, source=result.source)
 
 
+def mitigate(
+    model: str = MODEL,
+    mitigation: list[str] = typer.Option(
+        [], help="router-recalibration or expert-replacement; repeatable.  [both]"
+    ),
+    share: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of digital experts."),
+    score: str = typer.Option("max_neuron_norm", help="Which experts are digital."),
+    analog_module: list[str] = typer.Option(
+        [], help="Dense part that is analog too: router, attention, ...; repeatable."
+    ),
+    noise_model: str = NOISE_MODEL,
+    magnitude: float = MAGNITUDE,
+    tokens: int = typer.Option(8192, min=1536, help="Tokens that loss is measured on."),
+    seeds: int = typer.Option(4, min=2, help="Noise seeds, an even number."),
+    as_json: bool = JSON,
+) -> None:
+    """What router recalibration and expert replacement change in a placement's loss."""
+    from dse.mitigation_table import mitigation_table
+    from dse.placement import MITIGATIONS
+
+    table, source = mitigation_table(
+        model,
+        _noise(noise_model, magnitude),
+        mitigation or MITIGATIONS,
+        share,
+        score,
+        analog_module,
+        tokens,
+        seeds,
+    )
+    if as_json:
+        _print_tables({"mitigation": table}, as_json, source=source)
+        return
+    from dse.console import print_table
+
+    cells = [
+        (
+            row["mitigation"],
+            f"{row['delta_loss_nats']:.4f} ± {row['delta_loss_stderr']:.4f}",
+            *(
+                f"{row[name]:+.4f} ± {row[f'{name}_stderr']:.4f}" if number else "–"
+                for name in ("loss_change_nats", "accuracy_change")
+            ),
+            f"{row['largest_load']:.2f}",
+        )
+        for number, row in table.iterrows()
+    ]
+    headers = ("mitigation", "added loss", "change of it", "accuracy", "largest load")
+    print_table(headers, cells)
+    typer.echo(f"source: {source}; nats, shares, ± one standard error; load of an even share")
+
+
 def reproduce(
     name: str = typer.Argument(help="fig3, fig4, fig5, fig6, table1 or theory."),
     tokens: int = typer.Option(8192, min=1536, help="Tokens a model."),
@@ -112,5 +164,5 @@ def _print_tables(tables: "dict[str, pandas.DataFrame]", as_json: bool, **facts:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (scores, sensitivity, calibrate, reproduce):
+    for command in (scores, sensitivity, calibrate, mitigate, reproduce):
         app.command()(command)

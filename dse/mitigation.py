@@ -1,0 +1,148 @@
+"""Two post-training mitigations of a noisy placement, fitted on calibration text.
+
+After ROMER (Zhou et al., arXiv 2605.11800), which calibrates a mixture-of-experts model once it
+sits on noisy analog hardware: *router recalibration* by percentile normalisation of the router's
+logits, and *expert replacement* of under-used experts by frequent ones. We know its abstract;
+what it leaves open is decided here and said in the functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dse.noisy_model import NoisyModel, PlacedModel, kind_of, layer_of, percentiles
+from dse.placement import check_mitigation
+from hwmodels.nonideality import AnalogMatrix, Noise, prepare, program
+
+REPLACED_SHARE = 1 / 16
+"""Share of a layer's experts that gives way to copies of as many others. Twice as many cost the
+olmoe-mini 0.015 nats at every noise magnitude; the paper's abstract names no share."""
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """What a layer's router does differently; experts are numbered as placed.
+
+    scale, shift [E]: of the logits. copied, freed [n]: expert copied[i] also sits in the tiles of
+    freed[i], whose own weights are gone. load [E]: share of the calibration tokens afterwards.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    copied: Tensor
+    freed: Tensor
+    load: Tensor
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """Mitigated logits [N, E]; every second token goes to the copy, so both share the load."""
+        changed = logits * self.scale + self.shift
+        if len(self.freed):
+            odd = (torch.arange(len(logits), device=logits.device) % 2).bool().unsqueeze(1)
+            wanted = changed[:, self.copied]
+            never = torch.full_like(wanted, -torch.inf)
+            changed[:, self.copied] = torch.where(odd, never, wanted)
+            changed[:, self.freed] = torch.where(odd, wanted, never)
+        return changed
+
+
+class MitigatedModel(PlacedModel):
+    """A placed model whose routers are fitted layer by layer on the calibration text.
+
+    Each layer is fitted on inputs that noise and the mitigations of earlier layers have already
+    changed. names: of `dse.placement.MITIGATIONS`. fits: one for each layer with routed experts.
+    """
+
+    def __init__(
+        self,
+        model: NoisyModel,
+        noise: Noise,
+        digital: Tensor,
+        dense: frozenset[str],
+        seed: int,
+        sign: int,
+        names: Sequence[str],
+    ) -> None:
+        super().__init__(model, noise, digital, dense, seed, sign)
+        self.names = check_mitigation(names)
+        self.fits: dict[int, LayerFit] = {}
+        self._model, self._noise, self._draw = model, noise, (seed, sign)
+        tokens = model.calibration_tokens
+        if tokens is None:
+            raise ValueError("a mitigation needs a calibrated model")
+        shape = (tokens.shape[0], tokens.shape[1])
+        self.layers(model.embed(tokens), 0, shape)  # meets every router once, and fits it
+        del self._model
+
+    def linear(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
+        logits = super().linear(name, x, weight)
+        if kind_of(name) != "router":
+            return logits
+        layer = layer_of(name, self.config.layers)
+        if layer not in self.fits:
+            self.fits[layer] = self._fit(layer, name, logits)
+        return self.fits[layer].apply(logits)
+
+    def _fit(self, layer: int, name: str, logits: Tensor) -> LayerFit:
+        """Map the noisy logits' percentiles onto the clean ones, then free under-used experts.
+
+        Percentile normalisation is taken expert by expert as the linear map between the 5th and
+        the 95th percentiles; the paper's abstract names no percentiles.
+        """
+        experts = logits.shape[1]
+        none = torch.empty(0, dtype=torch.int64, device=logits.device)
+        scale, shift = torch.ones_like(logits[0]), torch.zeros_like(logits[0])
+        if "router-recalibration" in self.names:
+            order = self.orders.get(layer)
+            clean = self._model.router_spread[name]
+            clean = clean if order is None else clean[:, order]
+            noisy = percentiles(logits)
+            scale = (clean[1] - clean[0]) / (noisy[1] - noisy[0]).clamp(min=1e-9)
+            shift = clean[0] - noisy[0] * scale
+        fit = LayerFit(scale, shift, none, none, none)
+        if "expert-replacement" in self.names and layer in self.orders:
+            digital = self.digital_counts[f"layers.{layer}.experts.gate"]
+            used = self._load(fit.apply(logits))[digital:]
+            # Experts that a token needs are left; an expert is copied or freed, not both.
+            count = min(round(REPLACED_SHARE * experts), len(used) // 2,
+                        experts - self.config.experts_per_token)  # fmt: skip
+            by_use = used.argsort(descending=True, stable=True) + digital
+            fit = replace(fit, copied=by_use[:count], freed=by_use.flip(0)[:count])
+            self._copy(layer, fit.copied - digital, fit.freed - digital, digital)
+        return replace(fit, load=self._load(fit.apply(logits)))
+
+    def _load(self, logits: Tensor) -> Tensor:
+        """Share of the tokens that each expert gets, [E]."""
+        chosen = logits.topk(self.config.experts_per_token, dim=-1).indices.flatten()
+        return torch.bincount(chosen, minlength=logits.shape[1]) / len(logits)
+
+    def _copy(self, layer: int, copied: Tensor, freed: Tensor, digital: int) -> None:
+        """Write the weights of experts `copied` into the tiles of `freed`, with its own noise."""
+        if not len(freed):
+            return
+        model, noise, (seed, sign) = self._model, self._noise, self._draw
+        for part in ("gate", "up", "down"):
+            name = f"layers.{layer}.experts.{part}"
+            source = self.orders[layer][digital + copied]
+            digest = hashlib.blake2b(f"{seed}/{name}/copies".encode(), digest_size=7).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest))
+            sizes = model.sizes(name, noise.tile_rows)
+            tiles = program(
+                model.weights[name][source], sizes, noise, generator=generator, sign=sign
+            )
+            ranges = model.input_range(name, noise)[source]
+            self.matrices[name] = _put(self.matrices[name], prepare(tiles, ranges, noise), freed)
+
+
+def _put(matrix: AnalogMatrix, part: AnalogMatrix, experts: Tensor) -> AnalogMatrix:
+    """A matrix with some experts' tiles in place of its own."""
+    return replace(
+        matrix,
+        weight=matrix.weight.index_copy(0, experts, part.weight),
+        input_scale=matrix.input_scale.index_copy(0, experts, part.input_scale),
+        output_scale=matrix.output_scale.index_copy(1, experts, part.output_scale),
+    )

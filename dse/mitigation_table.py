@@ -1,0 +1,87 @@
+"""What mitigations do to one placement of a miniature, against the same placement without them."""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import pandas
+import torch
+
+from dse.mitigation import MitigatedModel
+from dse.noisy_model import dense_matrices
+from dse.placement import check_mitigation, digital_mask, digital_order, expert_scores
+from dse.setup import load_architecture, traced_routing
+from dse.simulation import Noise, SimulationResult, Simulator, paired_difference
+from dse.statistics import stratified_mean
+from workloads.checkpoint import load_miniature
+from workloads.tasks import benchmarks
+
+
+def mitigation_table(
+    model: str,
+    noise: Noise,
+    mitigations: Sequence[str],
+    share: float = 0.25,
+    score: str = "max_neuron_norm",
+    analog_modules: Sequence[str] = (),
+    tokens: int = 8192,
+    seeds: int = 4,
+) -> tuple[pandas.DataFrame, str]:
+    """One row without, one with each mitigation, one with both; and the source of the numbers.
+
+    Columns: loss added by the noise (nats) and its error; the change of it that the mitigation
+    makes and its paired error (same tokens, same noise seeds); the change of accuracy with its
+    error over tasks and seeds; the busiest expert's load over the even one, mean of the layers.
+    """
+    names = check_mitigation(mitigations)
+    architecture = load_architecture(model)
+    miniature = load_miniature(architecture.stand_in)
+    plain = Simulator(miniature, benchmarks(miniature, tokens), architecture, seeds=seeds)
+    order = digital_order(
+        expert_scores(score, miniature.weights, traced_routing(miniature)), "global"
+    )
+    shape = plain.all_digital().shape
+    digital = digital_mask(order, round(share * len(order)), (shape[0], shape[1]))
+    chosen = [(), *((name,) for name in names), *([names] if len(names) > 1 else [])]
+    rows, base = [], None
+    for some in chosen:
+        simulator = copy.copy(plain)
+        simulator.mitigation = some
+        result = simulator.evaluate(noise, digital, analog_modules)
+        base = base or result
+        loss, loss_error = paired_difference(result, base)
+        accuracy, accuracy_error = _accuracy_change(result, base)
+        rows.append(
+            {
+                "mitigation": "both" if len(some) > 1 else "".join(some) or "none",
+                "delta_loss_nats": result.delta_loss,
+                "delta_loss_stderr": result.delta_loss_stderr,
+                "loss_change_nats": loss if some else np.nan,
+                "loss_change_nats_stderr": loss_error if some else np.nan,
+                "accuracy_change": accuracy if some else np.nan,
+                "accuracy_change_stderr": accuracy_error if some else np.nan,
+                "largest_load": _largest_load(simulator, noise, digital, analog_modules),
+            }
+        )
+    return pandas.DataFrame(rows), plain.miniature.source
+
+
+def _accuracy_change(first: SimulationResult, second: SimulationResult) -> tuple[float, float]:
+    change = first.accuracy_by_task - second.accuracy_by_task
+    return stratified_mean([(change, np.ones(change.shape[1]))], np.ones(1))
+
+
+def _largest_load(
+    simulator: Simulator, noise: Noise, digital: np.ndarray, modules: Sequence[str]
+) -> float:
+    """Tokens of the busiest expert over those of an even share, on the calibration text."""
+    dense = dense_matrices(simulator.model.weights, tuple(modules))
+    config, loads = simulator.miniature.config, []
+    for draw in simulator._draws(noise)[:2]:
+        with torch.no_grad():
+            placed = MitigatedModel(
+                simulator.model, noise, torch.from_numpy(digital), dense, *draw,
+                simulator.mitigation,
+            )  # fmt: skip
+        loads += [float(fit.load.max()) for fit in placed.fits.values()]
+    return float(np.mean(loads)) * config.routed_experts / config.experts_per_token
