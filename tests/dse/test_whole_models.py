@@ -1,13 +1,23 @@
 """What the peers convert of an MoE block, and what this simulation does with the same weights."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch import nn
 
-from dse.simulation import Noise, Simulator
+from dse.noisy_model import dense_matrices
+from dse.simulation import PARTS, Noise, Simulator
+from workloads.checkpoint import Miniature
+from workloads.checkpoint_folder import decoder_config, open_checkpoint, read_weights
+from workloads.families import family_weight_shapes
+
+RECORDED = Path(__file__).parents[1] / "workloads" / "reference_logits"
 
 _SPEC = importlib.util.spec_from_file_location(
     "model_fixture", Path(__file__).with_name("model_fixture.py")
@@ -46,21 +56,57 @@ def olmoe():
     )
 
 
-def test_aihwkit_leaves_fused_experts_digital():
-    from aihwkit.nn.conversion import convert_to_analog
-    from aihwkit.simulator.configs import TorchInferenceRPUConfig
+def peer_conversion(peer, model):
+    """The model after a peer's convert_to_analog, and the names of its analog layers."""
+    if peer == "aihwkit":
+        from aihwkit.nn.conversion import convert_to_analog
+        from aihwkit.simulator.configs import TorchInferenceRPUConfig
+    else:
+        from aihwkit_lightning.nn.conversion import convert_to_analog
+        from aihwkit_lightning.simulator.configs import TorchInferenceRPUConfig
+    converted = convert_to_analog(model, TorchInferenceRPUConfig())
+    modules = dict(converted.named_modules())
+    return converted, {name for name, m in modules.items() if type(m).__name__ == "AnalogLinear"}
 
-    miniature = olmoe()
-    analog = convert_to_analog(Block(miniature.weights), TorchInferenceRPUConfig())
-    tiles = list(analog.analog_tiles()) if hasattr(analog, "analog_tiles") else []
-    converted = sum(tile.out_size * tile.in_size for tile in tiles)
-    attention = sum(
-        tensor.numel()
-        for name, tensor in miniature.weights.items()
-        if ".attention." in name and not name.endswith("norm")
-    )
-    assert converted == attention
+
+@pytest.mark.parametrize("peer", ["aihwkit", "aihwkit-lightning"])
+def test_peers_leave_fused_experts_digital(peer):
+    analog, names = peer_conversion(peer, Block(olmoe().weights))
+    assert names == {"query", "key", "value", "output"}
     assert isinstance(analog.experts.gate_up_proj, nn.Parameter)
+
+
+def small_olmoe():
+    """The OLMoE checkpoint that transformers wrote (see record.py), as the simulation takes it."""
+    checkpoint = open_checkpoint(RECORDED / "olmoe")
+    config = decoder_config(checkpoint)
+    weights = read_weights(checkpoint, config, family_weight_shapes(config))
+    return Miniature("olmoe", config, weights, Tokenizer(WordLevel({"a": 0})), checkpoint.source)
+
+
+@pytest.mark.parametrize("peer", ["aihwkit", "aihwkit-lightning"])
+def test_the_same_olmoe_converted_by_the_peers_and_by_us(peer):
+    """Peers, as recorded from transformers' own model: attention and LM head. Ours: all of it."""
+    recorded = json.loads((RECORDED / "olmoe_converted.json").read_text())
+    sizes, theirs = recorded["parameters"], recorded["analog_modules"][peer]
+    experts = sum(count for name, count in sizes.items() if ".experts." in name)
+    matrices = sum(n for name, n in sizes.items() if "norm" not in name and "embed" not in name)
+    assert experts > matrices / 2
+    assert sum(sizes[f"{name}.weight"] for name in theirs) < matrices / 2
+    assert not any("experts" in name or name.endswith("gate") for name in theirs)
+
+    miniature = small_olmoe()
+    sets = model_fixture.token_sets(miniature)
+    simulator = Simulator(miniature, sets, seeds=1, calibration_tokens=sets[0].tokens[:, :-1])
+    parts = tuple(part for part in PARTS if part in {"attention", "router", "lm_head"})
+    dense = dense_matrices(miniature.weights, parts)
+    placed = simulator._placed(Noise(), ~simulator.all_digital(), dense, 0, 1)
+    assert sum(miniature.weights[name].numel() for name in placed.matrices) == matrices
+    # Each of them, alone in analog, changes the loss: none is analog in name only.
+    clean = simulator.evaluate(Noise(), simulator.all_digital())
+    for name in sorted(dense):
+        alone = simulator.evaluate(Noise(magnitude=3.0), simulator.all_digital(), (name,))
+        assert alone.loss != clean.loss
 
 
 def test_ours_computes_every_expert_in_analog():
