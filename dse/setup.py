@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.mapping import placeable_parts
+from dse.measured import expert_sensitivity
 from dse.placement import SCOPES, digital_order, expert_scores, stretch
 from dse.problem import Problem
 from dse.settings import Settings
@@ -69,7 +70,10 @@ def make_problem(settings: Settings, simulate: bool = True) -> Problem:
     space = settings.space().for_parts(placeable_parts(architecture, miniature.weights))
     orders, miniature_orders, scores = {}, {}, {}
     for score in space["placement_score"].choices:
-        small = expert_scores(str(score), miniature.weights, observed, seed=settings.seed)
+        measured = expert_sensitivity(miniature, architecture) if score == "sensitivity" else None
+        small = expert_scores(
+            str(score), miniature.weights, observed, seed=settings.seed, sensitivity=measured
+        )
         full = stretch(small, architecture.moe_layers, architecture.routed_experts)
         scores[str(score)] = full
         for scope in SCOPES:

@@ -87,9 +87,8 @@ def _parameters() -> tuple[Parameter, ...]:
     from dse.mapping import ALL_PARTS, NO_PARTS
     from dse.placement import SCOPES, SCORES
 
-    # "sensitivity" needs a measurement of its own and "random" is the control of a comparison:
-    # both can be asked for, neither is searched unless named.
-    searched = tuple(score for score in SCORES if score not in ("sensitivity", "random"))
+    # "random" is the control of a comparison: it can be asked for, it is not searched.
+    searched = tuple(score for score in SCORES if score != "random")
     powers = [2**n for n in range(20)]
     return (
         Parameter(
