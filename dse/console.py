@@ -3,8 +3,8 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -29,24 +29,38 @@ def console(stderr: bool = False) -> "Console":
     )
 
 
+def say(text: str) -> None:
+    """Print a sentence in lines of at most 100 columns; what has no spaces stays whole."""
+    import textwrap
+
+    typer.echo(textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
 def print_table(
-    headers: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", left: int = 1
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    left: int = 1,
+    whole: Collection[int] = (),
 ) -> None:
-    """Print a table: the first `left` columns to the left, the others (numbers) to the right."""
+    """Print a table: the first `left` columns to the left, the others (numbers) to the right.
+
+    Columns in `whole` are never broken into lines.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    if title:
+        say(title)
     table = Table(
-        title=title or None,
-        title_justify="left",
-        title_style="",
         box=box.SIMPLE_HEAD if sys.stdout.isatty() else box.ASCII2,
         pad_edge=False,
         padding=(0, 1) if sys.stdout.isatty() else (0, 0),
     )
     for number, header in enumerate(headers):
-        table.add_column(header, justify="left" if number < left else "right", overflow="fold")
+        side: Literal["left", "right"] = "left" if number < left else "right"
+        table.add_column(header, justify=side, overflow="fold", no_wrap=number in whole)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console().print(table)

@@ -154,7 +154,7 @@ def evaluate(
     workload = workload or Workload()
     analog = _analog_parts(architecture, analog_modules)
     _check_routing(architecture, routing, orders)
-    tables = [_tables(routing, order, workload.tokens) for order in orders.values()]
+    tables = [placement_tables(routing, order, workload.tokens) for order in orders.values()]
     which, count = np.asarray(order_index), np.asarray(digital_experts)
     shape = np.broadcast_shapes(which.shape, count.shape, *_field_shapes(system))
     _check_range("order_index", which, len(tables) - 1)
@@ -215,7 +215,7 @@ def evaluate_mixed(
     return Costs(**result)
 
 
-def _tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> ExpertTables:
+def placement_tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> ExpertTables:
     """`expert_tables`, kept: a search asks for the same few orders in every call."""
     p = np.ascontiguousarray(routing.probability, dtype=float)
     key = np.ascontiguousarray(order, dtype=np.int64)

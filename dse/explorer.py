@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 
 from dse import run as runs
-from dse import search, tables, uncertainty, units, workers
+from dse import layers, search, tables, uncertainty, units, workers
 from dse.problem import CLEAN, Problem
 from dse.references import reference_table, smallest_budget_mm2
 from dse.screening import Screening
@@ -200,6 +200,8 @@ def finish(
     times["cost"] += time.perf_counter() - before
     runs.write_table(folder, "candidates", table)
     runs.write_table(folder, "tornado", tornado)
+    shown = table["on_front"] | (table["state"] == "reference")
+    runs.write_table(folder, "layers", layers.layer_table(model, table[shown]))
     runs.write_table(folder, "experts", experts)
     runs.write_table(folder, "progress", tables.progress_table(search.progress_rows(study)))
     config = runs.read_config(folder)

@@ -8,6 +8,7 @@ one for all layers, so that its times add up.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import erfc, pi, sqrt
 from typing import Any
@@ -102,23 +103,36 @@ def expected_maximum(first: Array, second: Array, deviation: Array, idle: Array)
     return larger + np.minimum(deviation * EXCESS.take(step), most)
 
 
-def expert_stages(
-    work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
-) -> tuple[Array, Array, Array]:
-    """Sum over layers of the experts' stage and of its digital part, and the busiest tiles (s).
+@dataclass(frozen=True)
+class LayerStage:
+    """The experts' stage of one layer; arrays over designs.
 
-    In each layer analog experts, analog shared experts, and the accelerator (shared and digital
-    experts, one after another) work at the same time; the slowest sets the stage. The first sum
-    is what the stage takes beyond the digital shared experts.
+    Attributes:
+        stage_s: what it takes beyond the digital shared experts.
+        digital_s: time of the digital experts on the accelerator.
+        tiles_s: time for which the busiest of the layer's tiles is occupied.
+        tile: the tile that the layer shares with others, else -1.
+    """
+
+    stage_s: Array
+    digital_s: Array
+    tiles_s: Array
+    tile: NDArray[np.int64]
+
+
+def layer_stages(
+    work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
+) -> Iterator[LayerStage]:
+    """The experts' stage of each layer.
+
+    Analog experts, analog shared experts, and the accelerator (shared and digital experts, one
+    after another) work at the same time; the slowest sets the stage.
     """
     tables = work.tables
-    total = np.zeros(mapping.sharing.shape)
-    accelerator_s, busiest = total.copy(), total.copy()
     mac_s = np.minimum(stage_time_s(accelerator, 1.0, 0.0, 0), 1e30) * work.macs
     byte_s = np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes
     overhead = stage_time_s(accelerator, 0.0, 0.0, 1)
-    planar = mapping.sharing.size == 0 or mapping.sharing.max() <= 1
-    start, crowd, last = total.copy(), total.copy(), np.full(total.shape, -1)
+    start = np.zeros(mapping.sharing.shape)
     for layer in range(len(tables.used)):
         digital = tables.digital_in_layer[layer].take(mapping.digital_experts)
         found, start = busiest_tile_slots(tables, layer, digital, mapping, start)
@@ -133,14 +147,28 @@ def expert_stages(
             tables.total_deviation[layer].take(digital) * mac_s,
         )
         idle = 1 - tables.used[layer].take(digital)
-        shared_s = work.digital_shared_s
-        total = total + expected_maximum(analog_s - shared_s, digital_s, varies_s, idle)
-        accelerator_s = accelerator_s + digital_s
+        stage = expected_maximum(analog_s - work.digital_shared_s, digital_s, varies_s, idle)
+        yield LayerStage(stage, digital_s, slots_s, found.tile)
+
+
+def expert_stages(
+    work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
+) -> tuple[Array, Array, Array]:
+    """Sum over layers of the experts' stage beyond the digital shared experts and of its digital
+    part, and the busiest tiles (s).
+    """
+    total = np.zeros(mapping.sharing.shape)
+    accelerator_s, busiest, crowd = total.copy(), total.copy(), total.copy()
+    last = np.full(total.shape, -1)
+    planar = mapping.sharing.size == 0 or mapping.sharing.max() <= 1
+    for layer in layer_stages(work, mapping, accelerator, slot_s):
+        total = total + layer.stage_s
+        accelerator_s = accelerator_s + layer.digital_s
         if planar:
-            busiest = np.maximum(busiest, slots_s)
+            busiest = np.maximum(busiest, layer.tiles_s)
             continue
         # Layers on one tile take turns on it.
-        crowd = np.where((found.tile >= 0) & (found.tile == last), crowd, 0.0) + slots_s
-        last = np.where(slots_s > 0, found.tile, last)
+        crowd = np.where((layer.tile >= 0) & (layer.tile == last), crowd, 0.0) + layer.tiles_s
+        last = np.where(layer.tiles_s > 0, layer.tile, last)
         busiest = np.maximum(busiest, crowd)
     return total, accelerator_s, busiest

@@ -5,6 +5,8 @@
     candidates.parquet  one row a design, every metric and breakdown
     experts.parquet     one row an expert: load, scores and the rank each placement gives it
     progress.parquet    hypervolume over trials
+    tornado.parquet     one row a constant that moves the recommended design's cost
+    layers.parquet      one row a stage of a step and stretch of like layers, of the front's designs
     report.html         the report
 
 Every file but the journal is written beside its name and moved into place, so that a crash or a
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     import pandas
 
 CONFIG, JOURNAL = "config.json", "study.journal"
-TABLES = ("candidates", "experts", "progress")
+TABLES = ("candidates", "experts", "progress", "tornado", "layers")
 REPORT = "report.html"
 _LOCK = ".lock"
 
@@ -189,7 +191,7 @@ class Run:
     config: dict[str, Any]
 
     def table(self, name: str) -> "pandas.DataFrame":
-        """Read `candidates`, `experts` or `progress`; units stand in the column names."""
+        """Read one of `TABLES`; units stand in the column names."""
         import pandas
 
         if name not in TABLES:

@@ -109,18 +109,11 @@ def step_costs(
     step: Step, tables: ExpertTables, system: System, digital_experts: NDArray[np.int64]
 ) -> dict[str, Any]:
     """Fields of `dse.cost.Costs` for designs of one placement order, arrays of one length."""
-    zero = np.zeros(digital_experts.shape)
-    model = model_shape(step.architecture)
-    analog_parts = tuple(part for part in model.parts if part.name in step.analog)
-    experts = step.architecture.moe_layers * step.architecture.routed_experts
-    mapping = map_experts(model, experts, system.tile, system.tiles, digital_experts, analog_parts)
-    mapping = _broadcast(mapping, zero)
-    accelerator = system.accelerator
-    resident = _resident_share(step, accelerator)
-    work = {part.name: _part_work(step, part, accelerator, resident) for part in model.parts}
+    zero, accelerator = np.zeros(digital_experts.shape), system.accelerator
+    mapping, work = mapped(step, system, digital_experts)
     times = _times(step, tables, system, mapping, work, zero)
     interval = np.maximum(times.accelerator_s, times.tiles_s)
-    energy = _energies(step, tables, system, mapping, work, interval)
+    energy = energies(step, tables, system, mapping, work, interval)
     tokens = step.tokens
     energy = {
         key: {name: value / tokens + zero for name, value in parts.items()}
@@ -144,6 +137,19 @@ def step_costs(
         "latency_module": modules,
         "area_component": area,
     }
+
+
+def mapped(
+    step: Step, system: System, digital_experts: NDArray[np.int64]
+) -> tuple[Mapping, dict[str, DigitalWork]]:
+    """Where the weights lie, and the accelerator's work by dense part."""
+    model = model_shape(step.architecture)
+    analog_parts = tuple(part for part in model.parts if part.name in step.analog)
+    experts = step.architecture.moe_layers * step.architecture.routed_experts
+    mapping = map_experts(model, experts, system.tile, system.tiles, digital_experts, analog_parts)
+    resident = _resident_share(step, system.accelerator)
+    work = {p.name: _part_work(step, p, system.accelerator, resident) for p in model.parts}
+    return _broadcast(mapping, np.zeros(digital_experts.shape)), work
 
 
 def _per(step: Step) -> int:
@@ -207,6 +213,40 @@ def _part_work(step: Step, part: Part, accelerator: Accelerator, resident: Array
     return DigitalWork(macs, memory)
 
 
+def part_times(
+    step: Step, system: System, mapping: Mapping, work: dict[str, DigitalWork], zero: Array
+) -> dict[str, tuple[Array, Array]]:
+    """Of each dense part: seconds on the accelerator over all layers, and on one layer's tiles."""
+    accelerator, slot_s = system.accelerator, mvm_time_s(system.tile)
+    times: dict[str, tuple[Array, Array]] = {}
+    for name, part in step.parts.items():
+        idle = name in step.analog and name != "attention"
+        stages = 0 if idle or name == "embedding" else part.layers
+        digital = stage_time_s(accelerator, work[name].macs, work[name].memory_bytes, stages)
+        one = zero
+        if name in step.analog:
+            tokens = step.part_tokens(name)
+            one = analog_part_s(part, system.tile, mapping.sharing, tokens, slot_s)
+        times[name] = (digital, one)
+    return times
+
+
+def expert_work(
+    step: Step, tables: ExpertTables, system: System, parts: dict[str, tuple[Array, Array]]
+) -> ExpertWork:
+    """What the experts' stages need, from the times of the dense parts."""
+    layers, model = step.architecture.moe_layers, model_shape(step.architecture)
+    zero = np.zeros(())
+    shared_digital, shared_analog = parts.get("shared_expert", (zero, zero))
+    return ExpertWork(
+        tables,
+        model.expert_weights,
+        model.expert_weights * _weight_bytes(system.accelerator),
+        shared_analog,
+        shared_digital / layers,
+    )
+
+
 def _times(
     step: Step,
     tables: ExpertTables,
@@ -216,38 +256,21 @@ def _times(
     zero: Array,
 ) -> Times:
     """Stage times of one step; the shared experts' time is a part of the experts' stage."""
-    accelerator, slot_s = system.accelerator, mvm_time_s(system.tile)
+    accelerator = system.accelerator
     module_s: dict[str, Array] = {"embedding": zero}  # a tied embedding is read, too, as LM head
     accelerator_s, tiles_s = zero, zero
-    digital_s, analog_s = {}, {}
-    for name, part in step.parts.items():
-        idle = name in step.analog and name != "attention"
-        stages = 0 if idle or name == "embedding" else part.layers
-        digital_s[name] = stage_time_s(
-            accelerator, work[name].macs, work[name].memory_bytes, stages
-        )
-        accelerator_s = accelerator_s + digital_s[name]
-        one = zero
-        if name in step.analog:
-            tokens = step.part_tokens(name)
-            one = analog_part_s(part, system.tile, mapping.sharing, tokens, slot_s)
-        analog_s[name] = one
+    parts = part_times(step, system, mapping, work, zero)
+    for name, (digital, one) in parts.items():
+        accelerator_s = accelerator_s + digital
         tiles_s = np.maximum(tiles_s, one)
         if name != "shared_expert":
-            module_s[name] = digital_s[name] + part.layers * one
-    layers, model = step.architecture.moe_layers, model_shape(step.architecture)
-    shared_s = digital_s.get("shared_expert", zero) / layers
-    expert_work = ExpertWork(
-        tables,
-        model.expert_weights,
-        model.expert_weights * _weight_bytes(accelerator),
-        analog_s.get("shared_expert", zero),
-        shared_s,
-    )
-    stage, experts_s, busiest = expert_stages(expert_work, mapping, accelerator, slot_s)
+            module_s[name] = digital + step.parts[name].layers * one
+    experts = expert_work(step, tables, system, parts)
+    slot_s = mvm_time_s(system.tile)
+    stage, experts_s, busiest = expert_stages(experts, mapping, accelerator, slot_s)
     module_s["routed_expert"] = stage
     if "shared_expert" in step.parts:
-        module_s["shared_expert"] = layers * shared_s
+        module_s["shared_expert"] = step.architecture.moe_layers * experts.digital_shared_s
     overhead = step_time_s(accelerator, 0.0, 0.0, step.batch, 0)
     module_s["overhead"] = overhead + zero
     return Times(module_s, accelerator_s + experts_s + overhead, np.maximum(tiles_s, busiest))
@@ -269,7 +292,7 @@ def _analog_energy(
     return parts
 
 
-def _energies(
+def energies(
     step: Step,
     tables: ExpertTables,
     system: System,
@@ -288,7 +311,15 @@ def _energies(
             analog = _analog_energy(step, shapes, float(step.part_tokens(name)), system)
             parts = _add(parts, analog)
         energy[name] = parts
-    energy["routed_expert"] = _expert_energy(step, tables, system, mapping)
+    count = mapping.digital_experts
+    evaluated = tables.analog_activations[count]
+    energy["routed_expert"] = expert_energy(
+        step,
+        system,
+        analog=evaluated,
+        digital=tables.analog_activations[0] - evaluated,
+        unique=tables.unique_total[count],
+    )
     energy["static"] = {"static": static_power_w(accelerator) * interval}
     return _limit(accelerator, energy, interval)
 
@@ -312,19 +343,18 @@ def _digital_energy(
     }
 
 
-def _expert_energy(
-    step: Step, tables: ExpertTables, system: System, mapping: Mapping
+def expert_energy(
+    step: Step, system: System, analog: Array, digital: Array, unique: Array
 ) -> dict[str, Array]:
-    """Routed experts: analog evaluations, digital ones with the weights of the unique experts."""
+    """Energy of routed experts: evaluations of analog ones and of digital ones, with the weights
+    of the unique digital experts.
+    """
     model, accelerator = model_shape(step.architecture), system.accelerator
-    count = mapping.digital_experts
-    analog = tables.analog_activations[count]
-    digital = tables.analog_activations[0] - analog
     parts = _analog_energy(step, model.expert_shapes, analog, system)
     # Activation function and product with the gate, and the weighted sum of the experts.
     elementwise = analog * (2 * model.expert_width + model.hidden_size)
     macs = digital * float(model.expert_weights) + elementwise
-    fetched = tables.unique_total[count] * (model.expert_weights * _weight_bytes(accelerator))
+    fetched = unique * (model.expert_weights * _weight_bytes(accelerator))
     work = DigitalWork(macs, fetched)
     return _add(parts, _digital_energy(accelerator, work, 0, fetched))
 

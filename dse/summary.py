@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dse import units
-from dse.console import number, print_table, records, si
+from dse.console import number, print_table, records, say, si
 from dse.limits import metric, objective_values
 from dse.pareto import knee, thin
 from dse.run import Run
@@ -60,26 +60,26 @@ def print_run(run: Run) -> None:
     front = thinned_front(run)
     rows = [cells(row) for _, row in front.iterrows()]
     rows += [cells(row) for _, row in references(run).iterrows()]
-    print_table(HEADERS, rows, title=title, left=2)
+    print_table(HEADERS, rows, title=title, left=2, whole=(1,))
     import typer
 
     if not len(front):
-        typer.echo("No design of this search has a simulated accuracy and meets the constraints.")
-    typer.echo(
+        say("No design of this search has a simulated accuracy and meets the constraints.")
+    say(
         f"{counts.get('designs_costed', 0):,} designs costed, {counts.get('simulations', 0)} "
         f"accuracies simulated, {counts.get('designs_on_front', 0)} designs on the front "
         f"({len(front)} shown, * is the knee)."
     )
-    typer.echo(
+    say(
         f"Accuracy is of the {config.get('accuracy_source') or 'miniature'}; "
         "it ranks designs, the full model's percentage points differ."
     )
     projected = [n for n, kind in config.get("technology_kinds", {}).items() if kind != "silicon"]
     for name in sorted(set(front["technology"].dropna()) & set(projected)):
-        typer.echo(f"{name} is a {config['technology_kinds'][name]}, not measured silicon.")
+        say(f"{name} is a {config['technology_kinds'][name]}, not measured silicon.")
     for _, row in references(run).iterrows():
         if row["reason"] and str(row["reason"]) not in ("None", "nan"):
-            typer.echo(f"{row['reference_name']}: {row['reason']}.")
+            say(f"{row['reference_name']}: {row['reason']}.")
     if config.get("outcome") != "finished":
         typer.echo(f"The search was cut short; go on with --resume --output {run.folder}")
     place = run.report if run.report.exists() else run.folder

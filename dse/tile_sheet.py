@@ -59,10 +59,11 @@ def tile_document(
 def print_tile(document: dict[str, Any]) -> None:
     """Print the data sheet as one table."""
     design = document["design"]
+    shared = design["columns_per_adc"]
     title = (
         f"{document['technology']} ({document['kind']}) {design['rows']}x{design['cols']}"
-        f"x{design['tiers']}, {design['dac_bits']}-bit inputs, {design['adc_bits']}-bit ADC for "
-        f"{design['columns_per_adc']} columns"
+        f"x{design['tiers']}, {design['dac_bits']}-bit inputs, one {design['adc_bits']}-bit ADC "
+        f"for {f'{shared} columns' if shared > 1 else 'each column'}"
     )
     rows = []
     for name, unit, label in (
@@ -73,8 +74,8 @@ def print_tile(document: dict[str, Any]) -> None:
         total = document[name]
         rows.append((label, "", _shown(total, unit), ""))
         for part, value in document["breakdown"][name].items():
-            share = f"{100 * value / total:.1f} %" if total else "–"
-            rows.append(("", part, _shown(value, unit), share))
+            if value:
+                rows.append(("", part, _shown(value, unit), f"{100 * value / total:.1f} %"))
     rows.append(("efficiency", "", f"{document['tops_per_w']:.3g} TOPS/W", ""))
     rows.append(("speed", "", f"{document['tops']:.3g} TOPS", ""))
     rows.append(("density", "", f"{units.si(document['weights_per_mm2'], '')} weights/mm2", ""))

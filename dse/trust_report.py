@@ -1,15 +1,11 @@
 """README section "How far to trust the numbers", written from what `dse validate` computes.
 
-    python -m dse.trust_report README.md
-
-replaces what stands between <!-- trust:start --> and <!-- trust:end -->.
+`python docs/generate.py` puts it into README.md.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dse.validation_sheet import QUANTITIES, percent, value
@@ -17,16 +13,13 @@ from dse.validation_sheet import QUANTITIES, percent, value
 if TYPE_CHECKING:
     import pandas as pd
 
-START, END = "<!-- trust:start -->", "<!-- trust:end -->"
-
 _INTRODUCTION = """\
 `dse validate` predicts published chips, GPU runs and systems from their design parameters alone \
 (node, device, array, bits, converters, phases) with constants that all chips of a class share; no \
 chip has a factor of its own. *Left out* means that the constants were fitted without that chip. \
 What is left out are constants, not insight: the formulas were written with these chips in view. \
 `dse validate --chips FILE.csv` and `--gpus FILE.csv` do the same for a table of yours. This \
-section is written by `python -m dse.trust_report README.md`, and a test fails when it is out of \
-date."""
+section is written by `python docs/generate.py`, and a test fails when it is out of date."""
 
 _UNCERTAINTY = """\
 **Ranges.** Every cost carries a low and a high end: each constant moved to the ends of its \
@@ -139,28 +132,3 @@ def trust_section() -> str:
     """The section as markdown, without its heading."""
     parts = (_INTRODUCTION, _chips(), _gpus(), _systems(), _seed(), _UNCERTAINTY)
     return "\n\n".join(parts)
-
-
-def with_section(text: str, section: str) -> str:
-    """A document with the section between its markers.
-
-    Raises:
-        ValueError: when a marker is missing or they stand in the wrong order.
-    """
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise ValueError(f"no section between {START} and {END} to replace")
-    return f"{before}{START}\n{section}\n{END}{after}"
-
-
-def main() -> None:
-    """Rewrite the section of the file that the command line names."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m dse.trust_report README.md")
-    path = Path(sys.argv[1])
-    path.write_text(with_section(path.read_text(encoding="utf-8"), trust_section()), "utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -140,8 +140,7 @@ def _parts(model: Model, table: pd.DataFrame) -> _Parts:
     return _Parts(technologies, index.astype(np.int64).reshape(-1), accelerator, columns)
 
 
-def _cost(model: Model, parts: _Parts, analog_modules: tuple[str, ...]) -> Array:
-    """Quantities [quantities, designs] of designs with the same analog modules."""
+def _system(parts: _Parts) -> System:
     columns = parts.columns
     tile = Tile(
         technology=stack_technologies(list(parts.technologies), parts.index),
@@ -152,13 +151,24 @@ def _cost(model: Model, parts: _Parts, analog_modules: tuple[str, ...]) -> Array
         adc_bits=columns["adc_bits"],
         columns_per_adc=columns["columns_per_adc"],
     )
+    return System(tile, columns["tiles"], parts.accelerator)
+
+
+def systems(model: Model, table: pd.DataFrame) -> tuple[System, NDArray[Any], NDArray[Any]]:
+    """Hardware, index into the model's orders and digital experts of a table's designs."""
+    parts = _parts(model, table)
+    return _system(parts), parts.columns["order"], parts.columns["digital_experts"]
+
+
+def _cost(model: Model, parts: _Parts, analog_modules: tuple[str, ...]) -> Array:
+    """Quantities [quantities, designs] of designs with the same analog modules."""
     costs: Costs = evaluate(
         model.architecture,
         model.routing,
         model.orders,
-        System(tile, columns["tiles"], parts.accelerator),
-        columns["order"],
-        columns["digital_experts"],
+        _system(parts),
+        parts.columns["order"],
+        parts.columns["digital_experts"],
         model.workload,
         analog_modules,
     )
@@ -182,7 +192,7 @@ def _perturbations(parts: _Parts) -> Iterator[tuple[str, ConstantRange, list[_Pa
         yield scalar.name, one, [replace(parts, accelerator=other) for other in accelerators]
 
 
-def _modules(table: pd.DataFrame) -> list[tuple[str, ...]]:
+def analog_modules(table: pd.DataFrame) -> list[tuple[str, ...]]:
     """Analog modules of each row, as the column `analog_modules` names them."""
     if "analog_modules" not in table.columns:
         return [()] * len(table)
@@ -195,7 +205,7 @@ def effects(model: Model, table: pd.DataFrame) -> Effects:
 
     A row whose recorded cost does not come out again (it lacks a tile that it has) is NaN.
     """
-    modules = _modules(table)
+    modules = analog_modules(table)
     found: dict[tuple[str, str], tuple[ConstantRange, Array]] = {}
     shape = (2, len(QUANTITIES), len(table))
     values = np.full(shape[1:], np.nan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dse.console import WIDTH, number, print_table, si
+from dse.console import number, print_table, say, si
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,9 +197,5 @@ def print_seed(table: pd.DataFrame) -> None:
 
 
 def _say(lines: list[str]) -> None:
-    import textwrap
-
-    import typer
-
     for line in lines:
-        typer.echo(textwrap.fill(line, WIDTH))
+        say(line)

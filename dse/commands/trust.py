@@ -151,7 +151,7 @@ def _noise(noise_model: str, magnitude: float) -> "Noise":
 
 def _print_tables(tables: "dict[str, pandas.DataFrame]", as_json: bool, **facts: Any) -> None:
     """Tables one after another with facts below, or all of it as one JSON document."""
-    from dse.console import print_frame, print_json, records
+    from dse.console import print_frame, print_json, records, say
 
     if as_json:
         print_json({**{name: records(table) for name, table in tables.items()}, **facts})
@@ -159,7 +159,7 @@ def _print_tables(tables: "dict[str, pandas.DataFrame]", as_json: bool, **facts:
     for name, table in tables.items():
         print_frame(table, title=name)
     for name, fact in facts.items():
-        typer.echo(f"{name}: {fact}")
+        say(f"{name}: {fact}")
 
 
 def register(app: typer.Typer) -> None:

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from dse.cli import app
 from dse.seed_table import PUBLISHED, attention_unit_s, seed_table, tokens_for_rate
-from dse.trust_report import END, START, trust_section, with_section
 from hwmodels import chip_table, gpu_table
 
 README = Path(__file__).parents[2] / "README.md"
@@ -122,23 +121,3 @@ def test_seed_command():
 def test_tornado_refuses_what_is_no_run(tmp_path):
     one_line(invoke("tornado", tmp_path), "is not a run folder")
     one_line(invoke("tornado", tmp_path / "absent"), "absent")
-
-
-def test_readme_is_up_to_date():
-    """The section in README.md says what the functions compute today (last digits aside)."""
-    text = README.read_text(encoding="utf-8")
-    if START not in text:
-        pytest.skip("README.md has no section between the markers")
-    written = text.partition(START)[2].partition(END)[0].strip()
-    number = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
-    today = trust_section()
-    assert number.sub("#", written) == number.sub("#", today), "run python -m dse.trust_report"
-    for old, new in zip(number.findall(written), number.findall(today), strict=True):
-        before, now = (float(text.replace(",", "").strip(".")) for text in (old, new))
-        assert now == pytest.approx(before, rel=0.03, abs=1.01)
-
-
-def test_section_goes_between_its_markers():
-    assert with_section(f"a\n{START}\nold\n{END}\nb", "new") == f"a\n{START}\nnew\n{END}\nb"
-    with pytest.raises(ValueError, match="no section"):
-        with_section("nothing here", "new")
