@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import optuna
 
-from dse import run as runs
 from dse import layers, search, tables, uncertainty, units, workers
+from dse import run as runs
 from dse.problem import CLEAN, Problem
 from dse.references import reference_table, smallest_budget_mm2
 from dse.screening import Screening
