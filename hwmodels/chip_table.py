@@ -33,6 +33,8 @@ COLUMNS = (
     "TOPS_per_W",
     "area_mm2",
 )
+NEEDED = ("id", "node_nm", "device", "array_rows_x_cols")
+"""Columns without which no row can be predicted; others may be absent, and are then empty."""
 DEVICES = {"pcm": "pcm", "flash": "flash", "sram": "sram", "rram": "rram", "reram": "rram"}
 NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 
@@ -82,21 +84,32 @@ def read_table(path: str | Path | None = None) -> list[dict[str, str]]:
 
     Raises ValueError in one line for an unreadable, empty or foreign file.
     """
-    return read_csv(SHIPPED if path is None else Path(path), COLUMNS)
+    return read_csv(SHIPPED if path is None else Path(path), COLUMNS, NEEDED)
 
 
-def read_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a CSV file that must have those columns; ValueError in one line otherwise."""
+def read_csv(path: Path, columns: tuple[str, ...], needed: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a CSV file as dictionaries with those columns at least; absent ones are empty.
+
+    Columns may be separated by commas, semicolons or tabs. ValueError in one line for a file that
+    cannot be read, lacks a needed column, or has no rows.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = reader.fieldnames or []
+            first = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=first.count)
+            reader = csv.DictReader(file, delimiter=separator)
+            header = [(name or "").strip() for name in reader.fieldnames or []]
+            reader.fieldnames = header
             rows = [{key: value or "" for key, value in row.items() if key} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"cannot read {path}: it is not UTF-8 text") from error
+    except (OSError, csv.Error) as error:
         raise ValueError(f"cannot read {path}: {error.__class__.__name__}") from error
-    absent = [column for column in columns if column not in header]
+    absent = [column for column in needed if column not in header]
     if absent:
-        raise ValueError(f"{path} lacks the column {absent[0]!r}; needed: {', '.join(columns)}")
+        raise ValueError(f"{path} lacks the column {absent[0]!r}; needed: {', '.join(needed)}")
+    rows = [dict.fromkeys(columns, "") | row for row in rows]
     if not rows:
         raise ValueError(f"{path} has a header but no rows")
     return rows
@@ -115,6 +128,30 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+UNITS = {
+    "nJ": {"J": 1e9, "mJ": 1e6, "uJ": 1e3, "nJ": 1.0, "pJ": 1e-3, "fJ": 1e-6},
+    "pJ": {"J": 1e12, "mJ": 1e9, "uJ": 1e6, "nJ": 1e3, "pJ": 1.0, "fJ": 1e-3},
+    "J": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "kJ": 1e3},
+    "ns": {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0, "ps": 1e-3},
+    "ms": {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6},
+    "mm2": {"mm2": 1.0, "um2": 1e-6, "cm2": 100.0},
+    "TOPS/W": {"TOPS/W": 1.0, "GOPS/W": 1e-3, "POPS/W": 1e3},
+    "nm": {"nm": 1.0, "um": 1e3},
+}
+"""What one of each unit that a cell may carry is in the unit of its column."""
+
+
+def quantity(text: str, unit: str) -> float | None:
+    """The number that a cell begins with, in its column's unit; a unit in the cell is converted."""
+    value = number(text)
+    if value is None:
+        return None
+    tail = re.sub(rf"^\s*~?\s*-?{NUMBER}(?:\s*-\s*{NUMBER})?\s*", "", text)
+    word = re.match(r"[A-Za-zµμ/]+[²2]?", tail)
+    given = re.sub("[µμ]", "u", word[0]).replace("²", "2") if word else unit
+    return value * UNITS[unit].get(given, 1.0)
+
+
 def _first(pattern: str, *texts: str) -> str | None:
     for text in texts:
         match = re.search(pattern, text, re.IGNORECASE)
@@ -126,7 +163,7 @@ def _first(pattern: str, *texts: str) -> str | None:
 def _array(row: dict[str, str]) -> tuple[int, int]:
     text = row["array_rows_x_cols"]
     signed = re.search(r"(\d+)\s*[x×]\s*(\d+)\s*signed", text)
-    match = signed or re.search(r"(\d+)\s*[x×]\s*(\d+)", text)
+    match = signed or re.search(r"(\d+)\s*(?:rows?)?\s*[x×*]\s*(\d+)", text, re.IGNORECASE)
     if match is None:
         raise ValueError("the row gives no array of rows x columns")
     rows, cols = int(match[1]), int(match[2])
@@ -195,18 +232,19 @@ def _measured(row: dict[str, str], macs: float) -> tuple[dict[str, float], dict[
     latency = row["latency_ns_per_MVM"]
     if "per RNNT" in latency or "per query" in latency or "frame" in latency:
         missing["latency_s"] = "the row gives the latency of a network, not of an MVM"
-    elif (value := number(latency)) is not None:
+    elif (value := quantity(latency, "ns")) is not None:
         values["latency_s"] = value * 1e-9
-    if (value := number(row["energy_nJ_per_MVM"])) is not None:
+    if (value := quantity(row["energy_nJ_per_MVM"], "nJ")) is not None:
         values["energy_j"] = value * 1e-9
-    elif (value := number(row["energy_pJ_per_MAC"])) is not None:
+    elif (value := quantity(row["energy_pJ_per_MAC"], "pJ")) is not None:
         values["energy_j"] = value * 1e-12 * macs
-    for quantity, column in (("tops_per_w", "TOPS_per_W"), ("area_mm2", "area_mm2")):
-        if (value := number(row[column])) is not None:
-            values[quantity] = value
-    for quantity in [name for name, value in values.items() if value <= 0]:
-        del values[quantity]
-        missing[quantity] = "the published value is not positive"
+    if (value := quantity(row["TOPS_per_W"], "TOPS/W")) is not None:
+        values["tops_per_w"] = value
+    if (value := quantity(row["area_mm2"], "mm2")) is not None:
+        values["area_mm2"] = value
+    for name in [name for name, value in values.items() if value <= 0]:
+        del values[name]
+        missing[name] = "the published value is not positive"
     return values, missing
 
 
@@ -252,7 +290,7 @@ def parse(row: dict[str, str]) -> Chip:
         kind = row["device"].strip() or "nothing"
         raise ValueError(f"no model of the device {kind!r}; modelled: PCM, RRAM, flash, SRAM")
     device = devices.pop()
-    node = number(row["node_nm"])
+    node = quantity(row["node_nm"], "nm")
     if node is None or re.search(r"\d\s*-\s*\d", row["node_nm"]) or not 7 <= node <= 130:
         raise ValueError(
             f"node {row['node_nm'].strip() or 'missing'!r}; one from 7 to 130 nm is needed"

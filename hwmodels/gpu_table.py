@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwmodels.chip_table import number, read_csv
-from hwmodels.digital import Accelerator, step_energy_j, step_time_s
+from hwmodels.chip_table import number, quantity, read_csv
+from hwmodels.digital import Accelerator, accelerator_names, step_energy_j, step_time_s
 
 SILICON = Path(__file__).parent / "silicon"
 COLUMNS = (
@@ -31,6 +32,8 @@ COLUMNS = (
     "J_per_output_token",
     "median_ITL_ms",
 )
+NEEDED = ("model", "weight_precision", "gpu", "avg_batch", "avg_output_len")
+"""Columns without which no row can be predicted; one GPU unless the row says more."""
 BITS = {"bfloat16": 16, "bf16": 16, "float16": 16, "fp16": 16, "fp8": 8, "int8": 8, "mxfp4": 4.25}
 """Bits a weight; mxfp4 shares an 8-bit scale among 32 values."""
 
@@ -92,21 +95,30 @@ def _decoder(name: str) -> Decoder:
     return known[max(matches, key=len)]
 
 
+def _accelerator(text: str) -> str:
+    """Name of the preset that a GPU's name contains ("NVIDIA H100 80GB HBM3"), or that name."""
+    words = re.findall(r"[a-z0-9-]+", text.lower())
+    return next((name for name in accelerator_names() if name in words), text.strip().lower())
+
+
 def parse(row: dict[str, str]) -> Measurement:
     """One row of the table; ValueError says in one line why it cannot be expressed."""
     decoder = _decoder(row["model"])
     precision = row["weight_precision"].strip().lower()
     if precision not in BITS:
         raise ValueError(f"precision {precision!r} is not known; known: {', '.join(BITS)}")
-    values = {name: number(row[name]) for name in ("num_gpus", "avg_batch", "avg_output_len")}
+    texts = {"num_gpus": row["num_gpus"].strip() or "1"}
+    texts |= {name: row[name] for name in ("avg_batch", "avg_output_len")}
+    values = {name: number(text) for name, text in texts.items()}
     for name, value in values.items():
         if value is None or not 0 < value <= LARGEST:
             raise ValueError(f"{name} is {row[name]!r}; a number up to {LARGEST:g} is needed")
-    time, energy = number(row["median_ITL_ms"]), number(row["J_per_output_token"])
+    time = quantity(row["median_ITL_ms"], "ms")
+    energy = quantity(row["J_per_output_token"], "J")
     return Measurement(
         decoder=decoder,
         label=f"{row['model']} {row['task']} batch {row['avg_batch']}",
-        gpu=row["gpu"].strip().lower(),
+        gpu=_accelerator(row["gpu"]),
         gpus=max(round(values["num_gpus"] or 1), 1),
         weight_bits=BITS[precision],
         batch=values["avg_batch"] or 1.0,
@@ -118,7 +130,7 @@ def parse(row: dict[str, str]) -> Measurement:
 
 def read_table(path: str | Path | None = None) -> list[dict[str, str]]:
     """Rows of a table of GPU measurements (the shipped one by default); ValueError in one line."""
-    return read_csv(SILICON / "gpu_decode.csv" if path is None else Path(path), COLUMNS)
+    return read_csv(SILICON / "gpu_decode.csv" if path is None else Path(path), COLUMNS, NEEDED)
 
 
 def routing_probabilities(experts: int, chosen: int, exponent: float) -> NDArray[np.float64]:

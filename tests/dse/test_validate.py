@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from dse.cli import app
 from dse.seed_table import PUBLISHED, attention_unit_s, seed_table, tokens_for_rate
 from hwmodels import chip_table, gpu_table
+from workloads.architecture import load_model, model_names
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -120,3 +121,23 @@ def test_seed_command():
 def test_tornado_refuses_what_is_no_run(tmp_path):
     one_line(invoke("tornado", tmp_path), "is not a run folder")
     one_line(invoke("tornado", tmp_path / "absent"), "absent")
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_decoders_agree_with_the_architectures(name):
+    """What the GPU validation reads a step, and what the architectures count, are one model."""
+    model = load_model(name)
+    decoder = next(d for d in gpu_table.decoders().values() if d.name == model.hugging_face)
+    counts = decoder.layers, decoder.moe_layers, decoder.experts, decoder.experts_per_token
+    assert counts == (
+        model.layers,
+        model.moe_layers,
+        model.routed_experts,
+        model.experts_per_token,
+    )
+    routed = decoder.moe_layers * decoder.experts * decoder.parameters_per_expert
+    embedding = model.vocab_size * model.hidden_size
+    read = routed + decoder.parameters_always_read + (0 if model.tie_embeddings else embedding)
+    assert read == pytest.approx(model.total_parameters(), rel=1e-3)
+    one_more = model.kv_cache_elements(2) - model.kv_cache_elements(1)
+    assert decoder.kv_values_per_token == one_more

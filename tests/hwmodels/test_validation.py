@@ -248,6 +248,41 @@ def test_bad_files(tmp_path: Path, validate: object) -> None:
         validate(tmp_path / "absent.csv")
 
 
+@pytest.mark.parametrize("separator", [";", "\t", " ,"])
+def test_other_separators_and_absent_results(tmp_path: Path, separator: str) -> None:
+    """Spreadsheets write semicolons; a column of results that is absent is only not compared."""
+    row = next(row for row in chip_table.read_table() if row["id"] == "neurram_1b")
+    names = ("id", "node_nm", "device", "array_rows_x_cols", "in_bits", "out_adc_bits", "mode")
+    path = tmp_path / "chips.csv"
+    path.write_text("\n".join(separator.join(line) for line in (names, [row[n] for n in names])))
+    table = validate_chips(path).set_index("quantity")
+    chip = chip_table.parse(row)
+    assert table.loc["latency_s", "predicted"] == predict(chip, fitted())["latency_s"]
+    assert table["measured"].isna().all()
+
+
+def test_units_in_cells_are_converted(tmp_path: Path) -> None:
+    """The same core in other units: nothing changes; a cell's unit never goes unseen."""
+    row = next(row for row in chip_table.read_table() if row["id"] == "hermes_core")
+    other = {
+        "node_nm": "0.014 µm",
+        "latency_ns_per_MVM": "0.13 us",
+        "energy_nJ_per_MVM": "12480 pJ",
+        "TOPS_per_W": "10500 GOPS/W",
+        "area_mm2": "634000 um²",
+        "array_rows_x_cols": "256 rows x 256 cols",
+    }
+    table = validate_chips(write(tmp_path / "chips.csv", [{**row, **other}]))
+    known = validate_chips(write(tmp_path / "same.csv", [row]))
+    for column in ("measured", "predicted"):
+        assert table[column].to_numpy() == pytest.approx(known[column].to_numpy(), rel=1e-12)
+    template = gpu_table.read_table()[0]
+    run = gpu_table.parse(
+        {**template, "gpu": "NVIDIA H100 80GB HBM3", "J_per_output_token": "653.13 mJ"}
+    )
+    assert run == gpu_table.parse(template)
+
+
 def test_systems() -> None:
     """ISAAC's converters are 49 % of its power; 20.0, 12.4, 6.94 TOPS/W of tile, chip, system."""
     table = validate_systems()

@@ -116,6 +116,123 @@ def test_deepseek_v3_from_config(tmp_path):
     assert model.kv_cache_elements(1) == 61 * (512 + 64)
 
 
+# Larger siblings that do not ship: facts of their published config.json, total and active billions
+# of their model cards, and how the active ones are counted.
+SIBLINGS = {
+    "deepseek-v2": (
+        {
+            "model_type": "deepseek_v2",
+            "num_hidden_layers": 60,
+            "hidden_size": 5120,
+            "intermediate_size": 12288,
+            "moe_intermediate_size": 1536,
+            "n_routed_experts": 160,
+            "n_shared_experts": 2,
+            "num_experts_per_tok": 6,
+            "num_attention_heads": 128,
+            "num_key_value_heads": 128,
+            "q_lora_rank": 1536,
+            "kv_lora_rank": 512,
+            "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64,
+            "v_head_dim": 128,
+            "first_k_dense_replace": 1,
+            "moe_layer_freq": 1,
+            "vocab_size": 102400,
+            "topk_method": "group_limited_greedy",
+            "n_group": 8,
+            "topk_group": 3,
+            "norm_topk_prob": False,
+            "routed_scaling_factor": 16.0,
+        },
+        236,
+        21,
+    ),
+    "mixtral-8x22b": (
+        {
+            "model_type": "mixtral",
+            "num_hidden_layers": 56,
+            "hidden_size": 6144,
+            "intermediate_size": 16384,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "num_attention_heads": 48,
+            "num_key_value_heads": 8,
+            "vocab_size": 32768,
+        },
+        141,
+        39,
+    ),
+    "qwen2-57b-a14b": (
+        {
+            "model_type": "qwen2_moe",
+            "num_hidden_layers": 28,
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "moe_intermediate_size": 2560,
+            "shared_expert_intermediate_size": 20480,
+            "num_experts": 64,
+            "num_experts_per_tok": 8,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+            "decoder_sparse_step": 1,
+            "vocab_size": 151936,
+        },
+        57.4,
+        14.2,
+    ),
+    "qwen3-235b-a22b": (
+        {
+            "model_type": "qwen3_moe",
+            "num_hidden_layers": 94,
+            "hidden_size": 4096,
+            "intermediate_size": 12288,
+            "moe_intermediate_size": 1536,
+            "num_experts": 128,
+            "num_experts_per_tok": 8,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 4,
+            "head_dim": 128,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [],
+            "norm_topk_prob": True,
+            "vocab_size": 151936,
+        },
+        235,
+        22,
+    ),
+    "gpt-oss-120b": (
+        {
+            "model_type": "gpt_oss",
+            "num_hidden_layers": 36,
+            "hidden_size": 2880,
+            "intermediate_size": 2880,
+            "num_local_experts": 128,
+            "num_experts_per_tok": 4,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "head_dim": 64,
+            "sliding_window": 128,
+            "vocab_size": 201088,
+        },
+        116.83,
+        5.13,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_config_of_a_larger_sibling(tmp_path, name):
+    config, total, active = SIBLINGS[name]
+    model = from_config(write(tmp_path, config))
+    digits = [len(f"{number:g}".partition(".")[2]) for number in (total, active)]
+    slack = [max(0.01 * n, 0.5 * 10.0**-d) for n, d in zip((total, active), digits, strict=True)]
+    assert abs(model.total_parameters() / 1e9 - total) <= slack[0]
+    kinds = ("all", "no_input_embedding", "no_embeddings")
+    errors = [abs(model.active_parameters(kind) / 1e9 - active) for kind in kinds]
+    assert min(errors) <= slack[1]
+
+
 def test_named_and_hugging_face_id_are_one():
     assert load_model("allenai/OLMoE-1B-7B-0924") is load_model("olmoe")
 
