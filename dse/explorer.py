@@ -17,10 +17,11 @@ import optuna
 from dse import layers, search, tables, uncertainty, units, workers
 from dse import run as runs
 from dse.problem import CLEAN, Problem
-from dse.references import reference_table, smallest_budget_mm2
+from dse.references import reference_table
 from dse.screening import Screening
 from dse.settings import Settings, slug
 from dse.setup import expert_table, load_architecture, make_problem
+from dse.smallest import smallest_budget_mm2
 
 _VERSIONS = ("dse", "torch", "aihwkit", "numpy", "pandas", "scipy", "optuna")
 
@@ -163,6 +164,13 @@ def _search(
 def nothing_fits(problem: Problem) -> str:
     """One line for a question that no design answers, with the smallest budget that would."""
     smallest = smallest_budget_mm2(problem)
+    if np.isnan(smallest) and not problem.limits.constraints:
+        workload = problem.workload
+        return (
+            f"{problem.architecture.title} with a cache of {workload.batch} x {workload.context} "
+            "tokens does not fit the memory of any accelerator here: take a smaller batch or "
+            "context, or let hbm_stacks go higher"
+        )
     if problem.limits.area_mm2 < smallest:
         return (
             f"nothing fits in {units.area(problem.limits.area_mm2)}: the smallest budget that "

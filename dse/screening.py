@@ -20,6 +20,7 @@ from dse.limits import objective_values
 from dse.mapping import NO_PARTS
 from dse.pareto import hypervolume, non_dominated
 from dse.problem import CLEAN, Costed, Problem
+from dse.smallest import smallest_designs
 
 Floats = NDArray[np.float64]
 Results = dict[int, dict[str, Any]]
@@ -81,6 +82,8 @@ class Screening:
     def __post_init__(self) -> None:
         generator = np.random.default_rng([self.seed, 0])
         start = self._cost(self.problem.space.random(4 * _CHILDREN, generator))
+        if not len(start):  # a tight budget leaves a corner that few draws reach
+            start = self._cost(smallest_designs(self.problem)[0])
         self.pool = start
         if not len(start):
             return

@@ -1,0 +1,66 @@
+"""Designs with just enough tiles, and the smallest of them: what a tight budget still allows."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.cost import System
+from dse.limits import Limits
+from dse.mapping import blocks, model_shape, read_parts
+from dse.problem import Costed, Problem
+
+SAMPLE = 6000
+ANY_AREA_MM2 = 1e9
+
+
+def exact_fit(problem: Problem, indices: NDArray[np.int64]) -> Costed:
+    """Cost designs with just as many tiles as their placement needs, whatever the budget."""
+    columns = problem.space.values(indices)
+    technology_index = indices[:, problem.space.names.index("technology")]
+    tile, accelerator = problem.parts(columns, technology_index)
+    shape = model_shape(problem.architecture)
+    rows, cols = columns["tile_rows"], columns["tile_cols"]
+    digital = np.ceil(columns["digital_expert_fraction"] * problem.experts - 1e-9).astype(int)
+    needed = (problem.experts - digital) * blocks(shape.expert_shapes, rows, cols)
+    modules = columns["analog_modules"]
+    for part in shape.parts:
+        if part.name in problem.dense_parts:
+            analog = np.array([part.name in read_parts(str(text)) for text in modules])
+            needed = needed + np.where(analog, blocks(part.shapes, rows, cols), 0)
+    columns["tiles"] = np.ceil(needed / columns["tiers"]).astype(int)
+    system = System(tile, columns["tiles"], accelerator)
+    return problem.cost_system(indices, columns, system, technology_index)
+
+
+def smallest_designs(problem: Problem) -> tuple[NDArray[np.int64], float]:
+    """Choices of the fifty smallest designs that meet every limit but the area, and the least area.
+
+    They take all of the area that the budget leaves for tiles, so that the smallest one fits a
+    budget of its own area. The area is infinite when no design meets the other limits at any.
+    """
+    unlimited = replace(problem, limits=Limits(ANY_AREA_MM2, problem.limits.constraints))
+    generator = np.random.default_rng(0)
+    indices = problem.space.random(SAMPLE, generator)
+    share = problem.space.names.index("tiles_share")
+    full = int(np.argmax(problem.space.parameters[share].choices))
+    best, least = indices[:0], np.inf
+    for _ in range(8):
+        indices[:, share] = full
+        costed = exact_fit(unlimited, indices)
+        area = np.where(costed.feasible, costed.metrics["area_mm2"], np.inf)
+        order = np.argsort(area, kind="stable")[:50]
+        best, least = indices[order], min(least, float(area[order[0]]))
+        indices = np.concatenate(
+            [best, problem.space.mutate(np.repeat(best, 40, axis=0), generator, rate=0.3)]
+        )
+    return best, least
+
+
+def smallest_budget_mm2(problem: Problem) -> float:
+    """Least area, rounded up to 0.1 mm2, with which some design meets every other limit.
+
+    NaN when none does at any area.
+    """
+    least = smallest_designs(problem)[1]
+    return float(np.ceil(least * 10 + 1e-6) / 10) if np.isfinite(least) else float("nan")
