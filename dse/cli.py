@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
-from dse.commands import benchmark, explore, hardware, inspect, scores, trust, validate
+from dse.commands import benchmark, explore, hardware, inspect, placements, scores, trust, validate
 
 
 class OneLineErrors(TyperGroup):
@@ -65,7 +65,7 @@ def _root(
     pass
 
 
-for module in (explore, inspect, hardware, trust, scores, benchmark, validate):
+for module in (explore, inspect, hardware, trust, scores, placements, benchmark, validate):
     module.register(app)
 
 

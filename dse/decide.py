@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import pandas
 
 
+# Hypervolumes and values closer than this are alike.
+_TIE = 1e-3
+
+
 def read_weights(texts: Sequence[str]) -> dict[str, float]:
     """Read `delta_loss=2 energy_per_token=1`; commas separate as well as spaces.
 
@@ -91,7 +95,7 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
         _beaten(fronts[0], fronts[1], metrics),
         _beaten(fronts[1], fronts[0], metrics),
     ]
-    return {
+    result = {
         "objectives": shared,
         "runs": [_side(run, f, v, b) for run, f, v, b in
                  zip((first, second), fronts, volumes, beaten, strict=True)],
@@ -101,6 +105,7 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
                 "objective": wanted.alias,
                 "first": _best_value(fronts[0], wanted),
                 "second": _best_value(fronts[1], wanted),
+                "told_apart": _told_apart(fronts, wanted),
             }
             for wanted in metrics
         ],
@@ -109,6 +114,40 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
             int(non_dominated(together)[len(values[0]) :].sum()),
         ],
     }  # fmt: skip
+    return result | {"verdict": verdict(result, metrics)}
+
+
+def verdict(result: dict[str, Any], metrics: Sequence[Metric]) -> list[str]:
+    """Which front wins, by how much, and where, in sentences."""
+    names = [side["run"] for side in result["runs"]]
+    volumes = [side["hypervolume"] for side in result["runs"]]
+    beaten = [side["designs_beaten_by_the_other"] for side in result["runs"]]
+    sizes = [side["designs_on_front"] for side in result["runs"]]
+    more = int(volumes[1] > volumes[0])
+    if abs(volumes[0] - volumes[1]) <= _TIE * max(volumes):
+        sentences = [f"Tie: the two hypervolumes differ by less than {100 * _TIE:g} %."]
+    else:
+        gain = 100 * (volumes[more] / max(volumes[1 - more], 1e-300) - 1)
+        amount = f"{gain:.3g} %" if gain < 1000 else f"{1 + gain / 100:.3g} times"
+        sentences = [
+            f"{names[more]} wins: its front covers {amount} more hypervolume and beats "
+            f"{beaten[1 - more]} of the other's {sizes[1 - more]} designs beyond the error; "
+            f"{beaten[more]} of its own {sizes[more]} are beaten."
+        ]
+    where: list[list[str]] = [[], []]
+    for wanted, entry in zip(metrics, result["best_of_each_objective"], strict=True):
+        first, second = entry["first"], entry["second"]
+        if not entry["told_apart"]:
+            continue
+        better = int((second > first) == wanted.larger_is_better)
+        values = (first, second)
+        text = f"{values[better]:.4g} against {values[1 - better]:.4g}"
+        unit = f" {wanted.unit}" if wanted.unit else ""
+        where[better].append(f"{wanted.label} ({text}{unit})")
+    for name, wins in zip(names, where, strict=True):
+        if wins:
+            sentences.append(f"{name} reaches the better {', '.join(wins)}.")
+    return sentences
 
 
 def _columns(table: "pandas.DataFrame", metrics: Sequence[Metric]) -> dict[str, Any]:
@@ -133,6 +172,20 @@ def _question(run: Run) -> tuple[Any, ...]:
 def _best_value(front: "pandas.DataFrame", wanted: Metric) -> float:
     column = front[wanted.column].astype(float)
     return float(column.max() if wanted.larger_is_better else column.min())
+
+
+def _told_apart(fronts: Sequence["pandas.DataFrame"], wanted: Metric) -> bool:
+    """Whether the best values of two fronts differ: beyond the error where there is one."""
+    first, second = (_best_value(front, wanted) for front in fronts)
+    if not wanted.simulated:
+        return abs(first - second) > _TIE * max(abs(first), abs(second))
+    best_is = "idxmax" if wanted.larger_is_better else "idxmin"
+    one, other = (
+        float(front.loc[getattr(front[wanted.column].astype(float), best_is)(),
+                        _stderr_column(wanted)])
+        for front in fronts
+    )  # fmt: skip
+    return bool(abs(first - second) > 2 * np.hypot(one, other))
 
 
 def _beaten(front: "pandas.DataFrame", other: "pandas.DataFrame", metrics: list[Metric]) -> int:

@@ -235,6 +235,19 @@ def default_space() -> Space:
     return Space(_parameters())
 
 
+def more_of(option: str, given: Sequence[str], following: Sequence[str] | None) -> list[str]:
+    """What follows an option's value without the option: --fix technology=pcm-3d tile_rows=512.
+
+    Raises:
+        ValueError: words that no such option precedes, or that are no name=value.
+    """
+    words = list(following or ())
+    for word in words:
+        if not given or "=" not in word:
+            raise ValueError(f"unexpected {word!r}: write {option} name=value")
+    return words
+
+
 def read_assignments(pairs: Sequence[str]) -> dict[str, list[str]]:
     """Read `--fix tile_rows=512` pairs; commas separate several allowed values.
 
@@ -247,6 +260,8 @@ def read_assignments(pairs: Sequence[str]) -> dict[str, list[str]]:
         values = [value.strip() for value in text.split(",") if value.strip()]
         if not equals or not name.strip() or not values:
             raise ValueError(f"{pair!r}: write name=value, for instance tile_rows=512")
+        if name.strip() in assignments:
+            raise ValueError(f"{name.strip()} is given twice: write {name.strip()}=a,b for choices")
         assignments[name.strip()] = values
     return assignments
 

@@ -7,6 +7,7 @@ import numpy as np
 from dse import units
 from dse.console import number, print_table, records, say, si
 from dse.limits import metric, objective_values
+from dse.mapping import read_parts
 from dse.pareto import knee, thin
 from dse.run import Run
 
@@ -60,7 +61,7 @@ def print_run(run: Run) -> None:
     front = thinned_front(run)
     rows = [cells(row) for _, row in front.iterrows()]
     rows += [cells(row) for _, row in references(run).iterrows()]
-    print_table(HEADERS, rows, title=title, left=2, whole=(1,))
+    print_table(HEADERS, rows, title=title, left=2, whole=(1, 4))
     import typer
 
     if not len(front):
@@ -74,6 +75,10 @@ def print_run(run: Run) -> None:
         f"Accuracy is of the {config.get('accuracy_source') or 'miniature'}; "
         "it ranks designs, the full model's percentage points differ."
     )
+    if set(map(dense, (row for _, row in front.iterrows()))) - {"–"}:
+        say(
+            "dense: parts on tiles beside experts; A attention, S shared experts, all: LM head too."
+        )
     projected = [n for n, kind in config.get("technology_kinds", {}).items() if kind != "silicon"]
     for name in sorted(set(front["technology"].dropna()) & set(projected)):
         say(f"{name} is a {config['technology_kinds'][name]}, not measured silicon.")
@@ -86,7 +91,18 @@ def print_run(run: Run) -> None:
     typer.echo(f"Report: {place}")
 
 
-HEADERS = ("design", "hardware", "digital", "loss +", "accuracy", "J/token", "tok/s", "mm2")
+_LETTERS = {"attention": "A", "shared_expert": "S", "dense_ffn": "F", "router": "R"}
+HEADERS = (
+    "design",
+    "hardware",
+    "dense",
+    "digital",
+    "loss +",
+    "accuracy %",
+    "J/token",
+    "tok/s",
+    "mm2",
+)
 
 
 def cells(row: Any) -> tuple[str, ...]:
@@ -96,23 +112,34 @@ def cells(row: Any) -> tuple[str, ...]:
     return (
         name + ("*" if bool(row["is_knee"]) else ""),
         hardware(row),
+        dense(row),
         f"{100 * float(row['digital_expert_fraction']):.0f} %",
         units.plus_minus(float(row["delta_loss_nats"]), float(row["delta_loss_stderr"]), digits=3),
         _percent(row["accuracy"], row["accuracy_stderr"]),
         si(row["energy_j_per_token"], "J"),
         si(row["throughput_tokens_per_s"], ""),
-        number(row["area_mm2"]),
+        number(row["area_mm2"], 3),
     )
 
 
 def hardware(row: Any) -> str:
-    """Tiles of a design in a few characters: `9 pcm-3d 512x512x64 8b`."""
+    """Tiles of a design in a few characters: `9 pcm-3d 512x512x64 7/8`, DAC and ADC bits."""
     if str(row["tile_rows"]) in ("<NA>", "nan", "None"):
         return "no tiles"
     size = f"{int(row['tile_rows'])}x{int(row['tile_cols'])}"
     tiers = f"x{int(row['tiers'])}" if int(row["tiers"]) > 1 else ""
-    return f"{int(row['tiles'])} {row['technology']} {size}{tiers} {int(row['adc_bits'])}b"
+    bits = f"{int(row['dac_bits'])}/{int(row['adc_bits'])}"
+    return f"{int(row['tiles'])} {row['technology']} {size}{tiers} {bits}"
+
+
+def dense(row: Any) -> str:
+    """Dense parts of a design that lie on tiles, in a few characters."""
+    text = row.get("analog_modules")
+    parts = read_parts(text) if isinstance(text, str) else ()
+    if "lm_head" in parts:
+        return "all" if "attention" in parts else "L"
+    return "+".join(letter for part, letter in _LETTERS.items() if part in parts) or "–"
 
 
 def _percent(value: Any, error: Any) -> str:
-    return f"{units.plus_minus(100 * float(value), 100 * float(error), digits=1)} %"
+    return units.plus_minus(100 * float(value), 100 * float(error), digits=1)

@@ -35,8 +35,8 @@ TABLE = (
     "trial", "state", "delta_loss_nats", "accuracy", "energy_j_per_token",
     "throughput_tokens_per_s", "area_mm2", "technology", "tile_rows", "tile_cols", "tiers", "tiles",
     "adc_bits", "dac_bits", "columns_per_adc", "digital_expert_fraction", "placement_score",
-    "placement_scope", "top1", "latency_s_per_token", "power_w", "mac_units", "sram_mib",
-    "hbm_stacks", "reason",
+    "placement_scope", "analog_modules", "top1", "latency_s_per_token", "power_w", "mac_units",
+    "sram_mib", "hbm_stacks", "reason",
 )  # fmt: skip
 
 

@@ -168,7 +168,7 @@ def placement(row: Design) -> str:
     elif amount:
         amount += " of the routed experts"
     if not is_missing(count) and int(count) == 0:
-        return "Compute all routed experts in analog."
+        return f"Compute all routed experts in analog.{dense_parts(row)}"
     score = row.get("placement_score")
     chosen = ""
     if score == "random":
@@ -177,7 +177,17 @@ def placement(row: Design) -> str:
         chosen = f", those with the highest {term(str(score))}"
     if not is_missing(row.get("placement_scope")):
         chosen += f" ({term(str(row['placement_scope']))})"
-    return f"Compute {amount} digitally{chosen}; the other experts are analog."
+    return f"Compute {amount} digitally{chosen}; the other experts are analog.{dense_parts(row)}"
+
+
+def dense_parts(row: Design) -> str:
+    """Which dense parts are on tiles, as a sentence to follow another; nothing without any."""
+    text = row.get("analog_modules")
+    if is_missing(text) or text in ("", "none"):
+        return ""
+    parts = [term(part) for part in re.split(r"[+,]", str(text))]
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f" {listed[0].upper()}{listed[1:]} lie on tiles, too."
 
 
 def expectation(run: Run, row: Design) -> str:

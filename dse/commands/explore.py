@@ -37,8 +37,9 @@ def explore(
     budget_power: str = typer.Option("", help="Most power, such as 15W."),
     budget_energy: str = typer.Option("", help="Most energy per token, such as 5mJ."),
     fix: list[str] = typer.Option(
-        [], help="name=value, or name=a,b for several choices; repeatable."
+        [], help="name=value, or name=a,b for several choices; more may follow, or repeat it."
     ),
+    more: list[str] = typer.Argument(None, metavar="[NAME=VALUE]...", help="More of --fix."),
     space: Path | None = typer.Option(None, help="TOML file with choices and ranges."),
     mitigation: list[str] = typer.Option(
         [], help="router-recalibration or expert-replacement, on every placement; repeatable."
@@ -58,6 +59,7 @@ def explore(
         else:
             from dse.explorer import default_folder, start
             from dse.settings import budget_constraints
+            from dse.space import more_of
 
             if not model or not budget_area:
                 raise ValueError(
@@ -78,7 +80,7 @@ def explore(
                 sampler=sampler,
                 objectives=tuple(objective),
                 constraints=(*constraint, *shorthand),
-                choices=_choices(fix, space),
+                choices=_choices([*fix, *more_of("--fix", fix, more)], space),
                 tokens=tokens,
                 mitigation=tuple(mitigation),
             )

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 RUN = typer.Argument(help="Run folder.")
+_WEIGHTS = "delta_loss=1,energy_per_token=1,throughput=1"
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
 
 
@@ -61,8 +62,9 @@ def show(run: Path = RUN, as_json: bool = JSON) -> None:
 def best(
     run: Path = RUN,
     weights: list[str] = typer.Option(
-        ["delta_loss=1,energy_per_token=1,throughput=1"], help="metric=weight; repeatable."
+        [], help=f"metric=weight; more may follow, or repeat it.  [{_WEIGHTS}]"
     ),
+    more: list[str] = typer.Argument(None, metavar="[METRIC=WEIGHT]...", help="More of --weights."),
     count: int = typer.Option(3, min=1, help="How many designs."),
     as_json: bool = JSON,
 ) -> None:
@@ -71,9 +73,10 @@ def best(
     from dse.decide import best as choose
     from dse.decide import read_weights
     from dse.run import load_run
+    from dse.space import more_of
     from dse.summary import HEADERS, cells
 
-    read = read_weights(weights)
+    read = read_weights([*weights, *more_of("--weights", weights, more)] or [_WEIGHTS])
     table = choose(load_run(run), read, count)
     if as_json:
         print_json({"weights": read, "designs": records(table)})
@@ -108,6 +111,8 @@ def compare(
     for entry in result["best_of_each_objective"]:
         rows.append((f"best {entry['objective']}", number(entry["first"]), number(entry["second"])))
     print_table(("", str(first), str(second)), rows)
+    for sentence in result["verdict"]:
+        typer.echo(sentence)
     if not result["same_question"]:
         typer.echo("The runs ask different questions (model, budget or workload).")
 

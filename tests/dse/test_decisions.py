@@ -1,0 +1,142 @@
+"""Questions to a search and to finished runs: each works, bad input is one line and exit code 2."""
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from dse.cli import app
+
+EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2", "--tokens", "1536"]
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def one_line(result, *words: str) -> None:
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert result.stdout == ""
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory) -> Path:
+    """One search that asks everything at once."""
+    folder = tmp_path_factory.mktemp("decisions")
+    (folder / "space.toml").write_text("adc_bits = { minimum = 7, maximum = 8 }\n")
+    result = invoke(
+        *EXPLORE, "--trials", 4, "--output", folder / "run",
+        "--fix", "technology=pcm-3d", "tile_rows=512", "--fix", "placement_score=sensitivity",
+        "--fix", "analog_modules=none,shared_expert",
+        "--space", folder / "space.toml",
+        "--objective", "delta_loss", "--objective", "energy_per_token", "--objective", "area",
+        "--constraint", "latency_per_token<=20ms", "--min-accuracy", "0.5",
+        "--budget-power", "300W", "--budget-energy", "70mJ",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    return folder / "run"
+
+
+def front(folder: Path) -> pd.DataFrame:
+    table = pd.read_parquet(folder / "candidates.parquet")
+    return table[table["on_front"]]
+
+
+def test_every_limit_holds_on_the_front(asked):
+    table = front(asked)
+    assert len(table) > 1
+    with_tiles = table[table["technology"].notna()]
+    assert len(with_tiles)
+    assert set(with_tiles["technology"]) == {"pcm-3d"}
+    assert set(with_tiles["tile_rows"]) == {512}
+    assert set(with_tiles["adc_bits"]) <= {7, 8}
+    assert set(with_tiles["placement_score"].dropna()) <= {"sensitivity"}
+    assert set(table["analog_modules"]) <= {"none", "shared_expert"}
+    assert (table["latency_s_per_token"] <= 20e-3).all()
+    assert (table["accuracy"] >= 0.5).all()
+    assert (table["power_w"] <= 300).all()
+    assert (table["energy_j_per_token"] <= 70e-3).all()
+    config = json.loads((asked / "config.json").read_text())
+    assert config["settings"]["objectives"] == ["delta_loss", "energy_per_token", "area"]
+
+
+def test_show_best_and_export_agree_with_the_table(asked):
+    shown = json.loads(invoke("show", asked, "--json").stdout)
+    assert len(shown["front"]) == len(front(asked))
+    weights = ("--weights", "delta_loss=1", "area=3")
+    result = json.loads(invoke("best", asked, *weights, "--json").stdout)
+    assert result["weights"] == {"delta_loss": 1.0, "area": 3.0}
+    same = json.loads(invoke("best", asked, "--weights", "delta_loss=1,area=3", "--json").stdout)
+    assert same == result
+    whole = pd.read_parquet(asked / "candidates.parquet")
+    csv = pd.read_csv(io.StringIO(invoke("export", asked, "--csv").stdout))
+    rows = json.loads(invoke("export", asked, "--json").stdout)
+    assert len(csv) == len(rows) == len(whole)
+    assert csv["energy_j_per_token"].sum() == pytest.approx(whole["energy_j_per_token"].sum())
+    file = asked.parent / "copy.parquet"
+    assert invoke("export", asked, "--parquet", "--output", file).exit_code == 0
+    assert pd.read_parquet(file).shape == whole.shape
+
+
+def test_compare_says_who_wins_and_where(asked, tmp_path):
+    worse = tmp_path / "worse"
+    worse.mkdir()
+    (worse / "config.json").write_text((asked / "config.json").read_text())
+    table = pd.read_parquet(asked / "candidates.parquet")
+    table["energy_j_per_token"] *= 1.5
+    table.to_parquet(worse / "candidates.parquet")
+    for pair in ((asked, worse), (worse, asked)):
+        result = invoke("compare", *pair)
+        assert result.exit_code == 0, result.output
+        said = " ".join(result.stdout.split())
+        assert f"{asked} wins: its front covers" in said
+        assert f"{asked} reaches the better energy per token" in said
+        assert f"{worse} reaches" not in said
+    size = len(front(asked))
+    document = json.loads(invoke("compare", asked, worse, "--json").stdout)
+    assert f"beats {size} of the other's {size} designs" in document["verdict"][0]
+    assert "Tie" in invoke("compare", asked, asked).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["tile_rows=512"], ["unexpected 'tile_rows=512'", "--fix"]),
+        (["--fix", "tile_rows=512", "tile_cols"], ["unexpected 'tile_cols'", "name=value"]),
+        (["--fix", "tile_rows=512", "tile_rows=256"], ["tile_rows is given twice"]),
+        (["--fix", "analog_modules=atention"], ["nearest is attention"]),
+        (["--fix", "analog_modules=mamba"], ["no such part", "attention"]),
+        (["--fix", "placement_score=sensitive"], ["nearest is sensitivity"]),
+        (["--budget-energy", "5mm2"], ["energy"]),
+    ],
+)
+def test_bad_questions_to_a_search(tmp_path, options, words):
+    one_line(invoke(*EXPLORE, "--output", tmp_path / "run", *options), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["best", "RUN", "--weights", "speed=1"], ["unknown metric", "speed"]),
+        (["best", "RUN", "--weights", "area=-1"], ["at least 0"]),
+        (["best", "RUN", "area=1"], ["--weights"]),
+        (["export", "RUN"], ["--csv"]),
+        (["export", "RUN", "--csv", "--json"], ["choose one"]),
+        (["export", "RUN", "--parquet"], ["--output"]),
+        (["compare", "RUN", "nowhere"], ["nowhere"]),
+        (["placements", "--model", "olmoe", "--share", "2"], ["shares"]),
+        (["placements", "--model", "olmo", "--seeds", "8"], ["olmoe"]),
+        (["placements", "--noise-model", "pmc"], ["pcm"]),
+        (["placements", "--budget-area", "200"], ["200mm2"]),
+    ],
+)
+def test_bad_questions_to_runs_and_placements(asked, arguments, words):
+    one_line(invoke(*[asked if word == "RUN" else word for word in arguments]), *words)
