@@ -117,10 +117,10 @@ class Scorer:
         self._digital = settings.placement(checkpoint)
         self._simulator: _RowSimulator | None = None
         header = {"checkpoint": _fingerprint(checkpoint), **asdict(settings)}
-        line = json.dumps(header, sort_keys=True)
-        name = f"{hashlib.sha256(line.encode()).hexdigest()[:16]}.jsonl"
+        self._header = json.dumps(header, sort_keys=True)
+        name = f"{hashlib.sha256(self._header.encode()).hexdigest()[:16]}.jsonl"
         self.file = file or corpus.cache_folder() / "evaluations" / name
-        self._known = _read_results(self.file, line)
+        self._known = _read_results(self.file, self._header)
 
     def scores(self, requests: Sequence[Request]) -> FloatArray:
         """[1 + draws, requests, 2]: log-likelihood (nats), and whether greedy decoding says it.
@@ -179,6 +179,9 @@ class Scorer:
 
     def _keep(self, found: dict[str, Any]) -> None:
         self._known |= found
+        if not self.file.exists():
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.write_text(self._header + "\n", encoding="utf-8")
         with self.file.open("a", encoding="utf-8") as lines:
             lines.writelines(json.dumps([key, value]) + "\n" for key, value in found.items())
             lines.flush()
@@ -241,8 +244,6 @@ def _fingerprint(checkpoint: CheckpointFolder) -> str:
 def _read_results(file: Path, header: str) -> dict[str, Any]:
     """Results of an earlier run; a line that a kill cut short is dropped."""
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(header + "\n", encoding="utf-8")
         return {}
     lines = file.read_text(encoding="utf-8").split("\n")
     if lines[0] != header:

@@ -219,7 +219,7 @@ def finish(
         "recommended_trial": int(knees.iloc[0]) if len(knees) else None,
         "counts": tables.counts(problem, screening, table) | {"trials": len(finished)},
         "hypervolume": screening.front_hypervolume(),
-        "accuracy_source": problem.simulator.miniature.source if problem.simulator else None,
+        "accuracy_source": problem.simulator.source if problem.simulator else None,
         "routing_source": problem.routing.source,
         "technologies": {t.name: f"{t.title} ({t.kind}). {t.source}" for t in problem.technologies},
         "technology_kinds": {t.name: str(t.kind) for t in problem.technologies},

@@ -18,8 +18,8 @@ from dse.evaluation import Request, Scorer
 from dse.statistics import FloatArray, stratified_mean
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 try:
-    import datasets
     import lm_eval.tasks
     from lm_eval import evaluator, utils
     from lm_eval.api.model import TemplateLM
@@ -92,6 +92,10 @@ class NoisyLM(TemplateLM):
         special = True if add_special_tokens is None else add_special_tokens
         ids: list[int] = self.scorer.tokenizer.encode(string, add_special_tokens=special).ids
         return ids
+
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> list[tuple[float, bool]]:
+        found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
+        return found
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **kwargs: Any
@@ -200,7 +204,6 @@ def evaluate(
     limit: questions of each task, for a first look. Raises ValueError for a task that has no
     accuracy.
     """
-    datasets.disable_progress_bars()
     views = [_accuracies(scorer, view, tasks, limit) for view in range(scorer.views)]
     results = []
     for metric in METRICS:

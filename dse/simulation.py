@@ -176,6 +176,11 @@ class Simulator:
             self._placed(Noise(), self.all_digital(), frozenset(), 0, 1), None
         )
 
+    @property
+    def source(self) -> str:
+        """What a report writes under every accuracy."""
+        return ", ".join((self.miniature.source, *self.mitigation))
+
     def all_digital(self) -> npt.NDArray[np.bool_]:
         """The placement [moe_layers, experts] with every expert digital."""
         config = self.miniature.config
@@ -351,7 +356,7 @@ class Simulator:
             seeds=self.seeds,
             tokens=self.tokens,
             seconds=seconds,
-            source=", ".join((self.miniature.source, *self.mitigation)),
+            source=self.source,
             loss_by_sequence=np.concatenate(by_sequence, axis=1),
             accuracy_by_task=np.stack(by_task, axis=1)
             if tasks

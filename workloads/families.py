@@ -156,7 +156,7 @@ def family_config(
     a = architecture
     _refuse(a, config, where)
     defaults = FAMILIES[a.family]
-    rope = config.get("rope_parameters") or {}
+    rope = _rope(config, where)
     theta = config.get("rope_theta", rope.get("rope_theta", defaults.rope_theta))
     return FamilyConfig(
         vocab_size=a.vocab_size,
@@ -196,14 +196,19 @@ def family_config(
     )
 
 
-def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def _rope(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """How positions are rotated: `rope_parameters` since transformers 5, `rope_scaling` before."""
-    rope: Mapping[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    return rope
+    for key in ("rope_parameters", "rope_scaling"):
+        rope = config.get(key) or {}
+        if not isinstance(rope, Mapping):
+            raise ValueError(f"{where}: key {key!r} is {rope!r}, expected an object or null")
+        if rope:
+            return rope
+    return {}
 
 
 def _yarn(config: Mapping[str, Any], where: str) -> Yarn | None:
-    rope = _rope(config)
+    rope = _rope(config, where)
     if rope.get("rope_type", rope.get("type")) != "yarn":
         return None
     least = ("factor", "original_max_position_embeddings")
@@ -225,7 +230,9 @@ def _refuse(a: MoEArchitecture, config: Mapping[str, Any], where: str) -> None:
     """Refuse what would be computed differently, rather than compute something else."""
     if a.moe_layer_indices != tuple(range(a.dense_layers, a.layers)):
         raise ValueError(f"{where}: dense layers must come first, before all layers with experts")
-    rope = _rope(config)
+    if (width := a.qk_rope_head_dim or a.head_dim) % 2:
+        raise ValueError(f"{where}: {width} columns of a head cannot be rotated in pairs")
+    rope = _rope(config, where)
     rotations = ("default", "yarn") if a.kv_lora_rank else ("default",)
     windowed = config.get("use_sliding_window", a.family == "mixtral")
     accepted: dict[str, tuple[Any, tuple[Any, ...]]] = {

@@ -1,6 +1,7 @@
 """Question benchmarks through lm-evaluation-harness, on tiny data in the published fields."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,21 @@ def test_bad_input_is_one_line(
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_nothing_is_written_when_a_weight_is_bad(
+    folders: tuple[Path, Path], miniature: Miniature, tmp_path: Path
+) -> None:
+    bad = {**miniature.weights, "lm_head": miniature.weights["lm_head"].clone().fill_(torch.nan)}
+    write_checkpoint(replace(miniature, weights=bad), tmp_path / "bad")
+    file = tmp_path / "results.jsonl"
+    arguments = ["--checkpoint", str(tmp_path / "bad"), "--data", str(folders[1])]
+    options = ["--tasks", "piqa", "--results", str(file), "--json"]
+    result = CliRunner().invoke(app, ["benchmark", *arguments, *options])
+    assert result.exit_code == 2
+    assert "safetensors: tensor lm_head.weight contains NaN" in result.stderr.splitlines()[-1]
+    assert result.stdout == ""
+    assert not file.exists()
 
 
 def test_data_that_is_missing_or_of_another_task_is_named(folders: tuple[Path, Path]) -> None:

@@ -279,6 +279,8 @@ def test_an_index_that_promises_too_much_is_refused(deepseek: Path) -> None:
         ({"hidden_act": "gelu"}, "'hidden_act' is 'gelu', supported is 'silu'"),
         ({"rope_scaling": {"type": "yarn"}}, "'rope_scaling.type' is 'yarn', supported is 'defaul"),
         ({"scoring_func": "sigmoid"}, "'scoring_func' is 'sigmoid', supported is 'softmax'"),
+        ({"rope_scaling": "yarn"}, "'rope_scaling' is 'yarn', expected an object or null"),
+        ({"head_dim": 3}, "3 columns of a head cannot be rotated in pairs"),
         ({"rope_theta": "big"}, "'rope_theta' is 'big', expected a positive number"),
     ],
 )
