@@ -116,7 +116,8 @@ def test_replacement_frees_the_least_used_and_halves_the_busiest(plain: Simulato
     assert second.load.sum().item() == pytest.approx(first.sum().item())
     both = second.load[second.copied] + second.load[second.freed]
     np.testing.assert_array_less(first[second.copied].numpy() - 1e-6, both.numpy())
-    np.testing.assert_allclose(second.load[second.copied], second.load[second.freed], rtol=0.2)
+    # Half of the tokens each, give or take what even and odd positions differ in.
+    np.testing.assert_allclose(second.load[second.copied], second.load[second.freed], rtol=0.4)
     # The copy has noise of its own.
     gate = after.matrices["layers.0.experts.gate"].weight
     one, other = (gate[experts - digital] for experts in (second.copied, second.freed))
