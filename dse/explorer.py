@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from dse import layers, search, tables, uncertainty, units, workers
+from dse import converter_ranges, layers, search, tables, uncertainty, units, workers
 from dse import run as runs
 from dse.problem import CLEAN, Problem
 from dse.references import reference_table
@@ -220,6 +220,9 @@ def finish(
         "counts": tables.counts(problem, screening, table) | {"trials": len(finished)},
         "hypervolume": screening.front_hypervolume(),
         "accuracy_source": problem.simulator.source if problem.simulator else None,
+        "converter_ranges": converter_ranges.record(problem.simulator.miniature.name)
+        if problem.simulator
+        else None,
         "routing_source": problem.routing.source,
         "technologies": {t.name: f"{t.title} ({t.kind}). {t.source}" for t in problem.technologies},
         "technology_kinds": {t.name: str(t.kind) for t in problem.technologies},

@@ -41,18 +41,43 @@ def score_table(model: str, share: float) -> "pandas.DataFrame":
     return pandas.DataFrame(rows, columns=columns)
 
 
-def sensitivity_table(model: str, noise: "Noise", tokens: int) -> "pandas.DataFrame":
-    """Loss that each part of the model would add under a noise, with its standard error.
+def sensitivity_tables(
+    model: str, noise: "Noise", tokens: int, check_layer: int | None = None, seeds: int = 8
+) -> tuple[dict[str, "pandas.DataFrame"], dict[str, str]]:
+    """Loss that parts of the model would add under a noise, and a check of one layer.
 
-    Summed over layers and experts; the routed experts are one row.
+    Tables: sensitivity (groups of parts), parts (each expert and dense part alone), check (the
+    estimate against simulations of one MoE layer; by default the middle one). Facts: a sentence
+    on how well the estimate agrees, and the source.
     """
+    from dse.sensitivity import check_layer as check
     from dse.sensitivity import estimate
+    from dse.simulation import Simulator
+    from workloads.tasks import benchmarks
 
     architecture = load_architecture(model)
     miniature = load_miniature(architecture.stand_in)
-    table = estimate(miniature, architecture, noise, tokens=tokens).table
-    squared = table.assign(variance=table["added_loss_stderr"] ** 2)
-    parts = squared.groupby("part")[["parameters", "added_loss_nats", "variance"]].sum()
-    parts["added_loss_stderr"] = np.sqrt(parts.pop("variance"))
-    parts["nats_per_million_parameters"] = parts["added_loss_nats"] / parts["parameters"] * 1e6
-    return parts.reset_index().sort_values("added_loss_nats", ascending=False, ignore_index=True)
+    layers = len(miniature.config.moe_layers)
+    layer = layers // 2 if check_layer is None else check_layer
+    if not 0 <= layer < layers:
+        raise ValueError(f"MoE layer {layer} does not exist: there are 0 to {layers - 1}")
+    found = estimate(miniature, architecture, noise, tokens=tokens)
+    # The text that the estimate saw, so that only noise and order of the expansion differ.
+    text = benchmarks(miniature, tokens=tokens, split="calibration")
+    checked = check(Simulator(miniature, text, architecture, seeds), found, layer, groups=4)
+    first, last = checked["estimate_nats"].sum(), checked["measured_nats"].sum()
+    error = float(np.hypot.reduce(checked["measured_stderr"]))
+    sentence = (
+        f"The routed experts of MoE layer {layer}, in {len(checked)} groups: estimated "
+        f"{first:.5f}, simulated {last:.5f} +- {error:.5f} nats in sum."
+    )
+
+    def largest_first(table: "pandas.DataFrame") -> "pandas.DataFrame":
+        return table.sort_values("added_loss_nats", ascending=False, ignore_index=True)
+
+    tables = {
+        "sensitivity": largest_first(found.groups),
+        "parts": largest_first(found.table),
+        "check": checked,
+    }
+    return tables, {"sentence": sentence, "source": found.source}

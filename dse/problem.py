@@ -372,6 +372,7 @@ class Problem:
             delta_loss_nats, top1, accuracy, each with its standard error, per benchmark, source
             and seconds; or `reason` when a number is not finite.
         """
+        from dse.converter_ranges import with_ranges
         from dse.simulation import Noise
 
         if self.simulator is None:
@@ -388,6 +389,7 @@ class Problem:
                 dac_bits=key.dac_bits,
                 adc_bits=key.adc_bits,
             )
+            noise = with_ranges(noise, self.simulator.miniature.name)
             name = (key.score, key.scope) if key.score else self.order_names[0]
             order = self.miniature_orders[name]
             digital = digital_mask(order, key.digital, (layers, experts))

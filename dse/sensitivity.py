@@ -39,9 +39,12 @@ _BATCH = 4
 class Sensitivity:
     """table: one row a part with columns part, layer, expert (missing for dense parts and the LM
     head), parameters, added_loss_nats, added_loss_stderr, added_loss_per_million_parameters.
+    groups: the same for parts together, with columns group, parameters and added loss: each kind
+    of part over all layers, the routed experts of each layer, everything.
     experts: the added loss as [moe_layers, experts], a placement score (large: keep digital)."""
 
     table: pd.DataFrame
+    groups: pd.DataFrame
     experts: FloatArray
     noise: Noise
     tokens: int
@@ -147,25 +150,34 @@ def _summarise(
     for name in draws:
         groups.setdefault((_part_of(name), layer_of(name, config.layers)), []).append(name)
     rows: list[dict[str, object]] = []
+    totals: dict[str, tuple[int, FloatArray]] = {}
     experts = np.zeros((len(config.moe_layers), config.routed_experts))
     for (part, layer), names in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0])):
         together = np.sum([draws[name] for name in names], axis=0)
-        mean = together.mean(axis=0)
-        error = together.std(axis=0, ddof=1) / np.sqrt(len(together))
         size = sum(miniature.weights.get(name, miniature.weights["embedding"]).numel()
                    for name in names)  # fmt: skip
         place = pd.NA if part == "lm_head" else layer
+        whole = together if part != "routed_expert" else together.sum(axis=1)
+        _add(totals, f"all of {part}", size, whole)
+        _add(totals, "everything", size, whole)
         if part != "routed_expert":
-            rows.append(_row(part, place, pd.NA, size, float(mean), float(error)))
+            rows.append(_row(part, place, pd.NA, size, together))
             continue
-        experts[layer - config.dense_layers] = mean
-        for expert in range(config.routed_experts):
-            rows.append(
-                _row(part, place, expert, size // config.routed_experts, mean[expert],
-                     error[expert])
-            )  # fmt: skip
+        _add(totals, f"routed experts of layer {layer}", size, whole)
+        experts[layer - config.dense_layers] = together.mean(axis=0)
+        for expert, own in enumerate(together.T):
+            rows.append(_row(part, place, expert, size // config.routed_experts, own))
     table = pd.DataFrame(rows).astype({"layer": "Int64", "expert": "Int64"})
-    return Sensitivity(table, experts, noise, tokens, miniature.source)
+    sums = [{"group": name, **_numbers(*total)} for name, total in totals.items()]
+    return Sensitivity(table, pd.DataFrame(sums), experts, noise, tokens, miniature.source)
+
+
+def _add(
+    totals: dict[str, tuple[int, FloatArray]], name: str, parameters: int, draws: FloatArray
+) -> None:
+    """Parts measured on the same passes are summed before their spread is taken."""
+    size, earlier = totals.get(name, (0, np.zeros_like(draws)))
+    totals[name] = (size + parameters, earlier + draws)
 
 
 def _part_of(name: str) -> str:
@@ -174,15 +186,18 @@ def _part_of(name: str) -> str:
 
 
 def _row(
-    part: str, layer: object, expert: object, parameters: int, loss: float, error: float
+    part: str, layer: object, expert: object, parameters: int, draws: FloatArray
 ) -> dict[str, object]:
+    return {"part": part, "layer": layer, "expert": expert, **_numbers(parameters, draws)}
+
+
+def _numbers(parameters: int, draws: FloatArray) -> dict[str, object]:
+    """Mean and standard error of the passes' estimates [passes]."""
+    loss = float(draws.mean())
     return {
-        "part": part,
-        "layer": layer,
-        "expert": expert,
         "parameters": parameters,
         "added_loss_nats": loss,
-        "added_loss_stderr": error,
+        "added_loss_stderr": float(draws.std(ddof=1) / np.sqrt(len(draws))),
         "added_loss_per_million_parameters": loss / parameters * 1e6,
     }
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
 MODEL = typer.Option("deepseekmoe", help="A name of `dse models`, or a config.json.")
 NOISE_MODEL = typer.Option("pcm", help="Noise of the cells: pcm, hermes, rram, ...")
+# Single parts that people see; there are hundreds.
+_SHOWN = 12
 MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
 
 
@@ -31,14 +33,22 @@ def sensitivity(
     model: str = MODEL,
     noise_model: str = NOISE_MODEL,
     magnitude: float = MAGNITUDE,
-    tokens: int = typer.Option(8192, min=1024, help="Tokens of the estimate."),
+    tokens: int = typer.Option(8192, min=1536, help="Tokens of the estimate."),
+    check_layer: int | None = typer.Option(
+        None, help="MoE layer whose estimate is checked by simulation.  [the middle one]"
+    ),
+    seeds: int = typer.Option(8, min=2, help="Noise seeds of the check, an even number."),
     as_json: bool = JSON,
 ) -> None:
-    """How much loss each part of the model would add if its weights were noisy."""
-    from dse.placement_table import sensitivity_table
+    """How much loss each part of the model adds in analog, alone and in groups."""
+    from dse.placement_table import sensitivity_tables
 
-    _print_tables({"sensitivity": sensitivity_table(model, _noise(noise_model, magnitude), tokens)},
-                  as_json)  # fmt: skip
+    noise = _noise(noise_model, magnitude)
+    tables, facts = sensitivity_tables(model, noise, tokens, check_layer, seeds)
+    if not as_json:
+        tables = {**tables, "parts": tables["parts"].head(_SHOWN)}
+        facts["parts"] = f"the {_SHOWN} that add most; --json has all"
+    _print_tables(tables, as_json, **facts)
 
 
 def calibrate(

@@ -21,7 +21,7 @@ class KnownLoss:
         self.fails = fails
         self.interrupt_at = interrupt_at
         self.calls = []
-        self.miniature = SimpleNamespace(source="closed form", weights={})
+        self.miniature = SimpleNamespace(name="known", source="closed form", weights={})
 
     def evaluate(self, noise, digital, analog_modules=()):
         self.calls.append((noise, digital.tobytes(), tuple(analog_modules)))

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from dse.calibration import sweep
+from dse.converter_ranges import BITS, record, with_ranges
 from dse.simulation import Noise, Simulator
+from workloads.architecture import load_model
+from workloads.checkpoint import load_miniature
+from workloads.tasks import benchmarks
 
 _SPEC = importlib.util.spec_from_file_location(
     "model_fixture", Path(__file__).with_name("model_fixture.py")
@@ -62,3 +66,36 @@ def test_an_empty_sweep_and_a_bad_range_are_refused(simulator):
         sweep(simulator, Noise(), input_ranges=())
     with pytest.raises(ValueError, match="input_range_std is -1"):
         sweep(simulator, Noise(), input_ranges=(-1.0,))
+
+
+@pytest.mark.parametrize("name", ["deepseekmoe-mini", "olmoe-mini"])
+def test_shipped_ranges_cost_no_clear_loss_against_a_wider_sweep(name):
+    """The text that accuracy is reported on played no part in the choice."""
+    miniature = load_miniature(name)
+    sets = benchmarks(miniature, tokens=1536, split="test")
+    simulator = Simulator(miniature, sets, load_model(name.removesuffix("-mini")), seeds=1)
+    shipped = with_ranges(Noise(dac_bits=8, adc_bits=5), name)
+    ranges = (0.5, 1.0, shipped.output_range, 4.0)
+    table = sweep(
+        simulator,
+        shipped,
+        input_ranges=(shipped.input_range_std,),
+        output_ranges=tuple(sorted(set(ranges))),
+    ).table.set_index("output_range")
+    own = table.loc[shipped.output_range]
+    assert own["above_best_nats"] <= 3.5 * own["above_best_stderr"]
+
+
+def test_ranges_by_resolution_are_recorded_and_unknown_models_keep_theirs():
+    noise = Noise("rram", dac_bits=6, adc_bits=4, tile_rows=256)
+    chosen = with_ranges(noise, "olmoe-mini")
+    said = record("olmoe-mini")
+    assert chosen.input_range_std == said["input_range_std_by_dac_bits"]["6"]
+    assert chosen.output_range == said["output_range_by_adc_bits"]["4"]
+    assert (chosen.noise_model, chosen.tile_rows) == ("rram", 256)
+    assert "calibration" in said["source"] and set(said["output_range_by_adc_bits"]) == {
+        str(bits) for bits in BITS
+    }
+    finest = with_ranges(Noise(dac_bits=None, adc_bits=14), "olmoe-mini")
+    assert finest.output_range == said["output_range_by_adc_bits"]["10"]
+    assert with_ranges(noise, "my own") is noise and record("my own")["source"] == "defaults"

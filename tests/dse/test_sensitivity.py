@@ -107,6 +107,27 @@ def test_the_table_covers_every_part_once():
     assert (table["added_loss_nats"] >= 0).all() and (table["added_loss_stderr"] >= 0).all()
 
 
+def test_groups_are_sums_with_the_error_of_the_sum():
+    miniature = model_fixture.random_miniature()
+    tokens = sequences(miniature, 32)
+    result = estimate_on(miniature, tokens)
+    groups = result.groups.set_index("group")
+    table = result.table
+    loss = groups["added_loss_nats"]
+    assert loss["everything"] == pytest.approx(table["added_loss_nats"].sum())
+    assert loss["all of routed_expert"] == pytest.approx(result.experts.sum())
+    for row, layer in enumerate(miniature.config.moe_layers):
+        assert loss[f"routed experts of layer {layer}"] == pytest.approx(result.experts[row].sum())
+    attention = table["part"] == "attention"
+    assert loss["all of attention"] == pytest.approx(table[attention]["added_loss_nats"].sum())
+    assert groups.loc["everything", "parameters"] == table["parameters"].sum()
+    # Other labels, and the same text in another order: the spread is about the stated error.
+    again = [estimate_on(miniature, tokens, seed=seed).groups for seed in range(8)]
+    spread = np.std([item.set_index("group").loc["everything", "added_loss_nats"]
+                     for item in again], ddof=1)  # fmt: skip
+    assert 0.3 < spread / groups.loc["everything", "added_loss_stderr"] < 1.7
+
+
 def test_an_expert_that_no_token_uses_costs_nothing():
     miniature = model_fixture.random_miniature()
     miniature.weights["layers.1.router"][3] = 0.0

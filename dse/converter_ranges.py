@@ -1,0 +1,118 @@
+"""Converter ranges (kappa and lambda) of the shipped miniatures by resolution, chosen by sweeps.
+
+The table converter_ranges.json is written by `python -m dse.converter_ranges`, which runs the
+sweep of `dse calibrate` for every resolution; a run's config.json records what was used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwmodels.nonideality import Noise
+
+if TYPE_CHECKING:
+    from dse.simulation import Simulator
+
+FILE = Path(__file__).with_name("converter_ranges.json")
+BITS = (4, 5, 6, 7, 8, 9, 10)
+
+
+@cache
+def _table() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return found
+
+
+def with_ranges(noise: Noise, miniature: str) -> Noise:
+    """The noise with the ranges chosen for its converters' bits; unchanged for an unknown model.
+
+    Bits outside the table take its nearest entry, ideal converters the finest.
+    """
+    if miniature not in _table()["ranges"]:
+        return noise
+    chosen = _table()["ranges"][miniature]
+
+    def entry(name: str, bits: int | None) -> float:
+        nearest = min(max(bits or BITS[-1], BITS[0]), BITS[-1])
+        return float(chosen[name][str(nearest)])
+
+    return replace(
+        noise,
+        input_range_std=entry("input_range_std_by_dac_bits", noise.dac_bits),
+        output_range=entry("output_range_by_adc_bits", noise.adc_bits),
+    )
+
+
+def record(miniature: str) -> dict[str, Any]:
+    """What config.json says of the ranges: the values by resolution and where they come from."""
+    if miniature in _table()["ranges"]:
+        return {"source": _table()["source"], **_table()["ranges"][miniature]}
+    default = Noise()
+    return {
+        "source": "defaults",
+        "input_range_std": default.input_range_std,
+        "output_range": default.output_range,
+    }
+
+
+def choose(simulator: Simulator, noise: Noise, name: str, values: Sequence[float]) -> float:
+    """The value of one range with the lowest loss; the present one unless clearly worse.
+
+    Clearly: by more than three standard errors of the paired difference, as many are compared.
+    """
+    from dse.calibration import sweep
+
+    present = float(getattr(noise, name))
+    if name == "input_range_std":
+        result = sweep(simulator, noise, input_ranges=values, output_ranges=(noise.output_range,))
+    else:
+        kappa = (noise.input_range_std,)
+        result = sweep(simulator, noise, input_ranges=kappa, output_ranges=values)
+    table = result.table
+    own = table[table[name] == present].iloc[0]
+    if own["above_best_nats"] <= 3 * own["above_best_stderr"]:
+        return present
+    return float(table[table["chosen"]][name].iloc[0])
+
+
+def main() -> None:
+    """Sweep both miniatures and write the table."""
+    from dse.calibration import INPUT_RANGES, OUTPUT_RANGES
+    from dse.simulation import Simulator
+    from workloads.architecture import load_model
+    from workloads.checkpoint import load_miniature, miniature_names
+    from workloads.tasks import benchmarks
+
+    ranges = {}
+    for name in miniature_names():
+        miniature = load_miniature(name)
+        sets = benchmarks(miniature, tokens=4096, split="calibration")
+        simulator = Simulator(miniature, sets, load_model(name.removesuffix("-mini")), seeds=1)
+        base = Noise(magnitude=0.0)
+        ranges[name] = {
+            "input_range_std_by_dac_bits": {
+                bits: choose(simulator, replace(base, dac_bits=bits), "input_range_std",
+                             INPUT_RANGES)
+                for bits in BITS
+            },
+            "output_range_by_adc_bits": {
+                bits: choose(simulator, replace(base, adc_bits=bits), "output_range",
+                             OUTPUT_RANGES)
+                for bits in BITS
+            },
+        }  # fmt: skip
+    source = (
+        "python -m dse.converter_ranges: loss on 4,096 calibration tokens, all routed experts "
+        "analog, tiles of 512 rows, the other converter at 8 bits; 12 and 2 unless worse by three "
+        "standard errors"
+    )
+    FILE.write_text(json.dumps({"source": source, "ranges": ranges}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
