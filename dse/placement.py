@@ -23,7 +23,10 @@ SCORES = (
     "router_norm",
     "random",
     "sensitivity",
+    "sensitivity_per_fetch",
 )
+MEASURED = ("sensitivity", "sensitivity_per_fetch")
+"""Scores that need the measured sensitivity."""
 SCOPES = ("global", "per_layer")
 MITIGATIONS = ("router-recalibration", "expert-replacement")  # see dse.mitigation
 
@@ -43,6 +46,7 @@ def expert_scores(
     routing: Routing,
     seed: int = 0,
     sensitivity: Array | None = None,
+    tokens: int = 1,
 ) -> Array:
     """Score of every expert, [moe_layers, experts]; a high one is worth a digital unit.
 
@@ -50,12 +54,14 @@ def expert_scores(
         kind: one of SCORES. `max_neuron_norm`: product over gate, up and down of the largest l2
             norm of a neuron's weight vector (arXiv 2603.02633); `activation_frequency`: share of
             tokens; `activation_weight`: mean routing weight; `router_norm`: l2 norm of the
-            expert's routing vector; `random`: drawn by `seed`; `sensitivity`: as measured, given.
+            expert's routing vector; `random`: drawn by `seed`; `sensitivity`: as measured, given;
+            `sensitivity_per_fetch`: that over the chance that a step needs the expert's weights.
         weights: flat dictionary of a decoder's tensors as in `workloads.moe`; only the two norms
             need it.
         routing: the experts' use, of the same layers and experts.
         seed: of the random score.
-        sensitivity: loss per expert, [moe_layers, experts], for that score.
+        sensitivity: loss per expert, [moe_layers, experts], for those scores.
+        tokens: of a step, for the last score.
 
     Raises:
         ValueError: unknown score, or what it needs is not given.
@@ -68,10 +74,13 @@ def expert_scores(
         return routing.weight.copy()
     if kind == "random":
         return np.random.default_rng(seed).random(shape)
-    if kind == "sensitivity":
+    if kind in MEASURED:
         if sensitivity is None or np.shape(sensitivity) != shape:
             raise ValueError(f"the sensitivity score needs a measurement of shape {shape}")
-        return np.asarray(sensitivity, dtype=float)
+        if kind == "sensitivity":
+            return np.asarray(sensitivity, dtype=float)
+        fetched = 1 - (1 - routing.probability) ** tokens
+        return np.asarray(sensitivity / np.maximum(fetched, 1e-6), dtype=float)
     if weights is None:
         raise ValueError(f"the score {kind!r} needs the model's weights")
     layers = sorted({int(name.split(".")[1]) for name in weights if name.endswith(".experts.gate")})

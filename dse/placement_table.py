@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.placement import SCORES, expert_scores
+from dse.placement import MEASURED, SCORES, expert_scores
 from dse.setup import load_architecture, traced_routing
 from workloads.checkpoint import load_miniature
 
@@ -29,7 +29,7 @@ def score_table(model: str, share: float) -> "pandas.DataFrame":
     count = round(share * routing.probability.size)
     rows = []
     for score in SCORES:
-        if score == "sensitivity":  # measured by a command of its own
+        if score in MEASURED:  # by a command of its own
             continue
         values = expert_scores(score, miniature.weights, routing)
         variation = values.std(axis=1) / np.abs(values.mean(axis=1))

@@ -210,14 +210,12 @@ def _scores(settings: Settings, workload: Workload) -> dict[str, Floats]:
     miniature = load_miniature(architecture.stand_in)
     routing = traced_routing(miniature)
     measured = expert_sensitivity(miniature, architecture)
-    names = {score for score, _ in (*RIVALS, *OTHERS)} - {PER_FETCH}
-    scores = {
-        name: expert_scores(name, miniature.weights, routing, settings.seed, measured)
+    names = {score for score, _ in (*RIVALS, *OTHERS)}
+    seed, tokens = settings.seed, workload.tokens
+    return {
+        name: expert_scores(name, miniature.weights, routing, seed, measured, tokens)
         for name in names
     }
-    used = 1 - (1 - routing.probability) ** workload.tokens
-    scores[PER_FETCH] = measured / np.maximum(used, 1e-6)
-    return scores
 
 
 def _masks(

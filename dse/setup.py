@@ -6,7 +6,7 @@ import numpy as np
 
 from dse.mapping import placeable_parts
 from dse.measured import expert_sensitivity
-from dse.placement import SCOPES, digital_order, expert_scores, stretch
+from dse.placement import MEASURED, SCOPES, digital_order, expert_scores, stretch
 from dse.problem import Problem
 from dse.settings import Settings
 from workloads.architecture import MoEArchitecture, load_model
@@ -68,11 +68,12 @@ def make_problem(settings: Settings, simulate: bool = True) -> Problem:
         architecture.experts_per_token,
     )
     space = settings.space().for_parts(placeable_parts(architecture, miniature.weights))
+    workload = Workload(settings.batch, settings.context, settings.mode)
     orders, miniature_orders, scores = {}, {}, {}
     for score in space["placement_score"].choices:
-        measured = expert_sensitivity(miniature, architecture) if score == "sensitivity" else None
+        measured = expert_sensitivity(miniature, architecture) if score in MEASURED else None
         small = expert_scores(
-            str(score), miniature.weights, observed, seed=settings.seed, sensitivity=measured
+            str(score), miniature.weights, observed, settings.seed, measured, workload.tokens
         )
         full = stretch(small, architecture.moe_layers, architecture.routed_experts)
         scores[str(score)] = full
@@ -93,7 +94,7 @@ def make_problem(settings: Settings, simulate: bool = True) -> Problem:
         architecture=architecture,
         routing=routing,
         space=space,
-        workload=Workload(settings.batch, settings.context, settings.mode),
+        workload=workload,
         limits=settings.limits(),
         objectives=settings.metrics,
         scores=scores,

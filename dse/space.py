@@ -87,8 +87,10 @@ def _parameters() -> tuple[Parameter, ...]:
     from dse.mapping import ALL_PARTS, NO_PARTS
     from dse.placement import SCOPES, SCORES
 
-    # "random" is the control of a comparison: it can be asked for, it is not searched.
-    searched = tuple(score for score in SCORES if score != "random")
+    # "random" is the control of a comparison, "sensitivity_per_fetch" not told apart from
+    # "sensitivity" in decoding a batch: both can be asked for, neither is searched.
+    unasked = ("random", "sensitivity_per_fetch")
+    searched = tuple(score for score in SCORES if score not in unasked)
     powers = [2**n for n in range(20)]
     return (
         Parameter(

@@ -81,6 +81,20 @@ def test_stretch_repeats_by_relative_position():
     assert stretch(scores, 1, 1).shape == (1, 1)
 
 
+def test_sensitivity_per_fetch_by_hand():
+    routing = zipf(2, 4, 2, 1.0)
+    measured = np.arange(8.0).reshape(2, 4)
+    found = expert_scores("sensitivity_per_fetch", None, routing, 0, measured, 3)
+    for layer in range(2):
+        for expert in range(4):
+            idle = (1 - routing.probability[layer, expert]) ** 3
+            assert found[layer, expert] == pytest.approx(measured[layer, expert] / (1 - idle))
+    one = expert_scores("sensitivity_per_fetch", None, routing, 0, measured)
+    assert one == pytest.approx(measured / routing.probability)
+    with pytest.raises(ValueError, match="needs a measurement"):
+        expert_scores("sensitivity_per_fetch", None, routing)
+
+
 def test_errors_name_the_nearest():
     routing = uniform(2, 4, 2)
     with pytest.raises(ValueError, match="nearest is max_neuron_norm"):
