@@ -52,7 +52,7 @@ def read_parts(text: str) -> tuple[str, ...]:
         return ()
     if text == ALL_PARTS:
         return ANALOG_PARTS
-    names = text.split("+")
+    names = text.replace(",", "+").split("+")  # earlier runs wrote commas
     for name in names:
         if name not in ANALOG_PARTS:
             near = get_close_matches(name, (NO_PARTS, ALL_PARTS, *ANALOG_PARTS), n=1)

@@ -1,4 +1,8 @@
-"""A digital accelerator: MAC array, SRAM, stacks of memory; area, power, energy and a roofline."""
+"""A digital accelerator: MAC array, SRAM, stacks of memory; area, power, energy and a roofline.
+
+Area is that of the logic die: of a memory stack its interface counts, not the stack beside the die.
+Energy of memory is that of the bytes moved; refresh and idle interfaces are not counted.
+"""
 
 from __future__ import annotations
 

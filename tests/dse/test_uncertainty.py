@@ -10,6 +10,7 @@ from search_fixture import small_problem
 
 from dse import uncertainty
 from dse.cost import Workload
+from dse.mapping import read_parts
 from dse.references import exact_fit
 from dse.setup import expert_table
 from dse.tables import costed_frame
@@ -177,3 +178,8 @@ def test_properties_of_combined_ranges(change, chosen):
     widest = separate_high / separate_low[:, chosen : chosen + 1]
     assert np.all(high <= widest * (1 + 1e-9))
     assert np.all(low <= 1 + 1e-12) and np.all(high >= 1 - 1e-12)
+
+
+def test_parts_of_earlier_runs_are_read():
+    """Runs of an earlier version joined analog parts with commas."""
+    assert read_parts("attention,lm_head") == read_parts("attention+lm_head")
