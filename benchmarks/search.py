@@ -1,18 +1,25 @@
 """Which sampler reaches the true Pareto front with the fewest simulations.
 
 A reduced space is enumerated and every accuracy in it is really simulated, once; what was simulated
-is kept in a file, so that a second run costs seconds. Then each sampler searches that space with
-the kept accuracies, and the table says which share of the true hypervolume it reaches after 1, 2,
-5 and 10 % of the simulations: mean and spread over seeds.
+is kept in a file under readable keys, and a few are simulated again at each start, so that a file
+that no longer matches the code is noticed. Each sampler then searches that space with the kept
+accuracies. `structured` is a sampler inside `dse explore`: what limits rule out or known designs
+beat is not simulated, and a simulation counts for all designs that share it. `plain` is Optuna
+alone: each design within the limits is one simulation and counts for itself.
 
-    python benchmarks/search.py [--seeds 10] [--keep FILE] [--json]
+    python benchmarks/search.py [--seeds 10] [--samplers screening,tpe] [--keep FILE] [--json]
+    python benchmarks/search.py --full [--models deepseekmoe,olmoe] [--json]
+
+`--full` searches the whole space, really simulating, with the default number of trials and with
+ten times as many, and compares the hypervolumes of the two fronts.
 """
 
 import argparse
 import json
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,216 +30,367 @@ from dse import search
 from dse.limits import objective_values
 from dse.pareto import hypervolume, non_dominated
 from dse.problem import CLEAN, Problem
-from dse.run import write_json
-from dse.screening import Screening, pool_of, simulated_columns
+from dse.run import write_atomically
+from dse.screening import Pool, Screening, pool_of, simulated_columns
 from dse.settings import SAMPLERS, Settings
 from dse.setup import make_problem
+from dse.space import default_space
 
 BUDGETS = (0.01, 0.02, 0.05, 0.10)
+TOKENS = 4096
 REDUCED: dict[str, list[Any]] = {
     "technology": ["pcm-14nm", "pcm-3d", "rram-22nm"],
-    "tile_rows": [512],
+    "tile_rows": [256, 512],
     "tile_cols": [512],
     "tiers": [64, 512],
-    "tiles_share": [0.3, 0.6, 1.0],
-    "adc_bits": [5, 6, 8],
-    "dac_bits": [8],
-    "columns_per_adc": [1, 4, 16],
+    "tiles_share": [0.3, 1.0],
+    "adc_bits": [5, 6, 7, 8],
+    "dac_bits": [6, 8],
+    "columns_per_adc": [1, 8],
     "digital_expert_fraction": [0, 0.125, 0.25, 0.5, 0.75, 1],
     "placement_score": ["max_neuron_norm", "activation_frequency"],
     "placement_scope": ["global"],
     "mac_units": [1024, 8192],
     "sram_mib": [1],
-    "hbm_stacks": [2, 4],
+    "hbm_stacks": [4],
 }
-# The GP sampler takes seconds a trial with constraints; fewer seeds keep the benchmark usable.
-SLOW = {"gp": 3}
+# The GP sampler takes seconds a trial: fewer seeds and trials keep the benchmark usable.
+SLOW_SEEDS = {"gp": 3}
+RECHECKED = 3
+LOOK_SHARE = 0.25  # a look simulates a quarter of the tokens; its share of the time is measured
+KEPT = "search_simulations.json"
+
+Results = dict[int, dict[str, Any]]
 
 
-def enumerated(problem: Problem) -> Any:
-    """Every design of the space that no limit rules out, costed."""
-    sizes = [len(parameter.choices) for parameter in problem.space.parameters]
-    indices = np.stack([grid.ravel() for grid in np.indices(sizes)], axis=1)
-    costed = problem.cost(indices)
-    return pool_of(costed).take(np.flatnonzero(costed.feasible))
-
-
-def simulate_all(problem: Problem, codes: Any, keep: Path) -> dict[int, dict[str, Any]]:
-    """Simulate every key once; `keep` remembers them between calls of this script."""
-    kept: dict[int, dict[str, Any]] = {}
-    if keep.exists():
-        kept = {int(code): result for code, result in json.loads(keep.read_text()).items()}
-    missing = [code for code in [CLEAN, *codes] if code not in kept]
-    for done, code in enumerate(missing, start=1):
-        kept[code] = problem.simulate(code)
-        if done % 10 == 0 or done == len(missing):
-            write_json(keep, {str(key): value for key, value in kept.items()})
-            print(f"{done} of {len(missing)} simulations", file=sys.stderr)
-    return kept
-
-
-class Kept:
-    """Stands where the simulator was: what was simulated is looked up by its key."""
-
-    def __init__(self, problem: Problem, results: dict[int, dict[str, Any]]) -> None:
-        self.problem, self.results = problem, results
-        self.asked: list[int] = []
-
-    def __call__(self, code: int, analog_modules: Any = ()) -> dict[str, Any]:
-        self.asked.append(code)
-        return self.results[code]
-
-
+@dataclass(frozen=True)
 class LookedUp(Problem):
-    """A problem whose simulations are looked up."""
+    """A problem whose simulations were all done before."""
 
-    lookup: Kept
+    kept: Results = field(default_factory=dict)
 
-    def simulate(self, code: int, analog_modules: Any = ()) -> dict[str, Any]:
-        return self.lookup(code, analog_modules)
+    def simulate(self, code: int, look: Any = None) -> dict[str, Any]:
+        return self.kept[code]
+
+    def look(self, code: int) -> dict[str, Any] | None:
+        return self.kept[code].get("look")
 
 
-def share_of_truth(
-    sampler: str, problem: Problem, results: Any, seed: int, limit: int, truth: Any
-) -> tuple[list[float], float]:
-    """Hypervolume reached after each simulation, as a share of the true one; seconds taken."""
-    looked_up = LookedUp(**{name: getattr(problem, name) for name in problem.__dataclass_fields__})
-    object.__setattr__(looked_up, "lookup", Kept(problem, results))
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Truth:
+    """The enumerated space: designs within the limits, all simulations, the true front's volume."""
+
+    problem: LookedUp
+    designs: Pool
+    results: Results
+    corner: np.ndarray
+    volume: float
+    front: int
+
+    @property
+    def simulations(self) -> int:
+        return len(self.results) - 1
+
+    def share(self, values: np.ndarray) -> float:
+        """Hypervolume of objective values as a share of the true front's."""
+        return hypervolume(values, self.corner) / self.volume if len(values) else 0.0
+
+
+def reduced_problem() -> Problem:
+    """DeepSeekMoE under 200 mm2; a parameter that REDUCED does not name has its first choice."""
+    choices = {p.name: list(p.choices[:1]) for p in default_space().parameters} | REDUCED
+    return make_problem(Settings("deepseekmoe", 200.0, choices=choices, tokens=TOKENS))
+
+
+def readable(problem: Problem, code: int) -> str:
+    """A key as text that does not depend on how codes are packed; empty parts are left out."""
+    if code == CLEAN:
+        return "clean"
+    parts = problem.key(code)._asdict().items()
+    return " ".join(
+        f"{name}={value}".replace(" ", "") for name, value in parts if value not in ("", ())
+    )
+
+
+def simulate_all(problem: Problem, codes: list[int], keep: Path) -> Results:
+    """Simulate every key once; `keep` remembers them between calls of this script.
+
+    Raises:
+        ValueError: the file was made with other settings, or its numbers are no longer what the
+            simulation gives.
+    """
+    assert problem.simulator is not None
+    made_with = {
+        "model": problem.architecture.name,
+        "tokens": TOKENS,
+        "noise_seeds": problem.simulator.seeds,
+        "accuracy_source": problem.simulator.miniature.source,
+    }
+    kept: dict[str, dict[str, Any]] = {}
+    if keep.exists():
+        document = json.loads(keep.read_text())
+        if document.get("made_with") != made_with:
+            raise ValueError(f"{keep} was made with other settings; delete it to simulate again")
+        kept = document["simulations"]
+    names = {readable(problem, code): code for code in (CLEAN, *codes)}
+    _recheck(problem, {name: code for name, code in names.items() if name in kept}, kept, keep)
+    missing = [name for name in names if name not in kept]
+    for done, name in enumerate(missing, start=1):
+        kept[name] = _simulated(problem, names[name])
+        if done % 20 == 0 or done == len(missing):
+            lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in kept.items())
+            text = f'{{"made_with": {json.dumps(made_with)},\n"simulations": {{\n'
+            text += ",\n".join(lines) + "\n}}\n"
+            write_atomically(keep, lambda temporary, text=text: temporary.write_text(text))
+            print(f"{done} of {len(missing)} simulations", file=sys.stderr)
+    return {code: kept[name] for name, code in names.items()}
+
+
+def _simulated(problem: Problem, code: int) -> dict[str, Any]:
+    """What is kept of one simulation: its numbers, and of its first look the losses."""
+    look = problem.look(code)
+    result = problem.simulate(code, look=look)
+    result.pop("accuracy_source")
+    result["seconds"] = round(result["seconds"], 3)
+    if look is not None:
+        loss = np.round(look["loss"], 6).tolist()
+        result["look"] = {"loss": loss, "top1": [], "seconds": round(look["seconds"], 3)}
+    return result
+
+
+def _recheck(problem: Problem, names: dict[str, int], kept: Any, keep: Path) -> None:
+    """Simulate a few kept keys again, spread over the file."""
+    chosen = sorted(names)[:: max(1, len(names) // RECHECKED)][:RECHECKED]
+    for name in chosen:
+        again, before = _simulated(problem, names[name]), kept[name]
+        allowed = 1e-5 + 0.2 * before["delta_loss_stderr"]
+        if abs(again["delta_loss_nats"] - before["delta_loss_nats"]) > allowed:
+            raise ValueError(f"{keep} no longer matches the simulation ({name}); delete it")
+
+
+def find_truth(keep: Path) -> Truth:
+    """Enumerate the reduced space, simulate what is missing, find the true front."""
+    problem = reduced_problem()
+    sizes = [len(parameter.choices) for parameter in problem.space.parameters]
+    costed = problem.cost(np.stack([grid.ravel() for grid in np.indices(sizes)], axis=1))
+    designs = pool_of(costed).take(np.flatnonzero(costed.feasible))
+    codes = [code for code in np.unique(designs.codes).tolist() if code != CLEAN]
+    results = simulate_all(problem, codes, keep)
+    values = complete_values(problem, designs, results)
+    corner = np.quantile(values, 0.9, axis=0)
+    inputs = {entry.name: getattr(problem, entry.name) for entry in fields(problem)}
+    looked_up = LookedUp(**inputs | {"simulator": None}, kept=results)
+    front = int(non_dominated(values).sum())
+    return Truth(looked_up, designs, results, corner, hypervolume(values, corner), front)
+
+
+def complete_values(problem: Problem, designs: Pool, results: Results) -> np.ndarray:
+    """Objective values of the designs whose simulation is among the results."""
+    known = designs.take(np.flatnonzero(np.isin(designs.codes, list(results))))
+    simulated = simulated_columns(results, known.codes)
+    return objective_values(problem.objectives, {**known.metrics, **simulated})
+
+
+class Budget:
+    """Hypervolume reached by simulations spent; a simulation cut short counts as a part of one."""
+
+    def __init__(self, truth: Truth) -> None:
+        self.truth = truth
+        self.most = max(BUDGETS) * truth.simulations
+        self.spent, self.steps = 0.0, [(0.0, 0.0)]
+
+    def add(self, spent: float, values: np.ndarray) -> None:
+        self.spent += spent
+        self.steps.append((self.spent, self.truth.share(values)))
+
+    def reached(self) -> list[float]:
+        """Share of the true hypervolume at each of the budgets."""
+        limits = [budget * self.truth.simulations + 1e-9 for budget in BUDGETS]
+        return [max(share for spent, share in self.steps if spent <= most) for most in limits]
+
+
+def structured(truth: Truth, sampler: str, seed: int, race: bool = True) -> Budget:
+    """A sampler inside the search of `dse explore`, anchors first as there."""
+    problem = truth.problem
+    if not race:
+        whole = {c: {n: v for n, v in r.items() if n != "look"} for c, r in problem.kept.items()}
+        problem = replace(problem, kept=whole)
     study = search.open_study(optuna.storages.InMemoryStorage(), problem)
-    screening = Screening(looked_up, {CLEAN: results[CLEAN]}, seed)
+    screening = Screening(problem, {CLEAN: truth.results[CLEAN]}, seed)
     study.sampler = search.make_sampler(sampler, screening, seed)
-    reached: list[float] = []
-    corner, volume, everything = truth
-    known = {CLEAN}
-    for trial in range(40 * limit):
-        counted = search.Counted(trial, 40 * limit)
-        search.run_trial(study, study.ask(), looked_up, screening, search.Clock(), counted)
-        fresh = set(screening.results) - known
-        if fresh:
-            known |= fresh
-            values = _complete_values(looked_up, everything, screening.results)
-            reached.append(hypervolume(values, corner) / volume)
-        if len(reached) >= limit:
+    for design in screening.anchors().tolist():
+        study.enqueue_trial(dict(zip(problem.space.names, design, strict=True)))
+    budget = Budget(truth)
+    most_trials = int((2 if sampler in SLOW_SEEDS else 10) * budget.most)
+    for trial in range(most_trials):
+        before = len(screening.results), len(screening.looks)
+        counted = search.Counted(trial, most_trials)
+        search.run_trial(study, study.ask(), problem, screening, search.Clock(), counted)
+        simulated, looked = len(screening.results) - before[0], len(screening.looks) - before[1]
+        if simulated or looked:
+            values = complete_values(problem, truth.designs, screening.results)
+            budget.add(1.0 if simulated else LOOK_SHARE, values)
+        if budget.spent >= budget.most:
             break
-    return reached, time.perf_counter() - started
+    return budget
 
 
-def plain_share(
-    sampler: str, problem: Problem, results: Any, seed: int, limit: int, truth: Any
-) -> list[float]:
-    """The same for Optuna alone: each trial simulates, and counts for its own design only."""
-    corner, volume, _ = truth
+def plain(truth: Truth, sampler: str, seed: int) -> Budget:
+    """Optuna alone, told the limits as constraints; what breaks them is not simulated."""
+    problem = truth.problem
     study = search.open_study(optuna.storages.InMemoryStorage(), problem)
-    screening = replace_pool(problem, results, seed)
-    study.sampler = search.make_sampler(sampler, screening, seed)
-    rows: list[Any] = []
-    reached: list[float] = []
-    for _ in range(limit):
+    study.sampler = search.make_sampler(sampler, Screening(problem, dict(truth.results), 0), seed)
+    budget, rows = Budget(truth), []
+    while budget.spent < budget.most:
         trial = study.ask()
         design = np.array([[trial.suggest_int(p.name, 0, len(p.choices) - 1)
                             for p in problem.space.parameters]])  # fmt: skip
         costed = problem.cost(design)
         trial.set_constraint("limits", float(costed.excess[0]))
-        simulated = simulated_columns(results, costed.codes)
+        if not costed.feasible[0]:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            continue
+        simulated = simulated_columns(truth.results, costed.codes)
         values = objective_values(problem.objectives, {**costed.metrics, **simulated})[0]
-        if costed.feasible[0]:
-            rows.append(values)
-        if np.isfinite(values).all():
-            study.tell(trial, values.tolist())
-        else:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        reached.append(hypervolume(np.array(rows), corner) / volume if rows else 0.0)
-    return reached
+        rows.append(values)
+        study.tell(trial, values.tolist())
+        budget.add(1.0, np.array(rows))
+    return budget
 
 
-def replace_pool(problem: Problem, results: Any, seed: int) -> Screening:
-    """A screening that only names the space for a sampler that does not use it."""
-    screening = object.__new__(Screening)
-    screening.problem, screening.results, screening.seed = problem, results, seed
-    return screening
-
-
-def _complete_values(problem: Problem, pool: Any, results: Any) -> Any:
-    known = pool.take(np.flatnonzero(np.isin(pool.codes, list(results))))
-    simulated = simulated_columns(results, known.codes)
-    return objective_values(problem.objectives, {**known.metrics, **simulated})
-
-
-def benchmark(seeds: int, keep: Path, tokens: int, trials: int) -> dict[str, Any]:
+def reduced(seeds: int, samplers: Sequence[str], keep: Path) -> dict[str, Any]:
     """The table of all samplers."""
-    settings = Settings("deepseekmoe", 200.0, choices=REDUCED, tokens=tokens)
-    problem = make_problem(settings)
-    everything = enumerated(problem)
-    codes = [code for code in np.unique(everything.codes).tolist() if code != CLEAN]
-    results = simulate_all(problem, codes, keep)
-    problem = replace(problem, simulator=None)
-    values = _complete_values(problem, everything, results)
-    corner = np.quantile(values, 0.9, axis=0)
-    truth = (corner, hypervolume(values, corner), everything)
+    truth = find_truth(keep)
     rows = []
-    limit = max(1, round(max(BUDGETS) * len(codes)))
-    for sampler in SAMPLERS:
-        count = min(seeds, SLOW.get(sampler, seeds))
-        for method in ("structured", "plain") if sampler != "screening" else ("structured",):
-            runs, seconds = [], 0.0
-            for seed in range(count):
-                started = time.perf_counter()
-                if method == "structured":
-                    reached, _ = share_of_truth(sampler, problem, results, seed, limit, truth)
-                else:
-                    reached = plain_share(sampler, problem, results, seed, limit, truth)
-                seconds += time.perf_counter() - started
-                runs.append(
-                    np.array([*reached, *[reached[-1] if reached else 0.0] * limit])[:limit]
-                )
-            rows.append(_row(sampler, method, np.array(runs), len(codes), seconds / count / limit))
-            print(rows[-1], file=sys.stderr)
+    for sampler in samplers:
+        methods = ["structured"]
+        methods += ["structured, no look"] if sampler == "screening" else ["plain"]
+        for method in methods:
+            count = min(seeds, SLOW_SEEDS.get(sampler, seeds))
+            before = time.perf_counter()
+            budgets = [
+                plain(truth, sampler, seed)
+                if method == "plain"
+                else structured(truth, sampler, seed, race=method == "structured")
+                for seed in range(count)
+            ]
+            seconds = (time.perf_counter() - before) / sum(budget.spent for budget in budgets)
+            rows.append(_row(sampler, method, budgets) | {"overhead_s_per_simulation": seconds})
+            print(json.dumps(rows[-1]), file=sys.stderr)
+    sizes = [len(parameter.choices) for parameter in truth.problem.space.parameters]
+    kept = [result for code, result in truth.results.items() if code != CLEAN]
+    whole = sum(result["seconds"] + result["look"]["seconds"] for result in kept)
     return {
-        "designs": int(np.prod([len(p.choices) for p in problem.space.parameters])),
-        "designs_within_limits": len(everything),
-        "simulations_in_all": len(codes),
-        "true_front": int(non_dominated(values).sum()),
-        "trials_of_plain": limit,
+        "designs": int(np.prod(sizes)),
+        "designs_within_limits": len(truth.designs),
+        "simulations": truth.simulations,
+        "true_front": truth.front,
+        "look_share_of_a_simulation": sum(r["look"]["seconds"] for r in kept) / whole,
+        "budgets": list(BUDGETS),
         "samplers": rows,
     }
 
 
-def _row(sampler: str, method: str, runs: Any, total: int, seconds: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"sampler": sampler, "method": method, "seeds": len(runs)}
-    for budget in BUDGETS:
-        at = runs[:, max(1, round(budget * total)) - 1]
-        name = f"{100 * budget:g}_percent"
-        row[f"reached_at_{name}"] = float(at.mean())
-        row[f"spread_at_{name}"] = float(at.std(ddof=1)) if len(at) > 1 else None
-    row["overhead_s_per_simulation"] = seconds
-    return row
+def _row(sampler: str, method: str, budgets: list[Budget]) -> dict[str, Any]:
+    reached = np.array([budget.reached() for budget in budgets])
+    spread = reached.std(axis=0, ddof=1).tolist() if len(reached) > 1 else None
+    curve = [np.interp(np.linspace(0, budget.most, 48), *zip(*budget.steps, strict=True))
+             for budget in budgets]  # fmt: skip
+    return {
+        "sampler": sampler,
+        "method": method,
+        "seeds": len(budgets),
+        "reached": reached.mean(axis=0).tolist(),
+        "spread": spread,
+        "least": reached.min(axis=0).tolist(),
+        "curve": np.round(np.mean(curve, axis=0), 4).tolist(),
+    }
+
+
+def full(models: Sequence[str], trials: int, factor: int) -> dict[str, Any]:
+    """Hypervolume of the default search as a share of what `factor` times the trials reach."""
+    rows = []
+    for model in models:
+        settings = Settings(model, 200.0)
+        problem = make_problem(settings)
+        results = {CLEAN: problem.simulate(CLEAN)}
+        # One search goes on: the longer one contains the shorter and is never worse by chance.
+        screening = Screening(problem, results, settings.seed)
+        study = search.open_study(optuna.storages.InMemoryStorage(), problem)
+        study.sampler = search.make_sampler(settings.sampler, screening, settings.seed)
+        stages = []
+        for count in (trials or settings.trials, factor * (trials or settings.trials)):
+            clock = search.Clock()
+            search.run_search(study, problem, screening, trials=count, clock=clock)
+            stages.append(_stage(screening, count, clock))
+            print(model, json.dumps(stages[-1]), file=sys.stderr)
+        share = stages[0]["hypervolume"] / stages[1]["hypervolume"]
+        rows.append({"model": model, "stages": stages, "share_reached": share})
+    return {"models": rows}
+
+
+def _stage(screening: Screening, trials: int, clock: search.Clock) -> dict[str, Any]:
+    """The front as `dse explore` would report it, the search itself left as it was."""
+    pool, archive = screening.pool, screening.archive
+    screening.refine()
+    volume = screening.front_hypervolume()
+    designs = len(screening.archive) if screening.archive is not None else 0
+    screening.pool, screening.archive = pool, archive
+    return {
+        "trials": trials,
+        "simulations": len(screening.results) - 1,
+        "looks": len(screening.looks) - 1,
+        "hypervolume": float(volume),
+        "front": designs,
+        "seconds": clock.total,
+        "seconds_simulating": clock.simulation,
+    }
 
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--keep", type=Path, default=Path("benchmarks/search_simulations.json"))
+    parser.add_argument("--samplers", default=",".join(SAMPLERS))
+    parser.add_argument("--keep", type=Path, default=Path(__file__).with_name(KEPT))
+    parser.add_argument("--full", action="store_true", help="the whole space, really simulating")
+    parser.add_argument("--models", default="deepseekmoe,olmoe")
+    parser.add_argument("--trials", type=int, default=0, help="of --full; 0: the default")
+    parser.add_argument("--factor", type=int, default=10)
     parser.add_argument("--json", action="store_true", dest="as_json")
     given = parser.parse_args()
-    result = benchmark(given.seeds, given.keep, given.tokens, 0)
+    if given.full:
+        result = full(given.models.split(","), given.trials, given.factor)
+    else:
+        result = reduced(given.seeds, given.samplers.split(","), given.keep)
     if given.as_json:
         print(json.dumps(result, indent=2))
-        return
+    elif given.full:
+        print_full(result)
+    else:
+        print_reduced(result)
+
+
+def print_full(result: dict[str, Any]) -> None:
+    """One line a model."""
+    for row in result["models"]:
+        few, many = row["stages"]
+        print(f"{row['model']}: {few['trials']} trials in {few['seconds']:.0f} s reach "
+              f"{100 * row['share_reached']:.1f} % of the hypervolume that {many['trials']} reach "
+              f"in {few['seconds'] + many['seconds']:.0f} s")  # fmt: skip
+
+
+def print_reduced(result: dict[str, Any]) -> None:
+    """The table: share of the true hypervolume, its standard deviation over seeds."""
     print(f"{result['designs_within_limits']} designs of {result['designs']} within the limits, "
-          f"{result['simulations_in_all']} simulations, {result['true_front']} designs on the "
-          "true front; share of its hypervolume (standard deviation over seeds) after")  # fmt: skip
-    heads = [f"{100 * budget:g} %" for budget in BUDGETS]
-    print(f"{'sampler':18}{'method':12}" + "".join(f"{head:>16}" for head in heads))
+          f"{result['simulations']} simulations, {result['true_front']} designs on the true front; "
+          "share of its hypervolume (standard deviation over seeds) after")  # fmt: skip
+    heads = [f"{100 * budget:g} %" for budget in result["budgets"]]
+    print(f"{'sampler':18}{'method':22}" + "".join(f"{head:>16}" for head in heads))
     for row in result["samplers"]:
-        cells = []
-        for budget in BUDGETS:
-            name = f"{100 * budget:g}_percent"
-            spread = row[f"spread_at_{name}"]
-            cells.append(f"{row[f'reached_at_{name}']:.4f} ({spread or 0:.4f})")
-        print(f"{row['sampler']:18}{row['method']:12}" + "".join(f"{cell:>16}" for cell in cells))
+        spread = row["spread"] or [float("nan")] * len(heads)
+        cells = [f"{m:.3f} ({s:.3f})" for m, s in zip(row["reached"], spread, strict=True)]
+        print(f"{row['sampler']:18}{row['method']:22}" + "".join(f"{c:>16}" for c in cells))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from torch import Tensor
 from dse.checkpoint_layers import Noisy, State, StreamedModel, advance
 from dse.checkpoint_memory import LOGITS_BYTES, MemoryPlan, plan_memory
 from dse.noisy_model import PlacedModel, dense_matrices, layer_of
-from dse.simulation import Noise, SimulationResult, Simulator, _in_pairs, _Scores
+from dse.simulation import Look, Noise, SimulationResult, Simulator, _in_pairs, _Scores
 from workloads.checkpoint import Miniature
 from workloads.checkpoint_folder import (
     CheckpointFolder,
@@ -105,11 +105,14 @@ class CheckpointSimulator(Simulator):
         clean = (Noise(), self.all_digital())
         ((self._clean,),) = self._pass([clean], frozenset(), [[(0, 1)]], None)
 
+    races = False  # reading the weights takes the same time for few tokens
+
     def evaluate(
         self,
         noise: Noise,
         digital: Mask,
         analog_modules: Sequence[str] = (),
+        look: Look | None = None,
     ) -> SimulationResult:
         """Loss, top-1 and task accuracy of one placement under one noise; as in Simulator."""
         return self.evaluate_many(noise, [digital], analog_modules)[0]

@@ -63,7 +63,9 @@ def _sliced(front: Floats, reference: Floats) -> float:
     for count, depth in enumerate(depths, start=1):
         if depth > 0:
             slab = front[order[:count], :-1]
-            volume += depth * _sliced(slab[non_dominated(slab)], reference[:-1])
+            if slab.shape[1] > 2:  # a staircase needs no sorting out
+                slab = slab[non_dominated(slab)]
+            volume += depth * _sliced(slab, reference[:-1])
     return volume
 
 

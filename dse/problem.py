@@ -4,6 +4,7 @@ Turns designs (choices of `dse.space`) into hardware, placement and cost as arra
 a design out, and names the simulation whose result is its accuracy.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,7 +26,7 @@ from workloads.architecture import MoEArchitecture
 from workloads.routing import Routing
 
 if TYPE_CHECKING:
-    from dse.simulation import Simulator
+    from dse.simulation import Noise, Simulator
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -352,53 +353,79 @@ class Problem:
         More digital experts of the same order and finer converters can only help; what such a
         cleaner placement lost, less two standard errors, bounds the others from below.
         """
-        least = np.zeros(len(codes))
-        parts = np.stack(self._parts(codes))
-        for code, result in results.items():
-            if code == CLEAN or "reason" in result:
-                continue
-            known = np.stack(self._parts(np.array([code])))
-            worse = (parts[[0, 1, 2, 3, 6]] == known[[0, 1, 2, 3, 6]]).all(axis=0)
-            worse &= (parts[[4, 5, 7]] <= known[[4, 5, 7]]).all(axis=0) & (codes != CLEAN)
-            bound = result["delta_loss_nats"] - 2 * result["delta_loss_stderr"]
-            least = np.where(worse, np.maximum(least, bound), least)
-            least[codes == code] = result["delta_loss_nats"]
+        good = [c for c, result in results.items() if c != CLEAN and "reason" not in result]
+        if not good:
+            return np.zeros(len(codes))
+        parts, known = (np.stack(self._parts(c))[:, :, None] for c in (codes, np.array(good)))
+        known = known.swapaxes(1, 2)
+        worse = (parts[[0, 1, 2, 3, 6]] == known[[0, 1, 2, 3, 6]]).all(axis=0)
+        worse &= (parts[[4, 5, 7]] <= known[[4, 5, 7]]).all(axis=0) & (codes != CLEAN)[:, None]
+        loss, error = (
+            np.array([results[code][name] for code in good])
+            for name in ("delta_loss_nats", "delta_loss_stderr")
+        )
+        least = np.where(worse, np.maximum(loss - 2 * error, 0.0), 0.0).max(axis=1)
+        for code, measured in zip(good, loss, strict=True):
+            least[codes == code] = measured
         return least
 
-    def simulate(self, code: int) -> dict[str, Any]:
-        """Run the noisy simulation that a key code names.
+    def simulate(self, code: int, look: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Run the noisy simulation that a key code names, or the rest of it after a look.
 
         Returns:
             delta_loss_nats, top1, accuracy, each with its standard error, per benchmark, source
             and seconds; or `reason` when a number is not finite.
         """
+        from dse.simulation import Look
+
+        noise, digital, modules = self._placed(code)
+        after = {}
+        if look is not None:
+            after["look"] = Look(np.array(look["loss"]), np.array(look["top1"]))
+        assert self.simulator is not None
+        try:
+            result = self.simulator.evaluate(noise, digital, analog_modules=modules, **after)
+        except ValueError as error:  # the simulator's word for a loss that is not finite
+            return {"reason": str(error)}
+        return result_columns(result)
+
+    def look(self, code: int) -> dict[str, Any] | None:
+        """First look at a simulation: enough to see that its designs are beaten.
+
+        Returns:
+            loss and top1 [pairs, sequences] as lists, seconds; None when a look would save nothing.
+        """
+        wanted = [objective.column for objective in self.objectives if objective.simulated]
+        if not getattr(self.simulator, "races", False) or wanted != ["delta_loss_nats"]:
+            return None
+        assert self.simulator is not None
+        before = time.perf_counter()
+        look = self.simulator.look(*self._placed(code))
+        if not np.isfinite(look.loss).all():
+            return None  # the whole simulation says what is wrong
+        seconds = time.perf_counter() - before
+        return {"loss": look.loss.tolist(), "top1": look.top1.tolist(), "seconds": seconds}
+
+    def _placed(self, code: int) -> "tuple[Noise, NDArray[np.bool_], tuple[str, ...]]":
+        """Noise, placement [layers, experts] and analog dense parts that a key code names."""
         from dse.converter_ranges import with_ranges
         from dse.simulation import Noise
 
         if self.simulator is None:
             raise ValueError("this problem was made without a simulator")
-        layers, experts = self.miniature_shape
         if code == CLEAN:
-            noise, digital = Noise(), np.ones((layers, experts), dtype=bool)
-            modules: tuple[str, ...] = ()
-        else:
-            key = self.key(code)
-            noise = Noise(
-                noise_model=key.noise_model,
-                tile_rows=key.tile_rows,
-                dac_bits=key.dac_bits,
-                adc_bits=key.adc_bits,
-            )
-            noise = with_ranges(noise, self.simulator.miniature.name)
-            name = (key.score, key.scope) if key.score else self.order_names[0]
-            order = self.miniature_orders[name]
-            digital = digital_mask(order, key.digital, (layers, experts))
-            modules = key.analog_modules
-        try:
-            result = self.simulator.evaluate(noise, digital, analog_modules=modules)
-        except ValueError as error:  # the simulator's word for a loss that is not finite
-            return {"reason": str(error)}
-        return result_columns(result)
+            return Noise(), np.ones(self.miniature_shape, dtype=bool), ()
+        key = self.key(code)
+        noise = Noise(
+            noise_model=key.noise_model,
+            tile_rows=key.tile_rows,
+            dac_bits=key.dac_bits,
+            adc_bits=key.adc_bits,
+        )
+        noise = with_ranges(noise, self.simulator.miniature.name)
+        name = (key.score, key.scope) if key.score else self.order_names[0]
+        order = self.miniature_orders[name]
+        return noise, digital_mask(order, key.digital, self.miniature_shape), key.analog_modules
 
 
 def _parts_of(bits: int) -> tuple[str, ...]:

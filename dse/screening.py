@@ -33,6 +33,13 @@ _QUARTERS = np.array([-1.15, -0.32, 0.32, 1.15])
 _POINTS = 1024
 _POOL = 2500
 _CHILDREN = 3000
+_FIRST_GENERATIONS = 12
+# Costing a generation takes a hundred milliseconds for a large model, a simulation changes little
+# of what is worth costing: one generation every so many proposals.
+_EVERY = 12
+# A look at half the text beats a design only when it is this many standard errors of the paired
+# difference worse; two pairs of noise draws leave the error itself uncertain.
+_SURE = 4.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ class Pool:
     def join(self, other: "Pool") -> "Pool":
         metrics = {n: np.concatenate([v, other.metrics[n]]) for n, v in self.metrics.items()}
         indices = np.concatenate([self.indices, other.indices])
-        _, first = np.unique(indices, axis=0, return_index=True)
+        rows = np.ascontiguousarray(indices, dtype=np.uint16).view(f"V{2 * indices.shape[1]}")
+        _, first = np.unique(rows[:, 0], return_index=True)
         joined = Pool(indices, metrics, np.concatenate([self.codes, other.codes]))
         return joined.take(np.sort(first))
 
@@ -67,19 +75,28 @@ class Screening:
         results: simulations by key code, the clean model's (CLEAN) among them; shared with the
             search loop, which adds to it.
         seed: of every random choice here.
+        looks: first looks by key code (`Problem.look`), of finished simulations too.
         costed: designs costed so far.
     """
 
     problem: Problem
     results: Results
     seed: int
+    looks: Results = field(default_factory=dict)
     costed: int = 0
+    proposed: int = field(init=False, default=0)
+    _beaten: set[int] = field(init=False, default_factory=set)
+    _differences: dict[tuple[int, int], tuple[float, float]] = field(
+        init=False, default_factory=dict
+    )
     pool: Pool = field(init=False)
     archive: Pool | None = field(init=False, default=None)
     corner: Floats = field(init=False)
     ideal: Floats = field(init=False)
 
     def __post_init__(self) -> None:
+        if CLEAN not in self.looks and (look := self.problem.look(CLEAN)) is not None:
+            self.looks[CLEAN] = look
         generator = np.random.default_rng([self.seed, 0])
         start = self._cost(self.problem.space.random(4 * _CHILDREN, generator))
         if not len(start):  # a tight budget leaves a corner that few draws reach
@@ -97,8 +114,17 @@ class Screening:
                 self.ideal[column] = self._objectives(start.take(np.arange(1)), np.zeros(1))[
                     0, column
                 ]
-        for _ in range(6):
+        for _ in range(_FIRST_GENERATIONS):
             self.evolve(generator)
+
+    def cost_one(self, design: NDArray[np.int64]) -> tuple[Pool, str, float]:
+        """One design [parameters], why it is ruled out (or ""), and by how much."""
+        same = np.flatnonzero((self.pool.indices == design).all(axis=1))
+        if len(same):  # all in the pool are within the limits
+            return self.pool.take(same), "", 0.0
+        costed = self.problem.cost(design[None])
+        self.costed += 1
+        return pool_of(costed), str(costed.reason[0]), float(costed.excess[0])
 
     def _cost(self, indices: NDArray[np.int64]) -> Pool:
         """Cost designs and keep those that no limit rules out."""
@@ -144,19 +170,73 @@ class Screening:
     def losses(self, pool: Pool) -> tuple[Floats, Floats]:
         """Loss increase of each design (nats) and the standard deviation of its logarithm."""
         codes, inverse = np.unique(pool.codes, return_inverse=True)
-        good = [code for code, r in self.results.items() if "reason" not in r and code != CLEAN]
-        measured = np.array([self.results[code]["delta_loss_nats"] for code in good])
+        measured = {code: self._looked_at(code) for code in self.looks if code != CLEAN}
+        for code, result in self.results.items():
+            if "reason" not in result and code != CLEAN:
+                measured[code] = (result["delta_loss_nats"], 0.0)
+        known = np.array(list(measured), dtype=np.int64)
         median, spread = surrogate.predict(
-            self.problem.features(np.array(good, dtype=np.int64)),
-            measured,
+            self.problem.features(known),
+            np.array([loss for loss, _ in measured.values()]),
             self.problem.features(codes),
         )
         for row, code in enumerate(codes.tolist()):
-            if code in self.results or code == CLEAN:
-                result = self.results.get(code, {})
-                median[row] = result.get("delta_loss_nats", 0.0 if code == CLEAN else np.nan)
-                spread[row] = 0.0
+            if code in measured:
+                median[row], spread[row] = measured[code]
+            elif code == CLEAN or code in self.results:
+                median[row], spread[row] = 0.0 if code == CLEAN else np.nan, 0.0
         return median[inverse], spread[inverse]
+
+    def _looked_at(self, code: int) -> tuple[float, float]:
+        """Loss increase (nats) that a look found, and the standard deviation of its logarithm."""
+        loss, error = self._difference(code, CLEAN)
+        loss = max(loss, surrogate.RESOLUTION_NATS / 10)
+        return loss, min(error / loss, 1.0)
+
+    def _difference(self, code: int, other: int) -> tuple[float, float]:
+        """Loss of one look less that of another (nats), and its standard error, paired."""
+        pair = (code, other)
+        if pair not in self._differences:
+            first, second = (np.array(self.looks[key]["loss"]) for key in pair)
+            self._differences[pair] = surrogate.mean_and_error(first - second)
+        return self._differences[pair]
+
+    def beaten(self, code: int, proposed: Pool | None = None) -> bool:
+        """Whether a look suffices: all designs that would share the simulation are surely beaten.
+
+        A design is, when a complete one costs no more in any objective and its loss, on the same
+        tokens and noise draws, is smaller by `_SURE` standard errors of the difference.
+
+        Args:
+            code: a key that was looked at.
+            proposed: a design of that key which is not in the pool.
+        """
+        sharing = self.pool.take(np.flatnonzero(self.pool.codes == code))
+        if proposed is not None:
+            sharing = sharing.join(proposed)
+        front, _ = self._front()
+        if not len(front):
+            return False
+        surely = []
+        for other in front.codes.tolist():
+            mean, error = self._difference(code, other) if other in self.looks else (0.0, 1.0)
+            surely.append(mean > _SURE * error)
+        cheaper = self._costs(front.take(np.flatnonzero(np.array(surely, dtype=bool))))
+        beaten = all((cheaper <= row).all(axis=1).any() for row in self._costs(sharing))
+        if beaten:
+            self._beaten.add(code)
+        return beaten
+
+    def _front(self) -> tuple[Pool, Floats]:
+        """Complete designs, at least all those on the front, and their objective values."""
+        return self.complete(self.pool if self.archive is None else self.archive)
+
+    def _costs(self, pool: Pool) -> Floats:
+        """The objectives that need no simulation, [designs, objectives]."""
+        wanted = tuple(w for w in self.problem.objectives if not w.simulated)
+        if not wanted:
+            return np.zeros((len(pool), 0))
+        return objective_values(wanted, pool.metrics)
 
     def evolve(self, generator: np.random.Generator) -> None:
         """One generation: neighbours of the pool and newcomers; the best by estimate survive."""
@@ -225,21 +305,31 @@ class Screening:
             Choice numbers [parameters].
         """
         generator = np.random.default_rng([self.seed, 1, number])
-        for _ in range(2):
+        if self.proposed % _EVERY == 0:
             self.evolve(generator)
-        unknown = ~np.isin(self.pool.codes, [*self.results, *pending, CLEAN])
-        if not unknown.any():
+            looked = [code for code in self.looks if code not in self.results]
+            self._beaten = {code for code in looked if self.beaten(code)}
+        self.proposed += 1
+        candidates = self._candidates(pending)
+        if not len(candidates):
+            self.evolve(generator)
+            candidates = self._candidates(pending)
+        if not len(candidates):
             return np.asarray(self.problem.space.random(1, generator)[0])
-        candidates = self.pool.take(np.flatnonzero(unknown))
         median, spread = self.losses(candidates)
-        gains = self._gains(candidates, median, spread)
-        codes, inverse = np.unique(candidates.codes, return_inverse=True)
-        gain_of_code = np.array([gains[inverse == n].any(axis=0).sum() for n in range(len(codes))])
-        best = int(gain_of_code.argmax())
-        if gain_of_code[best] == 0:  # nothing promises a gain: look where least is known
+        _, first, inverse = np.unique(candidates.codes, return_index=True, return_inverse=True)
+        gains, of_design = self._gains(candidates, inverse, median[first], spread[first])
+        best = int(gains.argmax())
+        if gains[best] == 0:  # nothing promises a gain: look where least is known
             best = int(inverse[spread.argmax()])
         members = np.flatnonzero(inverse == best)
-        return np.asarray(candidates.indices[members[gains[members].sum(axis=1).argmax()]])
+        return np.asarray(candidates.indices[members[of_design[members].argmax()]])
+
+    def _candidates(self, pending: frozenset[int]) -> Pool:
+        """Designs of the pool whose simulation could still move the front."""
+        done = [*self.results, *self._beaten, *pending, CLEAN]
+        unknown = self.pool.take(np.flatnonzero(~np.isin(self.pool.codes, done)))
+        return unknown.take(np.flatnonzero(~self.hopeless(unknown)))
 
     def anchors(self) -> NDArray[np.int64]:
         """Designs to begin with [n, parameters]: for each kind of cell, every expert analog.
@@ -272,13 +362,21 @@ class Screening:
             found.append(indices[rows[order[0]]])
         return np.array(found, dtype=np.int64).reshape(-1, len(space.names))
 
-    def _gains(self, candidates: Pool, median: Floats, spread: Floats) -> NDArray[np.bool_]:
-        """Which sample points of the box each candidate would win, at four quantiles of its loss.
+    def _gains(
+        self, candidates: Pool, key: NDArray[np.int64], median: Floats, spread: Floats
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many sample points of the box the front would win by each simulation.
+
+        Points that designs of a key reach by cost are won at those of four quantiles of its loss
+        that are small enough.
+
+        Args:
+            key: [candidates] row of its key in `median` and `spread` [keys].
 
         Returns:
-            [candidates, quantiles x points].
+            Points by key, summed over the quantiles; points that a candidate reaches by cost.
         """
-        _, values = self.complete(self.pool)
+        _, values = self._front()
         points = qmc.Sobol(len(self.corner), seed=0).random(_POINTS)
         points = self.ideal + points * (self.corner - self.ideal)
         front = values[non_dominated(values)]
@@ -286,11 +384,20 @@ class Screening:
         for row in front:
             won |= (row <= points).all(axis=1)
         points = points[~won]
-        gains = []
+        simulated = np.array([wanted.simulated for wanted in self.problem.objectives])
+        reached = np.ones((len(candidates), len(points)), dtype=bool)
+        for cost, point in zip(self._costs(candidates).T, points[:, ~simulated].T, strict=True):
+            reached &= cost[:, None] <= point
+        order = np.argsort(key, kind="stable")
+        starts = np.searchsorted(key[order], np.arange(len(median)))
+        by_key = np.logical_or.reduceat(reached[order], starts, axis=0)
+        one_each = candidates.take(order[starts])
+        gains = np.zeros(len(median), dtype=np.int64)
         for quantile in _QUARTERS:
-            guess = self._objectives(candidates, median * np.exp(quantile * spread))
-            gains.append((guess[:, None] <= points[None]).all(axis=2))
-        return np.concatenate(gains, axis=1)
+            guess = self._objectives(one_each, median * np.exp(quantile * spread))[:, simulated]
+            good = (guess[:, None] <= points[None, :, simulated]).all(axis=2)
+            gains += (by_key & good).sum(axis=1)
+        return gains, reached.sum(axis=1)
 
     def hopeless(self, pool: Pool) -> NDArray[np.bool_]:
         """Designs that known ones beat even at the least loss that they could have.
@@ -298,7 +405,7 @@ class Screening:
         The least loss is that of a simulated placement with cleaner converters and more digital
         experts, all else equal, less two standard errors; nothing below zero.
         """
-        _, values = self.complete(self.pool)
+        _, values = self._front()
         estimated = any(
             wanted.simulated and wanted.column != "delta_loss_nats"
             for wanted in self.problem.objectives

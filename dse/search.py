@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 
 from dse.limits import objective_values
 from dse.problem import CLEAN, Problem
-from dse.screening import Results, Screening, ScreeningSampler, pool_of, simulated_columns
+from dse.screening import Pool, Results, Screening, ScreeningSampler, simulated_columns
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 REQUEUED = "requeued"
@@ -123,6 +123,14 @@ def load_results(study: optuna.Study) -> Results:
     return results
 
 
+def load_looks(study: optuna.Study) -> Results:
+    """First looks that the study holds."""
+    trials = study.get_trials(deepcopy=False)
+    return {
+        int(t.user_attrs["code"]): t.user_attrs["look"] for t in trials if "look" in t.user_attrs
+    }
+
+
 def requeue(study: optuna.Study, dead_only: bool = False) -> int:
     """Give designs whose worker died back to the queue.
 
@@ -196,25 +204,26 @@ def run_trial(
             for parameter in problem.space.parameters
         ]
     )
-    costed = problem.cost(design[None])
-    screening.costed += 1
-    pool, code = pool_of(costed), int(costed.codes[0])
-    trial.set_constraint("limits", float(costed.excess[0]))
-    reason = str(costed.reason[0])
+    pool, reason, excess = screening.cost_one(design)
+    code = int(pool.codes[0])
+    trial.set_constraint("limits", excess)
     if not reason and code not in screening.results and screening.hopeless(pool)[0]:
         reason = "beaten even at the least loss it could have"
     clock.cost += time.perf_counter() - before
     state, values = TrialState.PRUNED, None
     if not reason:
-        result = simulate_once(trial, problem, screening.results, code, clock)
-        state, reason = TrialState.FAIL, result.get("reason", "")
+        result = simulate_once(trial, problem, screening, pool, clock)
+        if result is None:
+            reason = "surely beaten after a look at half the text"
+        else:
+            state, reason = TrialState.FAIL, result.get("reason", "")
     if not reason:
         state = TrialState.COMPLETE
         screening.pool = screening.pool.join(pool)
-        simulated = simulated_columns(screening.results, costed.codes)
+        simulated = simulated_columns(screening.results, pool.codes)
         checks = [c.excess(simulated[c.metric.column])[0] for c in problem.limits.on_accuracy]
         trial.set_constraint("accuracy", float(max(checks, default=0.0)))
-        values = objective_values(problem.objectives, {**costed.metrics, **simulated})[0].tolist()
+        values = objective_values(problem.objectives, {**pool.metrics, **simulated})[0].tolist()
     before = time.perf_counter()
     progress = _record(trial, screening, reason, clock, counted)
     study.tell(trial, values, state=state)
@@ -242,16 +251,28 @@ def _record(
 
 
 def simulate_once(
-    trial: optuna.Trial, problem: Problem, results: Results, code: int, clock: Clock
-) -> dict[str, Any]:
-    """The simulation of a key: known, or run and kept in the journal before anything else."""
+    trial: optuna.Trial, problem: Problem, screening: Screening, pool: Pool, clock: Clock
+) -> dict[str, Any] | None:
+    """The simulation of a design: known, or run and kept in the journal before anything else.
+
+    A look at half the text comes first; the rest is simulated only if the front could still move.
+
+    Returns:
+        The result, or None when the look was enough.
+    """
+    code, results, looks = int(pool.codes[0]), screening.results, screening.looks
     trial.set_user_attr("code", code)
-    if code not in results:
-        before = time.perf_counter()
-        results[code] = problem.simulate(code)
-        clock.simulation += time.perf_counter() - before
+    if code in results:
+        return results[code]
+    before = time.perf_counter()
+    if code not in looks and (look := problem.look(code)) is not None:
+        looks[code] = look
+        trial.set_user_attr("look", look)
+    if not (code in looks and screening.beaten(code, pool)):
+        results[code] = problem.simulate(code, look=looks.get(code))
         trial.set_user_attr("simulation", results[code])
-    return results[code]
+    clock.simulation += time.perf_counter() - before
+    return results.get(code)
 
 
 def run_search(
@@ -287,6 +308,7 @@ def run_search(
             trial, done = claim(study, trials, turn or nullcontext())
             if trial is not None:
                 screening.results.update(load_results(study))
+                screening.looks.update(load_looks(study))
                 counted = Counted(done, trials, offset)
                 show(run_trial(study, trial, problem, screening, clock, counted))
             elif done >= trials:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.statistics import stratified_mean
+
 Floats = NDArray[np.float64]
 
 # Losses below the resolution of a simulation (about 1 mnat) are alike.
@@ -92,6 +94,11 @@ def predict(
     mean = mean + half.T @ np.linalg.solve(factor, residual)
     variance = np.maximum(_SIGNAL**2 - (half**2).sum(axis=0), 1e-9)
     return np.exp(mean), np.sqrt(variance)
+
+
+def mean_and_error(change_nats: Floats) -> tuple[float, float]:
+    """Mean of a change [pairs, sequences] and its standard error over noise draws and text."""
+    return stratified_mean([(change_nats, np.ones(change_nats.shape[1]))], np.ones(1))
 
 
 def _terms(placements: Features, cells: int) -> Floats:
