@@ -37,9 +37,9 @@ _FIRST_GENERATIONS = 12
 # Costing a generation takes a hundred milliseconds for a large model, a simulation changes little
 # of what is worth costing: one generation every so many proposals.
 _EVERY = 12
-# A look at half the text beats a design only when it is this many standard errors of the paired
-# difference worse; two pairs of noise draws leave the error itself uncertain.
-_SURE = 4.0
+# After a look at half the text a design counts as beaten when it is this many standard errors of
+# the paired difference worse. It never reaches the front with a look alone.
+_SURE = 2.0
 
 
 @dataclass(frozen=True)
@@ -311,11 +311,9 @@ class Screening:
             self._beaten = {code for code in looked if self.beaten(code)}
         self.proposed += 1
         candidates = self._candidates(pending)
-        if not len(candidates):
-            self.evolve(generator)
-            candidates = self._candidates(pending)
-        if not len(candidates):
-            return np.asarray(self.problem.space.random(1, generator)[0])
+        if not len(candidates):  # nothing costed could move the front: try a neighbour of it
+            near = self.pool.indices[generator.integers(0, len(self.pool), 1)]
+            return np.asarray(self.problem.space.mutate(near, generator)[0])
         median, spread = self.losses(candidates)
         _, first, inverse = np.unique(candidates.codes, return_index=True, return_inverse=True)
         gains, of_design = self._gains(candidates, inverse, median[first], spread[first])

@@ -46,6 +46,26 @@ class KnownLoss:
         )
 
 
+class LookedAt(KnownLoss):
+    """The same, with first looks: sequences differ from each other, placements by their loss."""
+
+    races = True
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.looks = []
+
+    def look(self, noise, digital, analog_modules=()):
+        self.looks.append((noise, digital.tobytes(), tuple(analog_modules)))
+        loss = KnownLoss().evaluate(noise, digital).delta_loss if not digital.all() else 0.0
+        text = np.random.default_rng(0).normal(3.0, 0.5, (2, 16))
+        scatter = np.random.default_rng(len(self.looks)).normal(0, 1e-4, (2, 16))
+        return SimpleNamespace(loss=text + loss + scatter, top1=np.zeros((2, 16)))
+
+    def evaluate(self, noise, digital, analog_modules=(), look=None):
+        return super().evaluate(noise, digital, analog_modules)
+
+
 def small_problem(simulator=None, budget_area_mm2=200.0, **options):
     """DeepSeekMoE with Zipf routing under a budget; options are fields of Settings."""
     settings = Settings("deepseekmoe", budget_area_mm2, **options)

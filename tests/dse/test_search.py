@@ -3,7 +3,7 @@
 import numpy as np
 import optuna
 import pytest
-from search_fixture import KnownLoss, small_problem
+from search_fixture import KnownLoss, LookedAt, small_problem
 
 from dse import search
 from dse.limits import objective_values
@@ -185,3 +185,53 @@ def test_the_bound_on_an_unsimulated_loss_holds():
     losses = np.array([truth[code]["delta_loss_nats"] for code in codes.tolist()])
     assert (least <= losses + 1e-12).all()
     assert least.max() > 0
+
+
+def test_looks_save_simulations_and_the_front_stays():
+    raced, whole = LookedAt(), KnownLoss()
+    study, screening, _ = run(small_problem(raced, **SMALL), 60, "random")
+    _, plain, _ = run(small_problem(whole, **SMALL), 60, "random")
+    ended = [t for t in study.trials if "after a look" in t.user_attrs.get("reason", "")]
+    assert ended
+    assert all(t.state == optuna.trial.TrialState.PRUNED for t in ended)
+    assert len(raced.calls) < len(whole.calls)
+    found, expected = (s.complete(s.refine())[1] for s in (screening, plain))
+    reference = expected.max(axis=0) + 0.1
+    assert hypervolume(found, reference) >= 0.99 * hypervolume(expected, reference)
+
+
+def test_a_front_never_rests_on_a_look():
+    _, screening, _ = run(small_problem(LookedAt()), 20)
+    pool = screening.refine()
+    complete, _ = screening.complete(pool)
+    assert set(complete.codes.tolist()) <= set(screening.results)
+
+
+def test_a_resumed_search_looks_at_nothing_twice(tmp_path):
+    simulator = LookedAt(interrupt_at=8)
+    path = tmp_path / "study.journal"
+    assert run(small_problem(simulator, **SMALL), 30, storage=search.journal_storage(path))[2] == (
+        "interrupted"
+    )
+    simulator.interrupt_at = None
+    run(small_problem(simulator, **SMALL), 30, storage=search.journal_storage(path))
+    clean = [call for call in simulator.looks if all(np.frombuffer(call[1], dtype=bool))]
+    others = [call for call in simulator.looks if call not in clean]
+    assert len(others) == len(set(others))
+
+
+def test_pairing_takes_the_text_out_of_the_error():
+    _, screening, _ = run(small_problem(LookedAt()), 6)
+    looked = [code for code in screening.looks if code != CLEAN]
+    _, error = screening._difference(looked[0], looked[1])
+    alone = np.array(screening.looks[looked[0]]["loss"]).std() / np.sqrt(16)
+    assert error < 0.01 * alone
+
+
+def test_a_trial_costs_few_designs():
+    _, screening, _ = run(small_problem(), 3)
+    before = screening.costed
+    run_on = 24
+    for number in range(run_on):
+        screening.propose(number)
+    assert (screening.costed - before) / run_on < 400

@@ -335,3 +335,30 @@ def test_every_dense_part_is_really_computed_in_analog(small):
             result.loss_by_sequence,
             np.repeat(small.evaluate(Noise(), small.all_digital()).loss_by_sequence, 2, axis=0),
         )
+
+
+def test_a_look_and_the_rest_are_the_whole_simulation(small):
+    digital = small.all_digital()
+    digital[:, ::2] = False
+    noise = Noise(noise_model="pcm", tile_rows=16, adc_bits=7, dac_bits=7)
+    whole, look = small.evaluate(noise, digital), small.look(noise, digital)
+    joined = small.evaluate(noise, digital, look=look)
+    assert joined.delta_loss == pytest.approx(whole.delta_loss, rel=1e-3)
+    assert joined.delta_loss_stderr == pytest.approx(whole.delta_loss_stderr, rel=1e-2)
+    assert (joined.top1, joined.accuracy) == pytest.approx((whole.top1, whole.accuracy), abs=1e-9)
+    assert look.loss.shape[1] < whole.loss_by_sequence.shape[1]
+
+
+def test_what_a_look_saw_is_not_computed_again(small, monkeypatch):
+    digital = ~small.all_digital()
+    noise = Noise(noise_model="pcm", tile_rows=16)
+    scored = []
+    score = small._score
+    monkeypatch.setattr(
+        small, "_score", lambda p, f, rows: scored.append(rows) or score(p, f, rows)
+    )
+    look = small.look(noise, digital)
+    draws = len(scored)
+    small.evaluate(noise, digital, look=look)
+    assert not set(scored[0]) & set(scored[draws])
+    assert sorted([*scored[0], *scored[draws]]) == list(range(len(small._inputs)))
