@@ -22,6 +22,7 @@ from dse.screening import Screening
 from dse.settings import Settings, slug
 from dse.setup import expert_table, load_architecture, make_problem
 from dse.smallest import smallest_budget_mm2
+from dse.validation_sheet import model_error
 
 _VERSIONS = ("dse", "torch", "aihwkit", "numpy", "pandas", "scipy", "optuna")
 
@@ -227,6 +228,7 @@ def finish(
         "technologies": {t.name: f"{t.title} ({t.kind}). {t.source}" for t in problem.technologies},
         "technology_kinds": {t.name: str(t.kind) for t in problem.technologies},
         "accelerator": f"{problem.base.title} ({problem.base.kind}). {problem.base.source}",
+        "model_error": model_error(),
         "wall_seconds": _added(config.get("wall_seconds", {}), times),
         "settings": settings.document(),
     }

@@ -29,6 +29,8 @@ def captions(run: Run) -> dict[str, str]:
         "results.",
         "icicle": "Drill-down of the selected design's total into its parts.",
         "bars": "The selected design and the reference designs side by side, stacked by part.",
+        "step": "Bars of every layer of one step over time: above what the accelerator does, below "
+        "what the layer's tiles do; following steps in grey.",
         "timeline": "Stages of one token's way through the selected design, end to end.",
         "map": f"Map of {len(run.experts)} routed experts by layer, digital in blue and analog in "
         "orange, darker for a higher value.",

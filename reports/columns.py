@@ -107,6 +107,8 @@ TERMS = {
     "ruled_out": "ruled out",
     "complete": "simulated",
     "lm_head": "LM head",
+    "routed_expert": "routed experts",
+    "shared_expert": "shared experts",
     "adc": "ADC",
     "dac": "DAC",
     "hbm": "HBM",

@@ -42,6 +42,21 @@ def facts(run: Run) -> list[tuple[str, str]]:
     return found
 
 
+def mode(run: Run) -> str:
+    """What a step of the workload does: decode or prefill."""
+    workload = run.config.get("workload")
+    return str(workload.get("mode", "decode")) if isinstance(workload, dict) else "decode"
+
+
+def step_tokens(run: Run) -> int:
+    """Tokens of one step of the run's workload; 1 where it is not recorded."""
+    workload = run.config.get("workload")
+    if not isinstance(workload, dict):
+        return 1
+    batch, context = int(workload.get("batch", 1)), int(workload.get("context", 1))
+    return batch * context if workload.get("mode") == "prefill" else batch
+
+
 def counts(run: Run) -> str:
     """How many designs were costed, simulated, ruled out and on the front."""
     recorded = run.config.get("counts")

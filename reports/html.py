@@ -22,6 +22,7 @@ from reports.figures.budget import knee_against_budget
 from reports.figures.parallel import DIMENSIONS, axis_scales, parallel_coordinates
 from reports.figures.placement import digital_coverage, placement_map, rank_column, value_columns
 from reports.figures.progress import hypervolume_progress, time_split
+from reports.figures.step import layer_icicle, layer_terms, step_timeline
 from reports.figures.theme import DARK, LIGHT
 from reports.figures.tornado import tornado_bars
 from reports.figures.trade import accuracy_against_digital_share, pareto_front
@@ -86,6 +87,7 @@ def render(run: Run) -> str:
         provenance=evidence.provenance(run),
         model_errors=evidence.model_errors(run),
         captions=captions(run),
+        mode=evidence.mode(run),
         objectives=data["objectives"],
         breakdowns=data["breakdowns"],
         map_columns=data["mapColumns"],
@@ -101,7 +103,8 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
     row = recommended_row(run)
     selected = row if row is not None else _first_design(shown)
     experts = run.experts
-    breakdowns = available_breakdowns(run.candidates)
+    breakdowns = available_breakdowns(run)
+    layers = run.layers[run.layers["trial"].isin(shown["trial"])] if len(run.layers) else run.layers
     return {
         "columns": payload.pack(shown),
         "specs": payload.column_specs(shown),
@@ -116,14 +119,23 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
         "experts": payload.pack(experts),
         "expertCount": len(experts),
         "mapColumns": value_columns(experts),
-        "terms": payload.terms(shown, experts),
+        "layers": payload.pack(layers),
+        "stepTokens": evidence.step_tokens(run),
+        "terms": payload.terms(shown, experts) | layer_terms(layers),
         "templates": {"light": LIGHT.to_plotly_json(), "dark": DARK.to_plotly_json()},
     }
 
 
-def available_breakdowns(candidates: pd.DataFrame) -> dict[str, Any]:
+def available_breakdowns(run: Run) -> dict[str, Any]:
     """For each quantity and split the run holds: its parts, their columns and the drill-down."""
-    found: dict[str, Any] = {}
+    candidates, found = run.candidates, {}
+    if len(run.layers) and breakdown_columns(candidates, "energy", "module"):
+        found["energy:layer"] = {
+            "label": "energy by layer",
+            "figure": "icicle:energy:layer",
+            "bars": "bars:energy:module",
+            "columns": [],
+        }
     for quantity in ("energy", "latency", "area"):
         for by in ("component", "module"):
             parts = breakdown_columns(candidates, quantity, by)
@@ -160,11 +172,18 @@ def _figures(run: Run, shown: pd.DataFrame, selected: pd.Series | None) -> dict[
         who = _identity(selected)
         others = list(shown.loc[shown["state"] == "reference", "reference_name"].dropna())
         compared = list(dict.fromkeys([who, *others]))
-        for key in available_breakdowns(run.candidates):
+        for key in available_breakdowns(run):
             quantity, by = key.split(":")
+            if by == "layer":
+                built[f"icicle:{key}"] = layer_icicle(run.layers, shown, who)
+                continue
             built[f"icicle:{key}"] = breakdown_icicle(shown, who, quantity, by)
             built[f"bars:{key}"] = breakdown_bars(shown, compared, quantity, by)
         built["timeline"] = decode_timeline(shown, who)
+        if len(run.layers):
+            rate: Any = selected["throughput_tokens_per_s"]
+            pace = None if is_missing(rate) else evidence.step_tokens(run) / float(rate)
+            built["step"] = step_timeline(run.layers, int(selected["trial"]), pace)
     if len(experts) and selected is not None:
         rank = rank_column(
             experts, selected.get("placement_score"), selected.get("placement_scope")

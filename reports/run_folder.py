@@ -22,8 +22,9 @@ class Run:
 
     ``candidates`` has one row a design, ``experts`` one row a routed expert (empty when the run
     recorded none), ``progress`` one row a trial (empty when absent), ``config`` what config.json
-    holds, ``tornado`` one row a constant that moves the recommended design (empty when absent). A
-    value that was not computed is missing in the tables, never zero.
+    holds, ``tornado`` one row a constant that moves the recommended design, ``layers`` one row a
+    stage of a step and stretch of like layers (both empty when absent). A value that was not
+    computed is missing in the tables, never zero.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class Run:
     experts: pd.DataFrame
     progress: pd.DataFrame
     tornado: pd.DataFrame = field(default_factory=pd.DataFrame)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def read_run(folder: Path | str) -> Run:
@@ -57,6 +59,7 @@ def read_run(folder: Path | str) -> Run:
         experts=_read_table(folder / "experts.parquet", optional=True),
         progress=_read_table(folder / "progress.parquet", optional=True),
         tornado=_read_table(folder / "tornado.parquet", optional=True),
+        layers=_read_table(folder / "layers.parquet", optional=True),
     )
 
 

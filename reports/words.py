@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from reports import why
 from reports.columns import STANDARD_ERRORS, Column, column, is_missing, show, term
 from reports.run_folder import Run, recommended_row
 
@@ -105,8 +106,11 @@ def recommendation(run: Run) -> list[str]:
     row = recommended_row(run)
     if row is None:
         return _nothing_to_recommend(run)
-    paragraphs = [f"Build {hardware(row)}. {placement(row)}", expectation(run, row)]
-    paragraphs += reasons(run, row)
+    paragraphs = [
+        f"Build {hardware(row)}. {placement(row)} {why.dense_parts(row)}".strip(),
+        expectation(run, row),
+    ]
+    paragraphs += reasons(run, row) + why.drivers(run.candidates, row)
     return [keep_together(text) for text in paragraphs]
 
 
@@ -168,7 +172,7 @@ def placement(row: Design) -> str:
     elif amount:
         amount += " of the routed experts"
     if not is_missing(count) and int(count) == 0:
-        return f"Compute all routed experts in analog.{dense_parts(row)}"
+        return "Compute all routed experts in analog."
     score = row.get("placement_score")
     chosen = ""
     if score == "random":
@@ -177,17 +181,7 @@ def placement(row: Design) -> str:
         chosen = f", those with the highest {term(str(score))}"
     if not is_missing(row.get("placement_scope")):
         chosen += f" ({term(str(row['placement_scope']))})"
-    return f"Compute {amount} digitally{chosen}; the other experts are analog.{dense_parts(row)}"
-
-
-def dense_parts(row: Design) -> str:
-    """Which dense parts are on tiles, as a sentence to follow another; nothing without any."""
-    text = row.get("analog_modules")
-    if is_missing(text) or text in ("", "none"):
-        return ""
-    parts = [term(part) for part in re.split(r"[+,]", str(text))]
-    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f" {listed[0].upper()}{listed[1:]} lie on tiles, too."
+    return f"Compute {amount} digitally{chosen}; the other experts are analog."
 
 
 def expectation(run: Run, row: Design) -> str:
@@ -332,8 +326,14 @@ def short_list(run: Run) -> list[Choice]:
         best = best_at(complete, name)
         if best is None or best.name in seen or (row is not None and _alike(best, row, name)):
             continue
+        if row is not None and distinguishable(best, row, name) is False:
+            continue
         seen.add(best.name)
         choices.append(Choice(role, best, trade(best, row), ""))
+    smaller = why.in_less_area(run, budget_mm2(run), row)
+    if smaller is not None and smaller.name not in seen:
+        seen.add(smaller.name)
+        choices.append(Choice("In less area", smaller, trade(smaller, row), ""))
     built = without_projection(run)
     if built is not None and built.name not in seen:
         choices.append(Choice("Without projections", built, trade(built, row), ""))
@@ -415,4 +415,6 @@ def summary(row: Design) -> str:
         parts.append(f"{int(row['adc_bits'])}-bit ADC")
     if not is_missing(row.get("digital_expert_fraction")):
         parts.append(f"{show(row, 'digital_expert_fraction')} of experts digital")
+    if dense := why.analog_dense(row):
+        parts.append(f"{' and '.join(dense)} analog" if len(dense) < 3 else "dense parts analog")
     return keep_together(", ".join(parts))

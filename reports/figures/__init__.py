@@ -5,6 +5,7 @@ from reports.figures.budget import knee_against_budget
 from reports.figures.parallel import parallel_coordinates
 from reports.figures.placement import digital_coverage, placement_map
 from reports.figures.progress import hypervolume_progress, time_split
+from reports.figures.step import layer_icicle, step_timeline
 from reports.figures.sweep import heat_map, lines, parts_bar
 from reports.figures.theme import DARK, LIGHT, themed
 from reports.figures.tornado import tornado_bars
@@ -21,11 +22,13 @@ __all__ = [
     "digital_coverage",
     "heat_map",
     "hypervolume_progress",
+    "layer_icicle",
     "lines",
     "parallel_coordinates",
     "pareto_front",
     "parts_bar",
     "placement_map",
+    "step_timeline",
     "themed",
     "time_split",
     "tornado_bars",

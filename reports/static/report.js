@@ -13,7 +13,7 @@ function unpack(packed) {
   return new Float32Array(bytes.buffer);
 }
 const unpackAll = (table) => Object.fromEntries(Object.entries(table).map(([k, v]) => [k, unpack(v)]));
-const columns = unpackAll(run.columns), experts = unpackAll(run.experts);
+const columns = unpackAll(run.columns), experts = unpackAll(run.experts), layers = unpackAll(run.layers);
 const nothing = new Float32Array(run.count).fill(NaN);
 const numbers = (name) => (columns[name] instanceof Float32Array ? columns[name] : nothing);
 const value = (name, i) => (columns[name] ? columns[name][i] : null);
@@ -159,10 +159,64 @@ function bindParts(trace) {
     let end = 0;
     return {...trace, x, base: x.map((v) => (end += v) - v), text: x.map((v) => `${si(v, "s")} (${Math.round((100 * v) / total)}%)`)};
   }
+  if (meta.layers) return {...trace, ...layerNodes(i, meta)};
   const values = meta.columns.map((names) => sum(names, i));
   return {...trace, values, text: values.map((v) => si(v, meta.unit))};
 }
+// ---- one step over the layers ----
+const layerRows = (i) => Array.from(layers.trial || [], (_, k) => k).filter((k) => layers.trial[k] === value("trial", i));
+const interval = (i) => run.stepTokens / value("throughput_tokens_per_s", i);
+function stepBars(i) {
+  const bars = [], rows = layerRows(i);
+  let now = 0;
+  for (const first of new Set(rows.map((k) => layers.first_layer[k]))) {
+    const stretch = rows.filter((k) => layers.first_layer[k] === first);
+    for (let layer = first; layer <= layers.last_layer[stretch[0]]; layer += 1) {
+      for (const k of stretch) bars.push({module: layers.module[k], resource: layers.resource[k], layer, start: now + layers.start_s[k], busy: layers.busy_s[k]});
+      now += layers.layer_s[stretch[0]];
+    }
+  }
+  return bars;
+}
+function bindStep(spec) {
+  const bars = stepBars(state.selected), pace = interval(state.selected);
+  paceWords(bars, pace);
+  return spec.data.map((trace) => {
+    const own = trace.meta.stage === "next" ? [1, 2, 3].flatMap((k) => bars.map((b) => ({...b, start: b.start + k * pace}))) : bars.filter((b) => b.module === trace.meta.stage);
+    return {...trace, x: own.map((b) => b.busy), base: own.map((b) => b.start), y: own.map((b) => b.layer + (b.resource === "tiles" ? 0.21 : -0.21)), customdata: own.map((b) => b.resource)};
+  });
+}
+function paceWords(bars, pace) {
+  const on = bars.filter((b) => b.resource === "accelerator").reduce((total, b) => total + b.busy, 0);
+  const latency = value("latency_s_per_token", state.selected), sets = on > 0.999 * pace ? "the accelerator, which all layers share," : "the tiles of the busiest layer";
+  byId("pace").textContent = bars.length ? `A step takes ${si(latency, "s")} from end to end, of which the accelerator works ${si(on, "s")}. The next step can enter after ${si(pace, "s")}: ${sets} sets the pace, with ${(latency / pace).toPrecision(2)} steps under way at a time.`
+    : "Layers are kept for designs on the front and for the references: select one of them.";
+}
+function layerNodes(i, meta) {
+  const nodes = [], rows = layerRows(i);
+  if (!rows.length) return {ids: [], labels: [], parents: [], values: [], text: []};
+  const last = Math.max(...rows.map((k) => layers.last_layer[k])) - 1;
+  const add = (id, label, parent, module, v) => nodes.push({id, label, parent, module, v});
+  const parts = Object.keys(layers).filter((name) => name.startsWith("energy_")), still = value("energy_module_static_j_per_token", i);
+  if (still > 0) add("static", "static power", "total", "", still);
+  for (const first of new Set(rows.map((k) => layers.first_layer[k]))) {
+    const stretch = rows.filter((k) => layers.first_layer[k] === first), end = layers.last_layer[stretch[0]];
+    const spent = (k) => parts.map((name) => [name, layers[name][k]]).filter(([, v]) => v > 0), total = (list) => list.reduce((a, [, v]) => a + v, 0);
+    const name = end < 0 ? "embedding" : first > last ? "after the layers" : first === end ? `layer ${first}` : `layers ${first} to ${end}`;
+    add(String(first), name, "total", "", total(stretch.flatMap(spent)));
+    for (const k of stretch.filter((r) => spent(r).length)) {
+      const id = `${first}/${layers.module[k]}/${layers.resource[k]}`;
+      add(id, term(layers.module[k]), String(first), layers.module[k], total(spent(k)));
+      for (const [part, v] of spent(k)) add(`${id}/${part}`, term(part.slice(7, -12)), id, layers.module[k], v);
+    }
+  }
+  add("total", "total", "", "", nodes.filter((n) => n.parent === "total").reduce((a, n) => a + n.v, 0));
+  const kept = nodes.filter((n) => n.v > 0);
+  return {ids: kept.map((n) => n.id), labels: kept.map((n) => plain(n.label)), parents: kept.map((n) => n.parent), values: kept.map((n) => n.v),
+    text: kept.map((n) => si(n.v, meta.unit)), marker: {colors: kept.map((n) => meta.layers[n.module] || (n.parent ? "#b9c0c9" : "#8c8c8c")), line: {width: 1, color: "rgba(255,255,255,0.6)"}}};
+}
 function bind(name, spec) {
+  if (name === "step") return bindStep(spec);
   if (name === "pareto") return [...spec.data.map((t) => bindPoints(t, state.axes)), ring(state.axes.x, state.axes.y)];
   if (name === "parallel") return bindParallel(spec);
   if (name === "share") return spec.data.length ? [...spec.data.map((t) => bindPoints(t)), ring(spec.data[0].meta.x, spec.data[0].meta.y)] : [];
@@ -226,7 +280,7 @@ const THEMES = ["light", "dark"];
 const theme = () => document.documentElement.dataset.theme || THEMES[Number(matchMedia("(prefers-color-scheme: dark)").matches)];
 const specOf = (name) => run.figures[name] || run.figures[run.breakdowns[byId("quantity")?.value]?.[name === "icicle" ? "figure" : "bars"]];
 const plots = [...document.querySelectorAll(".plot")].map((div) => div.id.slice(5)).filter((name) => specOf(name));
-const LINKED = ["pareto", "parallel", "share"], OF_SELECTED = ["icicle", "bars", "timeline", "map", "coverage"];
+const LINKED = ["pareto", "parallel", "share"], OF_SELECTED = ["icicle", "bars", "step", "timeline", "map", "coverage"];
 function layoutOf(name, spec) {
   const layout = {...spec.layout, template: run.templates[theme()], uirevision: "kept", selections: [], autosize: true};
   const coarse = matchMedia("(pointer: coarse)").matches;
@@ -308,7 +362,7 @@ function mark(rows) {
   drawAll(plots.filter((name) => LINKED.includes(name)));
 }
 const CARD = ["state", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits", "dac_bits", "columns_per_adc",
-  "digital_expert_fraction", "digital_experts", "placement_score", "placement_scope", "mac_units", "sram_mib", "hbm_stacks", "delta_loss_nats", "accuracy", "top1",
+  "digital_expert_fraction", "digital_experts", "placement_score", "placement_scope", "analog_modules", "mac_units", "sram_mib", "hbm_stacks", "delta_loss_nats", "accuracy", "top1",
   "energy_j_per_token", "throughput_tokens_per_s", "latency_s_per_token", "area_mm2", "power_w", "utilisation", "occupancy", "reason", "accuracy_source"];
 function element(tag, text, className) {
   const made = document.createElement(tag);
@@ -453,6 +507,7 @@ function connect() {
   for (const id of ["filter", "which"]) byId(id).oninput = () => { state.page = 0; fillTable(); };
   byId("page-back").onclick = () => { state.page -= 1; fillTable(); };
   byId("page-on").onclick = () => { state.page += 1; fillTable(); };
+  byId("highlight").onclick = () => mark(chosenRows());
   byId("copy").onclick = copy;
   byId("theme").onclick = () => setTheme(THEMES[1 - THEMES.indexOf(theme())]);
   matchMedia("(prefers-color-scheme: dark)").onchange = () => setTheme();

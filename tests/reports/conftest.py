@@ -153,6 +153,25 @@ def references(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def made_up_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """A step of the designs on the front and of the references: a dense layer, then like ones."""
+    shown = table[table["on_front"] | (table["state"] == "reference")]
+    parts = [
+        (0, 0, "attention", "accelerator", 0.0, 0.01), (1, LAYERS, "attention", "accelerator", 0.0,
+         0.01), (1, LAYERS, "analog_experts", "tiles", 0.01, 0.02),
+        (LAYERS + 1, LAYERS + 1, "lm_head", "accelerator", 0.0, 0.05),
+    ]  # fmt: skip
+    rows = [
+        {"trial": row["trial"], "first_layer": first, "last_layer": last, "module": module,
+         "resource": resource, "start_s": start * row["latency_s_per_token"],
+         "busy_s": busy * row["latency_s_per_token"], "layer_s": 0.03 * row["latency_s_per_token"],
+         "energy_mac_j_per_token": 0.25 * row["energy_j_per_token"]}
+        for _, row in shown.iterrows()
+        for first, last, module, resource, start, busy in parts
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def made_up_run(
     folder: Path,
     designs: int = 400,
@@ -186,6 +205,8 @@ def made_up_run(
     table.to_parquet(folder / "candidates.parquet")
     if with_experts:
         made_up_experts().to_parquet(folder / "experts.parquet")
+    if len(table) and {"on_front", "latency_s_per_token"} <= set(table.columns):
+        made_up_layers(table).to_parquet(folder / "layers.parquet")
     trials = np.arange(designs)
     pd.DataFrame(
         {"trial": trials, "seconds": trials * 0.2,

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from reports import read_run, write_report
+from reports.figures import layer_icicle, step_timeline
 from reports.run_folder import recommended_row
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -124,6 +125,7 @@ def test_a_selected_design_is_selected_everywhere(
     assert "±" in page.inner_text("#card")
     ring = page.evaluate("document.getElementById('plot-pareto').data.at(-1).x[0]")
     assert ring == pytest.approx(row["energy_j_per_token"], rel=1e-6)
+    page.select_option("#quantity", "energy:component")
     total = page.evaluate("document.getElementById('plot-icicle').data[0].values[0]")
     assert total == pytest.approx(row["energy_j_per_token"], rel=1e-5)
     step = page.evaluate(
@@ -223,6 +225,43 @@ def test_csv_holds_the_filtered_table(
         pd.testing.assert_series_equal(
             copied[name], front[name], rtol=1e-5, check_index=False, check_dtype=False
         )
+
+
+def test_the_step_and_its_layers_follow_the_selection(
+    folder: Path, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(folder / "report.html")
+    page.click("#next")
+    settle(page)
+    trial = int(page.inner_text("#selected-name").split()[-1])
+    run = read_run(folder)
+    row = run.candidates[run.candidates["trial"] == trial].iloc[0]
+    wanted = step_timeline(run.layers, trial, 32 / row["throughput_tokens_per_s"])
+    for mine, theirs in zip(
+        page.evaluate("document.getElementById('plot-step').data.map(t => [...t.base])"),
+        wanted.data,
+        strict=True,
+    ):
+        assert mine == pytest.approx(list(theirs.base), rel=1e-5, abs=1e-9)
+    assert "steps under way" in page.inner_text("#pace")
+    drawn_tree = page.evaluate(
+        """(() => {const t = document.getElementById('plot-icicle').data[0];
+        return Object.fromEntries(t.ids.map((id, k) => [id, t.values[k]]));})()"""
+    )
+    trace = layer_icicle(run.layers, run.candidates, trial).data[0]
+    assert drawn_tree == pytest.approx(dict(zip(trace.ids, trace.values, strict=True)), rel=1e-5)
+
+
+def test_filtered_designs_are_highlighted_by_keyboard(
+    folder: Path, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(folder / "report.html")
+    page.fill("#filter", "technology=pcm-3d state=complete")
+    count = int(page.inner_text("#page-words").split()[0])
+    page.focus("#highlight")
+    page.keyboard.press("Enter")
+    settle(page)
+    assert int(page.inner_text("#marked-count").split()[0]) == count
 
 
 def test_axes_can_be_chosen_and_figures_download(

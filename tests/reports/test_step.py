@@ -1,0 +1,46 @@
+"""The step over its layers: bars follow each other, the drill-down adds up, a page shows both."""
+
+import pandas as pd
+import pytest
+
+from reports.figures import layer_icicle, step_timeline
+from reports.figures.step import step_bars
+
+LAYERS = pd.DataFrame(
+    [(5, 0, 0, "attention", "accelerator", 0.0, 2.0, 3.0, 1.0, 0.0),
+     (5, 0, 0, "dense_ffn", "accelerator", 2.0, 1.0, 3.0, 0.5, 0.0),
+     (5, 1, 2, "attention", "accelerator", 0.0, 2.0, 6.0, 2.0, 0.0),
+     (5, 1, 2, "analog_experts", "tiles", 2.0, 4.0, 6.0, 0.0, 0.25),
+     (5, 3, 3, "lm_head", "accelerator", 0.0, 1.5, 1.5, 0.25, 0.0)],
+    columns=["trial", "first_layer", "last_layer", "module", "resource", "start_s", "busy_s",
+             "layer_s", "energy_mac_j_per_token", "energy_tile_adc_j_per_token"],
+)  # fmt: skip
+CANDIDATES = pd.DataFrame({"trial": [5, 6], "energy_module_static_j_per_token": [1.0, 1.0]})
+
+
+def test_a_layer_waits_for_the_one_before() -> None:
+    bars = step_bars(LAYERS, 5)
+    attention = bars[bars["module"] == "attention"]
+    assert list(attention["start_s"]) == [0.0, 3.0, 9.0]
+    assert list(bars[bars["resource"] == "tiles"]["start_s"]) == [5.0, 11.0]
+    head = bars[bars["module"] == "lm_head"].iloc[0]
+    assert head["start_s"] + head["busy_s"] == 16.5 and head["layer"] == 3
+
+
+def test_following_steps_are_later_by_the_interval() -> None:
+    figure = step_timeline(LAYERS, 5, interval_s=4.0)
+    first, later = figure.data[1], figure.data[0]
+    assert later.name == "following steps" and min(later.base) == 4.0 and max(later.base) == 27.0
+    assert min(first.base) == 0.0
+    assert not step_timeline(LAYERS, 6).data and "front" in step_timeline(LAYERS, 6).to_json()
+
+
+def test_the_drill_down_adds_up() -> None:
+    trace = layer_icicle(LAYERS, CANDIDATES, 5).data[0]
+    values = dict(zip(trace.ids, trace.values, strict=True))
+    assert values["total"] == pytest.approx(1.0 + 1.5 + 2.25 + 0.25)
+    for place, value in values.items():
+        inner = [v for i, v, p in zip(trace.ids, trace.values, trace.parents, strict=True)
+                 if p == place]  # fmt: skip
+        assert not inner or sum(inner) == pytest.approx(value)
+    assert "layers 1 to 2" in trace.labels and "layer 0" in trace.labels
