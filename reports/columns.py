@@ -108,7 +108,6 @@ TERMS = {
     "complete": "simulated",
     "lm_head": "LM head",
     "routed_expert": "routed experts",
-    "shared_expert": "shared experts",
     "adc": "ADC",
     "dac": "DAC",
     "hbm": "HBM",
