@@ -170,7 +170,12 @@ class StreamedModel(NoisyModel):
         return ProgrammedMatrix(weight, torch.stack([matrix.scale for matrix in made]), sizes)
 
     @torch.no_grad()
-    def calibrate(self, tokens: Tensor, observe: Observe | None = None) -> None:
+    def calibrate(
+        self,
+        tokens: Tensor,
+        observe: Observe | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         """Measure the inputs of every matrix in a clean forward pass over tokens [B, T]."""
         self._moments = {}
         recorder = _Recorder(self)
@@ -179,6 +184,8 @@ class StreamedModel(NoisyModel):
         for layer in range(self.config.layers):
             self.enter(f"layers.{layer}.attention_norm")
             advance(self, layer, [state], shape, observe)
+            if progress is not None:
+                progress(layer + 1, self.config.layers)
         self.enter("final_norm")
         head_forward(self.config, self.weights, state.hidden, linear=recorder.inputs_only)
 

@@ -11,7 +11,7 @@ from workloads.families import FamilyConfig, family_weight_shapes
 LOGITS_BYTES = 48 << 20
 """Logits held at a time; the loss makes two more copies of them."""
 
-MOST_PLACEMENTS = 16
+MOST_PLACEMENTS = 8
 _BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
 # Copies of one expert matrix while noise models write it: device pairs, deviations, draws.
 _PROGRAMMING_COPIES = 16
@@ -21,11 +21,19 @@ _SLACK_BYTES = 96 << 20
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Experts of a layer held together, placements of one pass, bytes of programmed dense tiles."""
+    """How a memory is used.
+
+    Attributes:
+        group: experts of a layer that are held together.
+        placements: of one pass.
+        cache_bytes: for programmed tiles of dense matrices.
+        dense_weights: most weights that a dense matrix may have to be programmed.
+    """
 
     group: int
     placements: int
     cache_bytes: int
+    dense_weights: int
 
 
 def plan_memory(
@@ -67,12 +75,13 @@ def plan_memory(
             f"one placement need {units.memory(least, up=True)}; raise --max-memory"
         )
     free = most - least
+    dense_weights = free // (4 * _PROGRAMMING_COPIES)
     placements = min(MOST_PLACEMENTS, 1 + int(0.5 * free) // (draws * state))
     free -= (placements - 1) * draws * state
     spare = max(outside - expert - group_work, 0)
     each = expert + rows // config.routed_experts
     group = min(config.routed_experts, 1 + (free + spare) // each)
-    return MemoryPlan(group, placements, min(1 << 30, free // 4))
+    return MemoryPlan(group, placements, min(1 << 30, free // 4), dense_weights)
 
 
 def _ends(config: FamilyConfig, stored: int) -> int:

@@ -8,8 +8,10 @@ of one noise also share its programmed tiles.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +57,23 @@ def text_benchmark(
     return Benchmark(name, "text", torch.tensor(ids).view(rows, -1), unscored == -1, unscored)
 
 
+@dataclass(frozen=True)
+class Placement:
+    """What is simulated: `digital` [moe_layers, experts] and analog dense parts under a noise."""
+
+    noise: Noise
+    digital: Mask
+    analog_modules: tuple[str, ...] = ()
+
+
 class CheckpointSimulator(Simulator):
     """Scores placements of a checkpoint's experts on fixed benchmarks with fixed noise seeds.
 
     benchmarks: token sets in the checkpoint's own vocabulary (`text_benchmark`), all rows of one
     length. calibration_tokens [B, T] set the input ranges; take other text than is scored. seeds,
     device, first_seed: as in Simulator. max_memory_bytes bounds the memory of this process (see
-    `dse.checkpoint_memory`). observe sees the routing of the calibration tokens.
+    `dse.checkpoint_memory`). observe sees the routing of the calibration tokens; progress is called
+    with (layers done, layers) in each of the two passes that this takes.
     Raises ValueError for what cannot be read or computed, naming file and tensor.
     """
 
@@ -76,6 +88,7 @@ class CheckpointSimulator(Simulator):
         first_seed: int = 0,
         max_memory_bytes: int | None = None,
         observe: Observe | None = None,
+        progress: Progress | None = None,
     ) -> None:
         if seeds != 1 and (seeds < 2 or seeds % 2):
             raise ValueError(f"seeds is {seeds}; 1 or an even number (antithetic pairs) is needed")
@@ -101,9 +114,19 @@ class CheckpointSimulator(Simulator):
         self.model: StreamedModel = StreamedModel(
             checkpoint, config, self.device, self.plan.group, self.plan.cache_bytes
         )
-        self.model.calibrate(calibration_tokens, observe)
-        clean = (Noise(), self.all_digital())
-        ((self._clean,),) = self._pass([clean], frozenset(), [[(0, 1)]], None)
+        self.model.calibrate(calibration_tokens, observe, progress)
+        clean = Placement(Noise(), self.all_digital())
+        ((self._clean,),) = self._pass([clean], [[(0, 1)]], progress)
+
+    def clean(self) -> SimulationResult:
+        """The result of the placement with every expert digital; costs nothing."""
+        return self._result(self._clean, 0.0)
+
+    def programmable(self, placement: Placement) -> bool:
+        """Whether the memory is enough to program the dense matrices of a placement."""
+        names = dense_matrices(self._names, placement.analog_modules)
+        largest = max((math.prod(self.model.shapes[name]) for name in names), default=0)
+        return largest <= self.plan.dense_weights
 
     races = False  # reading the weights takes the same time for few tokens
 
@@ -119,52 +142,72 @@ class CheckpointSimulator(Simulator):
 
     def evaluate_many(
         self,
-        noise: Noise | Sequence[Noise],
+        noise: Noise,
         placements: Sequence[Mask],
         analog_modules: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> list[SimulationResult]:
-        """Results of several placements [moe_layers, experts] in one pass over the checkpoint.
+        """Results of several placements [moe_layers, experts] under one noise in one pass."""
+        modules = tuple(analog_modules)
+        placed = [Placement(noise, mask, modules) for mask in placements]
+        results = []
+        for result in self.evaluate_all(placed, progress):
+            if isinstance(result, ValueError):
+                raise result
+            results.append(result)
+        return results
 
-        noise: of all, or one for each. `progress` is called with (layers done, layers); what it
-        raises ends the pass. `seconds` of a result is its share.
+    def evaluate_all(
+        self, placements: Sequence[Placement], progress: Progress | None = None
+    ) -> list[SimulationResult | ValueError]:
+        """Results of several placements, each under its own noise, in one pass over the checkpoint.
+
+        In place of a result that is not finite stands the ValueError that says so. `progress` is
+        called with (layers done, layers); what it raises ends the pass. `seconds` of a result is
+        its share.
         """
         start = time.perf_counter()
-        noises = [noise] * len(placements) if isinstance(noise, Noise) else list(noise)
-        masks = [np.asarray(mask, dtype=bool) for mask in placements]
-        for mask in masks:
-            if mask.shape != self.all_digital().shape:
+        shape = self.all_digital().shape
+        for placement in placements:
+            if placement.digital.shape != shape:
                 raise ValueError(
-                    f"the placement has shape {mask.shape}; "
-                    f"{self.miniature.name} needs {self.all_digital().shape}"
+                    f"the placement has shape {placement.digital.shape}; "
+                    f"{self.miniature.name} needs {shape}"
                 )
-        dense = dense_matrices(self._names, tuple(analog_modules))
-        placed = list(zip(noises, masks, strict=True))
-        scores = self._pass(placed, dense, [self._draws(one) for one in noises], progress)
-        seconds = (time.perf_counter() - start) / max(len(masks), 1)
-        return [self._result(_in_pairs(draws), seconds) for draws in scores]
+        scores = self._pass(placements, [self._draws(one.noise) for one in placements], progress)
+        seconds = (time.perf_counter() - start) / max(len(placements), 1)
+        results: list[SimulationResult | ValueError] = []
+        for draws in scores:
+            try:
+                results.append(self._result(_in_pairs(draws), seconds))
+            except ValueError as error:
+                results.append(error)
+        return results
 
     @torch.no_grad()
     def _pass(
         self,
-        placements: Sequence[tuple[Noise, Mask]],
-        dense: frozenset[str],
+        placements: Sequence[Placement],
         draws: Sequence[Sequence[tuple[int, int]]],
         progress: Progress | None,
     ) -> list[list[_Scores]]:
         """Scores [placements][draws]; until its first noise a placement shares the clean state."""
         layers = self.miniature.config.layers
-        first = [self._first_analog_layer(mask, dense) for _, mask in placements]
+        dense = [dense_matrices(self._names, one.analog_modules) for one in placements]
+        first = [
+            self._first_analog_layer(one.digital, analog)
+            for one, analog in zip(placements, dense, strict=True)
+        ]
         first_noisy = [layers if layer is None else layer for layer in first]
         rows, length = self._inputs.shape
         clean = State(self.model.embed(self._inputs))
         states: dict[tuple[int, tuple[int, int]], State] = {}
         for layer in range(layers):
             self.model.enter(f"layers.{layer}.attention_norm")
-            for number, (noise, mask) in enumerate(placements):
+            for number, placement in enumerate(placements):
                 for draw in draws[number] if layer >= first_noisy[number] else ():
                     state = states.setdefault((number, draw), State(clean.hidden))
-                    state.way = self._way(noise, mask, dense, layer, draw)
+                    state.way = self._way(placement, dense[number], layer, draw)
             moving = [*states.values()]
             if layer < max(first_noisy):
                 moving.append(clean)
@@ -175,26 +218,26 @@ class CheckpointSimulator(Simulator):
         return [
             [
                 self._head_scores(
-                    self._way(noise, mask, dense, layers, draw).placed,
+                    self._way(placement, dense[number], layers, draw).placed,
                     states.get((number, draw), clean).hidden,
                 )
                 for draw in draws[number]
             ]
-            for number, (noise, mask) in enumerate(placements)
+            for number, placement in enumerate(placements)
         ]
 
     def _way(
-        self, noise: Noise, mask: Mask, dense: frozenset[str], layer: int, draw: tuple[int, int]
+        self, placement: Placement, dense: frozenset[str], layer: int, draw: tuple[int, int]
     ) -> Noisy:
         """One layer of a placement under one draw."""
         config = self.miniature.config
         digital = np.ones(config.routed_experts, dtype=bool)
         if layer in config.moe_layers:
-            digital = mask[layer - config.dense_layers]
+            digital = placement.digital[layer - config.dense_layers]
         own = frozenset(name for name in dense if layer_of(name, config.layers) == layer)
         clean = torch.from_numpy(self.all_digital())
-        placed = PlacedModel(self.model, noise, clean, own, *draw)
-        return Noisy(placed, noise, draw, torch.from_numpy(digital))
+        placed = PlacedModel(self.model, placement.noise, clean, own, *draw)
+        return Noisy(placed, placement.noise, draw, torch.from_numpy(digital))
 
     def _head_scores(self, placed: PlacedModel, hidden: Tensor) -> _Scores:
         """Loss and top-1 of every scored token, some rows at a time to hold few logits."""

@@ -16,11 +16,19 @@ import optuna
 
 from dse import converter_ranges, layers, search, tables, uncertainty, units, workers
 from dse import run as runs
+from dse.checkpoint_search import (
+    Effort,
+    Stage,
+    adopt,
+    checkpoint_frame,
+    score_front,
+    stage_document,
+)
 from dse.problem import CLEAN, Problem
 from dse.references import reference_table
 from dse.screening import Screening
 from dse.settings import Settings, slug
-from dse.setup import expert_table, load_architecture, make_problem
+from dse.setup import expert_table, make_problem, settings_architecture
 from dse.smallest import smallest_budget_mm2
 from dse.validation_sheet import model_error
 
@@ -29,16 +37,21 @@ _VERSIONS = ("dse", "torch", "aihwkit", "numpy", "pandas", "scipy", "optuna")
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a caller wants to hear: stages of the set-up, and progress after each trial."""
+    """What a caller wants to hear: stages of the set-up, progress after each trial, and layers
+    done of a pass over a checkpoint."""
 
     stage: Callable[[str], None] = lambda text: None
     progress: Callable[[search.Progress], None] = lambda progress: None
+    layers: Callable[[str, int, int], None] = lambda text, done, total: None
 
 
 def explore(
-    model: str,
+    model: str = "",
     budget_area: str | float = "200mm2",
     *,
+    checkpoint: str | Path | None = None,
+    checkpoint_time_s: float = Effort.time_s,
+    max_memory_bytes: int | None = None,
     output: str | Path | None = None,
     timeout_s: float | None = None,
     jobs: int = 1,
@@ -50,6 +63,8 @@ def explore(
     Args:
         model: a name of `dse models`, or the path of a Hugging Face config.json.
         budget_area: such as "200mm2", or a number in mm2.
+        checkpoint: Hugging Face folder of the model; then `model` may be left out.
+        checkpoint_time_s, max_memory_bytes: for the simulations on it.
         output: folder of the run; by default a new one under runs/.
         timeout_s: stop the search after this time.
         jobs: processes that search together.
@@ -64,9 +79,13 @@ def explore(
         ValueError: one line on what was wrong with the input or the folder.
     """
     area = units.parse(budget_area, "area") if isinstance(budget_area, str) else budget_area
+    if checkpoint is not None:
+        options["checkpoint"] = str(Path(checkpoint).resolve())
+        model = model or options["checkpoint"]
     settings = Settings(model=model, budget_area_mm2=float(area), **options)
     folder = Path(output) if output is not None else default_folder(settings)
-    return start(settings, folder, timeout_s=timeout_s, jobs=jobs, report=report)
+    effort = Effort(checkpoint_time_s, max_memory_bytes)
+    return start(settings, folder, timeout_s=timeout_s, jobs=jobs, report=report, effort=effort)
 
 
 def default_folder(settings: Settings) -> Path:
@@ -84,11 +103,13 @@ def start(
     jobs: int = 1,
     report: bool = True,
     callbacks: Callbacks | None = None,
+    effort: Effort | None = None,
 ) -> runs.Run:
     """Run a new search into `folder` (see `explore`)."""
-    load_architecture(settings.model)  # an unknown model is told before anything is written
+    settings_architecture(settings)  # an unknown model is told before anything is written
     with runs.created(folder, _config(settings)):
-        return _search(settings, folder, timeout_s, jobs, report, callbacks or Callbacks())
+        effort, callbacks = effort or Effort(), callbacks or Callbacks()
+        return _search(settings, folder, timeout_s, jobs, report, callbacks, effort)
 
 
 def resume(
@@ -99,6 +120,7 @@ def resume(
     jobs: int = 1,
     report: bool = True,
     callbacks: Callbacks | None = None,
+    effort: Effort | None = None,
 ) -> runs.Run:
     """Go on with an interrupted search, or with a finished one up to more `trials`."""
     settings = read_settings(folder)
@@ -107,7 +129,8 @@ def resume(
     with runs.locked(folder):
         with runs.one_line_errors(folder):
             runs.mend_journal(folder / runs.JOURNAL)
-        return _search(settings, folder, timeout_s, jobs, report, callbacks or Callbacks())
+        effort, callbacks = effort or Effort(), callbacks or Callbacks()
+        return _search(settings, folder, timeout_s, jobs, report, callbacks, effort)
 
 
 def read_settings(folder: Path) -> Settings:
@@ -122,10 +145,11 @@ def _search(
     jobs: int,
     report: bool,
     callbacks: Callbacks,
+    effort: Effort,
 ) -> runs.Run:
     started = time.perf_counter()
     callbacks.stage("reading the model and measuring its miniature")
-    problem = make_problem(settings)
+    problem = make_problem(settings, memory_bytes=effort.memory_bytes, layers=callbacks.layers)
     callbacks.stage("costing designs")
     with runs.one_line_errors(folder):
         study = search.open_study(search.journal_storage(folder / runs.JOURNAL), problem)
@@ -152,10 +176,18 @@ def _search(
                 turn=workers.turn(folder),
             )
         screening.results.update(search.load_results(study))
+        stage = None
+        if problem.real is not None:
+            callbacks.stage("simulating on the checkpoint")
+            effort = replace(effort, time_s=0.0) if outcome == "interrupted" else effort
+            stage = score_front(problem, screening, effort, callbacks.layers)
     callbacks.stage("writing the tables")
     times = {"set_up": set_up, "cost": clock.cost, "simulation": clock.simulation}
     times["overhead"] = max(clock.total - clock.cost - clock.simulation, 0.0)
-    finish(settings, folder, problem, study, screening, outcome, times)
+    if stage is not None:
+        times["checkpoint"] = stage.seconds
+        outcome = "interrupted" if stage.outcome == "interrupted" else outcome
+    finish(settings, folder, problem, study, screening, outcome, times, stage)
     if report:
         callbacks.stage("drawing the report")
         write_report(folder)
@@ -188,8 +220,12 @@ def finish(
     screening: Screening,
     outcome: str,
     times: dict[str, float],
+    stage: Stage | None = None,
 ) -> None:
-    """Write the tables and the final config.json from the study and the costed designs."""
+    """Write the tables and the final config.json from the study and the costed designs.
+
+    Where a checkpoint was simulated (`stage`), its results alone decide the front.
+    """
     before = time.perf_counter()
     finished = search.finished(study)
     names = problem.space.names
@@ -199,10 +235,17 @@ def finish(
         np.array([t.number for t in finished], dtype=np.int64),
     )
     reasons = {t.number: t.user_attrs["reason"] for t in finished if "reason" in t.user_attrs}
-    pool = screening.refine()
+    pool, cheap = screening.refine(), None
+    if stage is not None and stage.codes:
+        cheap, candidates = adopt(screening, stage, pool)
+        proposed = tables.Chosen(
+            np.concatenate([proposed.indices, candidates]),
+            np.concatenate([proposed.trial, np.full(len(candidates), -1)]),
+        )
+        pool = screening.refine()
     chosen = tables.choose(problem, screening, proposed, pool, settings.seed)
-    table = tables.candidates_table(problem, screening.results, chosen, reasons)
-    table = reference_table(problem, screening, table)
+    table = tables.candidates_table(problem, screening.results, chosen, reasons, cheap)
+    table = reference_table(problem, screening, table, simulate=cheap is None)
     experts = expert_table(problem)
     model = uncertainty.run_model(problem.architecture, problem.workload, experts)
     table, tornado = uncertainty.with_tornado(model, table)
@@ -218,9 +261,9 @@ def finish(
     config |= {
         "outcome": outcome,
         "recommended_trial": int(knees.iloc[0]) if len(knees) else None,
-        "counts": tables.counts(problem, screening, table) | {"trials": len(finished)},
+        "counts": tables.counts(problem, screening, table, cheap) | {"trials": len(finished)},
         "hypervolume": screening.front_hypervolume(),
-        "accuracy_source": problem.simulator.source if problem.simulator else None,
+        "accuracy_source": _source(problem, cheap is not None),
         "converter_ranges": converter_ranges.record(problem.simulator.miniature.name)
         if problem.simulator
         else None,
@@ -232,7 +275,18 @@ def finish(
         "wall_seconds": _added(config.get("wall_seconds", {}), times),
         "settings": settings.document(),
     }
+    if stage is not None and problem.real is not None:
+        miniature = cheap or screening.results
+        config["checkpoint"] = stage_document(problem.real, stage, miniature)
+        runs.write_table(folder, "checkpoint", checkpoint_frame(problem, stage, miniature))
     runs.write_json(folder / runs.CONFIG, config)
+
+
+def _source(problem: Problem, real: bool) -> str | None:
+    """Where the front's accuracies come from."""
+    if real and problem.real is not None:
+        return problem.real.source
+    return problem.simulator.source if problem.simulator else None
 
 
 def _added(earlier: dict[str, float], times: dict[str, float]) -> dict[str, float]:
@@ -242,7 +296,7 @@ def _added(earlier: dict[str, float], times: dict[str, float]) -> dict[str, floa
 
 def _config(settings: Settings) -> dict[str, Any]:
     """What is known before the search: enough to repeat it."""
-    architecture = load_architecture(settings.model)
+    architecture = settings_architecture(settings)
     return {
         "command": shlex.join(["dse", *hide_passwords(sys.argv[1:])]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

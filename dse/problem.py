@@ -26,6 +26,7 @@ from workloads.architecture import MoEArchitecture
 from workloads.routing import Routing
 
 if TYPE_CHECKING:
+    from dse.checkpoint_search import RealModel
     from dse.simulation import Noise, Simulator
 
 Floats = NDArray[np.float64]
@@ -116,6 +117,7 @@ class Problem:
         miniature_orders: the same for the miniature.
         miniature_shape: MoE layers and experts of the miniature.
         base: the accelerator whose MACs, SRAM and HBM stacks the designs vary.
+        real: the model's checkpoint, where there is one.
     """
 
     architecture: MoEArchitecture
@@ -130,6 +132,7 @@ class Problem:
     miniature_shape: tuple[int, int]
     simulator: "Simulator | None"
     base: Accelerator = field(default_factory=lambda: load_accelerator("edge-7nm"))
+    real: "RealModel | None" = None
 
     @cached_property
     def experts(self) -> int:

@@ -7,6 +7,7 @@
     progress.parquet    hypervolume over trials
     tornado.parquet     one row a constant that moves the recommended design's cost
     layers.parquet      one row a stage of a step and stretch of like layers, of the front's designs
+    checkpoint.parquet  loss on miniature and checkpoint, of a search with one
     report.html         the report
 
 Every file but the journal is written beside its name and moved into place, so that a crash or a
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas
 
 CONFIG, JOURNAL = "config.json", "study.journal"
-TABLES = ("candidates", "experts", "progress", "tornado", "layers")
+TABLES = ("candidates", "experts", "progress", "tornado", "layers", "checkpoint")
 REPORT = "report.html"
 _LOCK = ".lock"
 

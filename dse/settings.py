@@ -36,6 +36,8 @@ class Settings:
         choices: parameters limited to some values, as `Space.limit` takes them.
         tokens, noise_seeds: size of one simulation.
         mitigation: what every placement gets against its noise, of placement.MITIGATIONS.
+        checkpoint: Hugging Face folder of the model, on which placements that matter are simulated.
+        checkpoint_tokens: of text that each of those is scored on.
     """
 
     model: str
@@ -52,6 +54,8 @@ class Settings:
     tokens: int = 8192
     noise_seeds: int = 4
     mitigation: tuple[str, ...] = ()
+    checkpoint: str | None = None
+    checkpoint_tokens: int = 2048
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("context", 1), ("trials", 1), ("tokens", 64)):
@@ -71,8 +75,24 @@ class Settings:
         check_mitigation(self.mitigation)
         if not self.metrics:
             raise ValueError("give at least one objective")
+        if self.checkpoint is not None:
+            self._check_checkpoint()
         self.limits()
         self.space()
+
+    def _check_checkpoint(self) -> None:
+        if self.checkpoint_tokens < 512:
+            raise ValueError(f"checkpoint tokens is {self.checkpoint_tokens}: at least 512")
+        if self.noise_seeds % 2:
+            raise ValueError(f"noise seeds is {self.noise_seeds}: an even number for a checkpoint")
+        if self.mitigation:
+            raise ValueError("mitigation is simulated on miniatures only: leave out --checkpoint")
+        wanted = (*self.metrics, *(c.metric for c in self.limits().on_accuracy))
+        if any(one.column == "accuracy" for one in wanted):
+            raise ValueError(
+                "accuracy is that of tasks made for the miniatures; with a checkpoint use "
+                "delta_loss or top1"
+            )
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -1,5 +1,6 @@
 """From a user's settings to a problem that can be searched: load, trace, score, order."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ from dse.measured import expert_sensitivity
 from dse.placement import MEASURED, SCOPES, digital_order, expert_scores, stretch
 from dse.problem import Problem
 from dse.settings import Settings
+from dse.space import Space
 from workloads.architecture import MoEArchitecture, load_model
 
 if TYPE_CHECKING:
@@ -33,6 +35,19 @@ def load_architecture(model: str) -> MoEArchitecture:
     return architecture
 
 
+def settings_architecture(settings: Settings) -> MoEArchitecture:
+    """The model that settings ask for; a checkpoint must be one of it.
+
+    Raises:
+        ValueError: see `load_architecture`; or the checkpoint cannot be read or is another model.
+    """
+    if settings.checkpoint is None:
+        return load_architecture(settings.model)
+    from dse.checkpoint_search import real_architecture
+
+    return real_architecture(settings.checkpoint, settings.model)
+
+
 def traced_routing(miniature: "Miniature") -> "Routing":
     """Routing of a miniature, traced on its calibration text."""
     import torch
@@ -45,12 +60,20 @@ def traced_routing(miniature: "Miniature") -> "Routing":
     return trace(miniature, tokens[:, :-1].numpy())
 
 
-def make_problem(settings: Settings, simulate: bool = True) -> Problem:
+def make_problem(
+    settings: Settings,
+    simulate: bool = True,
+    *,
+    memory_bytes: int | None = None,
+    layers: Callable[[str, int, int], None] = lambda *_: None,
+) -> Problem:
     """Load the model and its miniature, measure routing and scores, and order the experts.
 
     Args:
         settings: what was asked for.
         simulate: build the noisy simulator too (a second); without it only cost is known.
+        memory_bytes: that this process may hold while it works on a checkpoint.
+        layers: called with words, layers done and layers during passes over a checkpoint.
     """
     from dse.cost import Workload
     from dse.simulation import Simulator
@@ -58,7 +81,7 @@ def make_problem(settings: Settings, simulate: bool = True) -> Problem:
     from workloads.routing import resample
     from workloads.tasks import benchmarks
 
-    architecture = load_architecture(settings.model)
+    architecture = settings_architecture(settings)
     miniature = load_miniature(architecture.stand_in)
     observed = traced_routing(miniature)
     routing = resample(
@@ -67,15 +90,28 @@ def make_problem(settings: Settings, simulate: bool = True) -> Problem:
         architecture.routed_experts,
         architecture.experts_per_token,
     )
+    real = None
+    if settings.checkpoint is not None:
+        from dse.checkpoint_search import RealModel
+
+        real = RealModel(
+            settings.checkpoint, settings.checkpoint_tokens, settings.noise_seeds, memory_bytes
+        )
+        routing = real.routing(layers)
     space = settings.space().for_parts(placeable_parts(architecture, miniature.weights))
     workload = Workload(settings.batch, settings.context, settings.mode)
+    if real is not None:
+        space = without_sensitivity(space)
     orders, miniature_orders, scores = {}, {}, {}
     for score in space["placement_score"].choices:
         measured = expert_sensitivity(miniature, architecture) if score in MEASURED else None
         small = expert_scores(
             str(score), miniature.weights, observed, settings.seed, measured, workload.tokens
         )
-        full = stretch(small, architecture.moe_layers, architecture.routed_experts)
+        if real is not None:
+            full = real.scores(str(score), routing, settings.seed, layers)
+        else:
+            full = stretch(small, architecture.moe_layers, architecture.routed_experts)
         scores[str(score)] = full
         for scope in SCOPES:
             orders[(str(score), scope)] = digital_order(full, scope)
@@ -83,11 +119,13 @@ def make_problem(settings: Settings, simulate: bool = True) -> Problem:
     simulator = None
     if simulate:
         test = benchmarks(miniature, tokens=settings.tokens, split="test")
+        cache = 1 << 30 if memory_bytes is None else min(1 << 30, memory_bytes // 16)
         simulator = Simulator(
             miniature,
             test,
             architecture,
             seeds=settings.noise_seeds,
+            cache_bytes=cache,
             mitigation=settings.mitigation,
         )
     return Problem(
@@ -102,7 +140,23 @@ def make_problem(settings: Settings, simulate: bool = True) -> Problem:
         miniature_orders=miniature_orders,
         miniature_shape=observed.probability.shape,
         simulator=simulator,
+        real=real,
     )
+
+
+def without_sensitivity(space: Space) -> Space:
+    """A space for a checkpoint: sensitivity is measured on miniatures, whose experts are others.
+
+    Raises:
+        ValueError: no other score is left.
+    """
+    others = [score for score in space["placement_score"].choices if score not in MEASURED]
+    if not others:
+        raise ValueError(
+            "measured sensitivities are those of a miniature: with a checkpoint choose "
+            "another, such as max_neuron_norm"
+        )
+    return space.limit({"placement_score": others})
 
 
 def expert_table(problem: Problem) -> "pandas.DataFrame":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -42,3 +44,65 @@ def stratified_mean(
         by_draw = float(np.var(draw_means, ddof=1)) / draws
     variance = max(by_draw + cluster - interaction, by_draw, cluster)
     return float(total), float(np.sqrt(variance))
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rank correlation of `points` pairs; 95 % interval, chance of it without relation.
+
+    NaN where there are too few points, or all of one kind alike.
+    """
+
+    spearman: float
+    low: float
+    high: float
+    p_value: float
+    points: int
+
+
+def rank_correlation(
+    first: FloatArray,
+    second: FloatArray,
+    first_stderr: FloatArray,
+    second_stderr: FloatArray,
+    draws: int = 4000,
+) -> RankCorrelation:
+    """How well two measurements of the same things agree in their order.
+
+    The interval is a percentile bootstrap: pairs drawn with replacement, each value moved by its
+    standard error. The p-value is the share of random pairings (all of them up to 7 points) with
+    at least this correlation. Fewer than 4 points give NaN.
+    """
+    points, nan = len(first), float("nan")
+    if points < 4 or not np.ptp(first) or not np.ptp(second):
+        return RankCorrelation(nan, nan, nan, nan, points)
+    observed = float(_spearman(first[None], second[None])[0])
+    generator = np.random.default_rng(0)
+    rows = generator.integers(0, points, (draws, points))
+    moved = [
+        (values + errors * generator.standard_normal((draws, points)))[
+            np.arange(draws)[:, None], rows
+        ]
+        for values, errors in ((first, first_stderr), (second, second_stderr))
+    ]
+    low, high = np.nanquantile(_spearman(*moved), (0.025, 0.975))
+    if points <= 7:
+        orders = np.array(list(permutations(range(points))))
+    else:
+        orders = generator.permuted(np.tile(np.arange(points), (draws, 1)), axis=1)
+    chance = _spearman(np.broadcast_to(first, orders.shape), second[orders])
+    reached = float((chance >= observed - 1e-12).sum())
+    # Of drawn pairings the observed one counts too, so that no p-value is zero.
+    p_value = reached / len(orders) if points <= 7 else (reached + 1) / (len(orders) + 1)
+    return RankCorrelation(observed, float(low), float(high), p_value, points)
+
+
+def _spearman(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Spearman's correlation of each row [rows, points]; NaN where a row has no order."""
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(values, axis=1) for values in (first, second))
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (a, b))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result: FloatArray = (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    return result

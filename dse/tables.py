@@ -59,20 +59,26 @@ def choose(
 
 
 def candidates_table(
-    problem: Problem, results: Results, chosen: Chosen, reasons: dict[int, str]
+    problem: Problem,
+    results: Results,
+    chosen: Chosen,
+    reasons: dict[int, str],
+    cheap: Results | None = None,
 ) -> "pandas.DataFrame":
     """One row a design.
 
     Args:
         results: simulations by key code.
         reasons: why trials failed or were ruled out, by trial number.
+        cheap: those on the miniature, where `results` are a checkpoint's. A design that only they
+            know is a candidate: it has the miniature's accuracy and takes no part in the front.
 
     Returns:
         Columns as design and metrics, breakdowns, `state`, `reason`, `on_front`, `is_knee`; a value
         that was not computed is missing.
     """
     costed = problem.cost(chosen.indices)
-    table = costed_frame(problem, costed, results)
+    table = costed_frame(problem, costed, {**(cheap or {}), **results})
     next_number = int(chosen.trial.max(initial=-1)) + 1
     fresh = chosen.trial < 0
     trial = chosen.trial.copy()
@@ -84,8 +90,15 @@ def candidates_table(
     failed = [results.get(int(code), {}).get("reason", "") for code in costed.codes]
     known = np.isfinite(table["delta_loss_nats"].to_numpy(dtype=float))
     state = np.where(known & (costed.reason == ""), "complete", "ruled_out").astype(object)
+    if cheap is not None:
+        on_checkpoint = np.isin(costed.codes, list(results))
+        state[(state == "complete") & ~on_checkpoint] = "candidate"
+        for name in ("delta_loss_nats", "delta_loss_stderr"):
+            table[f"miniature_{name}"] = simulated_columns(cheap, costed.codes)[name]
     state[np.array([bool(text) for text in failed]) & (costed.reason == "")] = "failed"
     reason = np.where(state == "complete", "", reason)
+    reason = np.where(state == "candidate", "accuracy is the miniature's: not on the checkpoint",
+                      reason)  # fmt: skip
     reason = np.where((state == "ruled_out") & (reason == ""), "not simulated: promised no gain",
                       reason)  # fmt: skip
     reason = np.where(state == "failed", np.array(failed, dtype=object), reason)
@@ -162,13 +175,25 @@ def progress_table(rows: Sequence[dict[str, Any]]) -> "pandas.DataFrame":
     return pandas.DataFrame(list(rows), columns=names).sort_values("trial", ignore_index=True)
 
 
-def counts(problem: Problem, screening: Screening, table: "pandas.DataFrame") -> dict[str, int]:
-    """How many designs were costed, simulations run, designs on the front."""
-    return {
+def counts(
+    problem: Problem,
+    screening: Screening,
+    table: "pandas.DataFrame",
+    cheap: Results | None = None,
+) -> dict[str, int]:
+    """How many designs were costed, simulations run, designs on the front.
+
+    cheap: simulations on the miniature, where those of the screening are a checkpoint's.
+    """
+    told = screening.results if cheap is None else cheap
+    found = {
         "designs_in_space": problem.space.size,
         "designs_costed": screening.costed,
-        "simulations": sum(code != CLEAN for code in screening.results),
+        "simulations": sum(code != CLEAN for code in told),
         "designs_in_table": len(table),
         "designs_with_simulated_accuracy": int((table["state"] == "complete").sum()),
         "designs_on_front": int(table["on_front"].sum()),
     }
+    if cheap is not None:
+        found["checkpoint_simulations"] = sum(code != CLEAN for code in screening.results)
+    return found

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from workloads.checkpoint import Miniature
+    from workloads.decoder_config import DecoderConfig
 
 Array = NDArray[np.float64]
 
@@ -115,26 +116,36 @@ def trace(miniature: Miniature, tokens: ArrayLike) -> Routing:
 
     from workloads.moe import forward
 
-    config = miniature.config
-    experts, first = config.routed_experts, config.dense_layers
-    layers = config.layers - first
-    used, weight = np.zeros((layers, experts)), np.zeros((layers, experts))
-    seen = np.zeros(layers)
-
-    def observe(layer: int, probabilities: Any, indices: Any, weights: Any) -> None:
-        chosen = indices.reshape(-1).cpu().numpy()
-        used[layer - first] += np.bincount(chosen, minlength=experts)
-        routing_weight = weights.detach().reshape(-1).double().cpu().numpy()
-        weight[layer - first] += np.bincount(chosen, routing_weight, minlength=experts)
-        seen[layer - first] += indices.shape[0]
-
+    counter = UseCounter(miniature.config)
     ids = torch.as_tensor(np.asarray(tokens), dtype=torch.long)
     with torch.no_grad():
         for part in ids.split(16):
-            forward(config, miniature.weights, part, observe=observe)
-    count = int(seen[0])
-    source = f"traced on {count:,} tokens of {miniature.source}"
-    return Routing(used / seen[:, None], weight / seen[:, None], source)
+            forward(miniature.config, miniature.weights, part, observe=counter)
+    return counter.routing(miniature.source)
+
+
+class UseCounter:
+    """Counts which experts tokens use: the `observe` of a forward pass, then its routing."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        self.first = config.dense_layers
+        shape = (config.layers - self.first, config.routed_experts)
+        self.used, self.weight = np.zeros(shape), np.zeros(shape)
+        self.seen = np.zeros(shape[0])
+
+    def __call__(self, layer: int, probabilities: Any, indices: Any, weights: Any) -> None:
+        row, experts = layer - self.first, self.used.shape[1]
+        chosen = indices.reshape(-1).cpu().numpy()
+        self.used[row] += np.bincount(chosen, minlength=experts)
+        routing_weight = weights.detach().reshape(-1).double().cpu().numpy()
+        self.weight[row] += np.bincount(chosen, routing_weight, minlength=experts)
+        self.seen[row] += indices.shape[0]
+
+    def routing(self, source: str) -> Routing:
+        """What was observed; `source` names the model."""
+        seen = self.seen[:, None]
+        told = f"traced on {int(self.seen[0]):,} tokens of {source}"
+        return Routing(self.used / seen, self.weight / seen, told)
 
 
 def relative_positions(count: int, source_count: int) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ import typer
 from dse import units
 
 if TYPE_CHECKING:
+    from dse.checkpoint_search import Effort
     from dse.explorer import Callbacks
     from dse.run import Run
 
@@ -45,6 +46,12 @@ def explore(
         [], help="router-recalibration or expert-replacement, on every placement; repeatable."
     ),
     tokens: int = typer.Option(8192, help="Tokens that each accuracy is measured on."),
+    checkpoint: Path | None = typer.Option(
+        None, help="Hugging Face folder of the model: the placements that matter run on it."
+    ),
+    checkpoint_time: str = typer.Option("30min", help="Time for simulations on the checkpoint."),
+    checkpoint_tokens: int = typer.Option(2048, help="Tokens of each of those."),
+    max_memory: str = typer.Option("", help="Memory with a checkpoint, such as 8GiB."),
     output: Path | None = typer.Option(None, help="Run folder; a new one under runs/ by default."),
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in --output."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
@@ -53,14 +60,24 @@ def explore(
     timeout_s = units.parse(timeout, "time") if timeout else None
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}: at least 1")
+    checkpoint_time_s = units.parse(checkpoint_time, "time")
+    memory = int(units.parse(max_memory, "memory size")) if max_memory else None
+    real = str(checkpoint.resolve()) if checkpoint is not None else None
     with _watch(as_json) as callbacks:
         if resume:
-            run = _resume(output, model, budget_area, trials, timeout_s, jobs, callbacks)
+            from dse.checkpoint_search import Effort
+
+            run = _resume(
+                output, model, real, budget_area, trials, timeout_s, jobs, callbacks,
+                Effort(checkpoint_time_s, memory),
+            )  # fmt: skip
         else:
+            from dse.checkpoint_search import Effort
             from dse.explorer import default_folder, start
             from dse.settings import budget_constraints
             from dse.space import more_of
 
+            model = model or real or ""
             if not model or not budget_area:
                 raise ValueError(
                     "give --model and --budget-area, for instance "
@@ -83,9 +100,14 @@ def explore(
                 choices=_choices([*fix, *more_of("--fix", fix, more)], space),
                 tokens=tokens,
                 mitigation=tuple(mitigation),
+                checkpoint=real,
+                checkpoint_tokens=checkpoint_tokens,
             )
             folder = output if output is not None else default_folder(settings)
-            run = start(settings, folder, timeout_s=timeout_s, jobs=jobs, callbacks=callbacks)
+            run = start(
+                settings, folder, timeout_s=timeout_s, jobs=jobs, callbacks=callbacks,
+                effort=Effort(checkpoint_time_s, memory),
+            )  # fmt: skip
     show_result(run, as_json)
 
 
@@ -109,11 +131,13 @@ def _choices(fix: list[str], space: Path | None) -> dict[str, list[Any]]:
 def _resume(
     output: Path | None,
     model: str,
+    checkpoint: str | None,
     budget_area: str,
     trials: int | None,
     timeout_s: float | None,
     jobs: int,
     callbacks: "Callbacks",
+    effort: "Effort",
 ) -> "Run":
     from dse.explorer import read_settings, resume
 
@@ -126,7 +150,12 @@ def _resume(
         raise ValueError(
             f"{output} has a budget of {units.area(settings.budget_area_mm2)}, not {budget_area}"
         )
-    return resume(output, trials=trials, timeout_s=timeout_s, jobs=jobs, callbacks=callbacks)
+    if checkpoint is not None and checkpoint != settings.checkpoint:
+        known = settings.checkpoint or "no checkpoint"
+        raise ValueError(f"{output} uses {known}: leave out --checkpoint, or start a new run")
+    return resume(
+        output, trials=trials, timeout_s=timeout_s, jobs=jobs, callbacks=callbacks, effort=effort
+    )
 
 
 @contextmanager
@@ -147,7 +176,12 @@ def _watch(quiet: bool) -> Iterator["Callbacks"]:
                 last[0] = time.monotonic()
                 typer.echo(f"trial {progress.trial + 1}: {_state(progress)}", err=True)
 
-        yield Callbacks(progress=line)
+        def layer(text: str, done: int, total: int) -> None:
+            if time.monotonic() - last[0] > 10:
+                last[0] = time.monotonic()
+                typer.echo(f"{text}: layer {done} of {total}", err=True)
+
+        yield Callbacks(progress=line, layers=layer)
 
 
 @contextmanager
@@ -174,7 +208,12 @@ def _bar() -> Iterator["Callbacks"]:
                 description=_state(progress),
             )
 
-        yield Callbacks(stage=lambda text: bar.update(task, description=text), progress=advance)
+        def layer(text: str, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=f"{text}, layer")
+
+        yield Callbacks(
+            stage=lambda text: bar.update(task, description=text), progress=advance, layers=layer
+        )
 
 
 def _state(progress: Any) -> str:
