@@ -22,8 +22,7 @@ from torch import Tensor
 
 from dse.checkpoint_memory import plan_memory
 from dse.checkpoint_scores import checkpoint_scores
-from dse.checkpoint_simulation import CheckpointSimulator, Mask
-from dse.noisy_model import dense_matrices
+from dse.checkpoint_simulation import CheckpointSimulator, Mask, Placement
 from dse.placement import digital_mask, digital_order
 from dse.statistics import FloatArray
 from hwmodels.nonideality import Noise
@@ -80,14 +79,8 @@ class _RowSimulator(CheckpointSimulator):
     ) -> FloatArray:
         """Log-likelihood and right tokens of each row: [1 + draws, rows, 2], clean first."""
         self._load([bench])
-        clean_model, placed = (Noise(), self.all_digital()), (noise, digital)
-        dense = dense_matrices(self._names, modules)
-        draws = self._draws(noise)
-        if dense:  # which would be analog in the clean model too
-            (clean,) = self._pass([clean_model], frozenset(), [[(0, 1)]], None)
-            (noisy,) = self._pass([placed], dense, [draws], None)
-        else:
-            clean, noisy = self._pass([clean_model, placed], dense, [[(0, 1)], draws], None)
+        placements = [Placement(Noise(), self.all_digital()), Placement(noise, digital, modules)]
+        clean, noisy = self._pass(placements, [[(0, 1)], self._draws(noise)], None)
         return np.stack([np.stack((-one.loss[0], one.top1[0]), axis=1) for one in (*clean, *noisy)])
 
 

@@ -40,7 +40,7 @@ def references(run: Run) -> "pandas.DataFrame":
 def run_document(run: Run) -> dict[str, Any]:
     """A run as one JSON document: what was asked, counted and found, breakdowns included."""
     names = ("model", "budget_area_mm2", "workload", "outcome", "counts", "hypervolume",
-             "recommended_trial", "accuracy_source", "wall_seconds")  # fmt: skip
+             "recommended_trial", "accuracy_source", "checkpoint", "wall_seconds")  # fmt: skip
     return {
         "run": str(run.folder),
         "report": str(run.report) if run.report.exists() else None,
@@ -71,10 +71,8 @@ def print_run(run: Run) -> None:
         f"accuracies simulated, {counts.get('designs_on_front', 0)} designs on the front "
         f"({len(front)} shown, * is the knee)."
     )
-    say(
-        f"Accuracy is of the {config.get('accuracy_source') or 'miniature'}; "
-        "it ranks designs, the full model's percentage points differ."
-    )
+    for line in source_lines(config):
+        say(line)
     if set(map(dense, (row for _, row in front.iterrows()))) - {"–"}:
         say(
             "dense: parts on tiles beside experts; A attention, S shared experts, all: LM head too."
@@ -89,6 +87,31 @@ def print_run(run: Run) -> None:
         typer.echo(f"The search was cut short; go on with --resume --output {run.folder}")
     place = run.report if run.report.exists() else run.folder
     typer.echo(f"Report: {place}")
+
+
+def source_lines(config: dict[str, Any]) -> list[str]:
+    """Where a run's accuracies come from, and how miniature and checkpoint agree."""
+    miniature = (
+        f"Accuracy is of the {config.get('accuracy_source') or 'miniature'}; "
+        "it ranks designs, the full model's percentage points differ."
+    )
+    real = config.get("checkpoint")
+    if not real:
+        return [miniature]
+    if not real["placements_simulated"]:
+        return [miniature, f"Nothing was simulated on the checkpoint: {real['outcome']}."]
+    told = real["rank_correlation"]
+    agreement = f"too few placements ({told['points']}) for a rank correlation"
+    if told["spearman"] is not None:
+        agreement = (
+            f"rank correlation with the miniature {told['spearman']:.2f} (95 % interval "
+            f"{told['low']:.2f} to {told['high']:.2f}, {told['points']} placements)"
+        )
+    return [
+        f"Accuracy is of the {real['source']}, on {real['tokens']:,} tokens of text.",
+        f"{real['placements_simulated']} of {real['placements_wanted']} placements ran on it "
+        f"({real['reused']} known before) in {units.duration(real['seconds'])}; {agreement}.",
+    ]
 
 
 _LETTERS = {"attention": "A", "shared_expert": "S", "dense_ffn": "F", "router": "R"}

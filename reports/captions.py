@@ -39,6 +39,8 @@ def captions(run: Run) -> dict[str, str]:
         "budget": "The design that each smaller budget would have bought. "
         f"{_range(complete, 'area_mm2')}.",
         "tornado": _tornado(run.tornado),
+        "fidelity": f"Loss increase of {len(run.checkpoint)} placements on the checkpoint against "
+        "that on the miniature, with standard errors.",
         "hypervolume": _hypervolume(run.progress),
         "time": "Wall time of the search by what it was spent on.",
     }

@@ -84,6 +84,12 @@ IDENTITY = (
     Column("reference_name", "Reference", kind="text"),
     Column("reason", "Reason", kind="text"),
     Column("accuracy_source", "Accuracy source", kind="text"),
+    Column(
+        "miniature_delta_loss_nats",
+        "Loss increase on the miniature",
+        "nats/token",
+        stderr="miniature_delta_loss_stderr",
+    ),
 )
 
 COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *PARAMETERS)}
@@ -106,6 +112,7 @@ TERMS = {
     "load": "load (share of tokens)",
     "ruled_out": "ruled out",
     "complete": "simulated",
+    "candidate": "simulated on the miniature only",
     "lm_head": "LM head",
     "routed_expert": "routed experts",
     "adc": "ADC",

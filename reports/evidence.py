@@ -105,7 +105,10 @@ def caveats(run: Run) -> list[str]:
     simulated = table.get("delta_loss_nats", pd.Series(dtype=float)).notna().any()
     if not simulated:
         notes.append("No accuracy was simulated in this run; the views show cost alone.")
-    if sources:
+    real = run.config.get("checkpoint")
+    if isinstance(real, dict):
+        notes += fidelity(real)
+    if sources and len(run.checkpoint) == 0:
         notes.append(
             f"Accuracies come from {'; '.join(sources)}. A miniature ranks designs by how much "
             "noise they take; it does not promise the percentage points of the full model."
@@ -131,6 +134,36 @@ def caveats(run: Run) -> list[str]:
             "the command dse validate prints it against published silicon."
         )
     return notes
+
+
+def fidelity(real: dict[str, Any]) -> list[str]:
+    """What config.json's entry on the checkpoint says: where accuracies come from, agreement."""
+    simulated, wanted = real.get("placements_simulated", 0), real.get("placements_wanted", 0)
+    if not simulated:
+        return [
+            f"No placement was simulated on {real.get('source')} ({real.get('outcome')}): all "
+            "accuracies are the miniature's."
+        ]
+    words = (
+        f"Accuracies of simulated designs come from {real.get('source')}: {simulated} of {wanted} "
+        f"placements ran on {real.get('tokens', 0):,} tokens of its own. They alone make the "
+        "front; designs that only the miniature simulated are in the table as candidates, and "
+        "the two losses are never compared as if they were one."
+    )
+    return [words, correlation(real)]
+
+
+def correlation(real: dict[str, Any]) -> str:
+    """Rank correlation of miniature and checkpoint in one sentence."""
+    told: dict[str, Any] = real.get("rank_correlation") or {}
+    points = told.get("points", 0)
+    if is_missing(told.get("spearman")):
+        return f"Too few placements ({points}) for a rank correlation of miniature and checkpoint."
+    return (
+        f"Rank correlation of the loss on miniature and checkpoint: {told['spearman']:.2f} "
+        f"(95 % interval {told['low']:.2f} to {told['high']:.2f}, p = {told['p_value']:.2g}, "
+        f"{points} placements)."
+    )
 
 
 def model_errors(run: Run) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from reports.captions import captions
 from reports.columns import breakdown_columns, column, is_missing, show, term
 from reports.figures.breakdown import breakdown_bars, breakdown_icicle, decode_timeline, tree
 from reports.figures.budget import knee_against_budget
+from reports.figures.fidelity import miniature_against_checkpoint
 from reports.figures.parallel import DIMENSIONS, axis_scales, parallel_coordinates
 from reports.figures.placement import digital_coverage, placement_map, rank_column, value_columns
 from reports.figures.progress import hypervolume_progress, time_split
@@ -166,6 +167,8 @@ def _figures(run: Run, shown: pd.DataFrame, selected: pd.Series | None) -> dict[
         "hypervolume": hypervolume_progress(run.progress),
         "time": time_split(evidence.wall_times(run)),
     }
+    if len(run.checkpoint):
+        built["fidelity"] = miniature_against_checkpoint(run.checkpoint)
     if len(run.tornado):
         built["tornado"] = tornado_bars(run.tornado)
     if selected is not None:

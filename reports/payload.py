@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 
 from reports.columns import COLUMNS, OBJECTIVES, PARAMETERS, column, is_missing, term
 from reports.figures.theme import SEQUENTIAL, colour_scale, numeric, style_axis
+from reports.run_folder import STATES
 
 #: Designs that travel with the page. Ruled-out ones beyond this are thinned evenly; the page says
 #: how many, and candidates.parquet has them all.
@@ -111,7 +112,7 @@ def script_safe(value: Any) -> str:
 
 def terms(candidates: pd.DataFrame, experts: pd.DataFrame) -> dict[str, str]:
     """Field terms for the names that occur as values or columns on the page."""
-    names = {str(c) for c in experts.columns} | {"complete", "ruled_out", "reference", "failed"}
+    names = {str(c) for c in experts.columns} | set(STATES)
     for source in ("placement_score", "placement_scope"):
         if source in candidates.columns:
             names |= {str(v) for v in candidates[source].dropna().unique()}

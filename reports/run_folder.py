@@ -13,7 +13,7 @@ import pandas as pd
 REQUIRED = ("trial", "state", "area_mm2", "energy_j_per_token", "throughput_tokens_per_s")
 
 #: What became of a design, in the order the views and the table name them.
-STATES = ("complete", "reference", "ruled_out", "failed")
+STATES = ("complete", "reference", "candidate", "ruled_out", "failed")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Run:
     ``candidates`` has one row a design, ``experts`` one row a routed expert (empty when the run
     recorded none), ``progress`` one row a trial (empty when absent), ``config`` what config.json
     holds, ``tornado`` one row a constant that moves the recommended design, ``layers`` one row a
-    stage of a step and stretch of like layers (both empty when absent). A value that was not
-    computed is missing in the tables, never zero.
+    stage of a step and stretch of like layers, ``checkpoint`` one row a
+    placement simulated on miniature and checkpoint (all three empty when absent). A value that
+    was not computed is missing in the tables, never zero.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class Run:
     progress: pd.DataFrame
     tornado: pd.DataFrame = field(default_factory=pd.DataFrame)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    checkpoint: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def read_run(folder: Path | str) -> Run:
@@ -60,6 +62,7 @@ def read_run(folder: Path | str) -> Run:
         progress=_read_table(folder / "progress.parquet", optional=True),
         tornado=_read_table(folder / "tornado.parquet", optional=True),
         layers=_read_table(folder / "layers.parquet", optional=True),
+        checkpoint=_read_table(folder / "checkpoint.parquet", optional=True),
     )
 
 

@@ -2,6 +2,7 @@
 
 from reports.figures.breakdown import breakdown_bars, breakdown_icicle, decode_timeline
 from reports.figures.budget import knee_against_budget
+from reports.figures.fidelity import miniature_against_checkpoint
 from reports.figures.parallel import parallel_coordinates
 from reports.figures.placement import digital_coverage, placement_map
 from reports.figures.progress import hypervolume_progress, time_split
@@ -24,6 +25,7 @@ __all__ = [
     "hypervolume_progress",
     "layer_icicle",
     "lines",
+    "miniature_against_checkpoint",
     "parallel_coordinates",
     "pareto_front",
     "parts_bar",
