@@ -101,7 +101,6 @@ TERMS = {
     "router_norm": "router norm",
     "sensitivity": "measured sensitivity",
     "sensitivity_per_fetch": "measured sensitivity per weight fetch",
-    "attention": "attention projections",
     "shared_expert": "shared experts",
     "dense_ffn": "dense feed-forward layers",
     "router": "routers",

@@ -20,7 +20,11 @@ def analog_dense(row: pd.Series) -> list[str]:
     text = row.get("analog_modules")
     if is_missing(text) or str(text) in ("none", ""):
         return []
-    return [term(name) for name in re.split(r"[+,]", str(text))]
+    return [
+        # Scores and values stay digital, whatever the projections do.
+        "attention projections" if name == "attention" else term(name)
+        for name in re.split(r"[+,]", str(text))
+    ]
 
 
 def dense_parts(row: pd.Series) -> str:
