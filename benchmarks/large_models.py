@@ -21,6 +21,7 @@ import numpy as np
 
 from dse import search
 from dse.cost import Workload
+from dse.mapping import placeable_parts
 from dse.placement import SCOPES, digital_order, stretch
 from dse.problem import CLEAN, Problem
 from dse.screening import Screening
@@ -59,7 +60,7 @@ MINIATURE = (8, 64)  # layers and experts of the miniature that would be simulat
 class Formula:
     """Stands where the simulator is: a loss that grows with analog share and coarse converters."""
 
-    miniature = SimpleNamespace(name="formula", source="formula")
+    miniature = SimpleNamespace(name="formula", source="formula", weights={})
 
     def evaluate(self, noise: Any, digital: Any, analog_modules: Any = ()) -> Any:
         analog = 1 - digital.mean()
@@ -81,7 +82,8 @@ def problem_of(architecture: MoEArchitecture) -> Problem:
     experts = architecture.moe_layers * architecture.routed_experts
     settings = Settings("deepseek-v3", AREA_MM2 * max(experts / (58 * 256), 0.1))
     generator = np.random.default_rng(0)
-    space, shape = settings.space(), (architecture.moe_layers, architecture.routed_experts)
+    space = settings.space().for_parts(placeable_parts(architecture, ()))
+    shape = (architecture.moe_layers, architecture.routed_experts)
     small = {str(s): generator.random(MINIATURE) for s in space["placement_score"].choices}
     scores = {name: stretch(values, *shape) for name, values in small.items()}
     return Problem(
