@@ -21,11 +21,11 @@ from dse.noisy_model import NoisyModel, PlacedModel, _Moments, batches, input_of
 from hwmodels.nonideality import (
     Noise,
     ProgrammedMatrix,
+    analog_grouped_at_once,
+    analog_grouped_linear,
     block_sizes,
-    multiply,
     prepare,
     program,
-    to_codes,
 )
 from workloads.checkpoint_folder import CheckpointFolder, layer_names, read_tensors, read_weights
 from workloads.families import PARTS, FamilyConfig, family_weight_shapes, stored_names
@@ -399,19 +399,15 @@ def _analog_product(
     noise: Noise,
 ) -> Callable[[str, Tensor], Tensor]:
     """Products of rows sorted by expert with the experts' tiles (`rows`: their places in them)."""
-    expert = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    grouped = analog_grouped_linear if counts.is_cpu else analog_grouped_at_once
 
     def product(part: str, x: Tensor) -> Tensor:
         name = f"layers.{layer}.experts.{part}"
         whole = tiles[part]
         if len(rows) < len(whole.weight):
             whole = replace(whole, weight=whole.weight[rows], scale=whole.scale[rows])
-        matrix = prepare(whole, model.input_range(name, noise)[experts], noise)
-
-        def grouped(left: Tensor, right: Tensor) -> Tensor:
-            return plain_grouped_linear(name, left, right, counts)
-
-        return multiply(to_codes(x, matrix, expert), matrix, grouped, expert)
+        ranges = model.input_range(name, noise)[experts]
+        return grouped(x, prepare(whole, ranges, noise), counts)
 
     return product
 

@@ -22,6 +22,8 @@ from hwmodels.nonideality import (
     AnalogMatrix,
     Noise,
     ProgrammedMatrix,
+    analog_grouped_at_once,
+    analog_grouped_linear,
     block_sizes,
     multiply,
     prepare,
@@ -331,7 +333,8 @@ class PlacedModel:
         self.digital_counts: dict[str, int] = {}
         self.orders: dict[int, Tensor] = {}  # of the experts of a layer with analog ones
         self._codes: tuple[Tensor | None, str, Tensor | None] = (None, "", None)
-        self._rows: tuple[Tensor | None, Tensor | None] = (None, None)
+        self._gated: dict[str, AnalogMatrix] = {}  # gate and up of a layer as one matrix
+        self._up: tuple[Tensor | None, Tensor | None] = (None, None)
         for index, layer in enumerate(self.config.moe_layers):
             if not bool(digital[index].all()):
                 self._place_layer(model, noise, layer, digital[index], seed, sign)
@@ -367,8 +370,7 @@ class PlacedModel:
         matrix = self.matrices.get(name)
         if matrix is None:
             return plain_linear(name, x, weight)
-        codes = self._to_codes(name, x, matrix, None)
-        return multiply(codes, matrix, lambda left, right: left @ right.T)
+        return multiply(self._to_codes(name, x, matrix), matrix)
 
     def grouped_linear(self, name: str, x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
         matrix = self.matrices.get(name)
@@ -376,45 +378,39 @@ class PlacedModel:
             return plain_grouped_linear(name, x, weight, counts)
         digital = self.digital_counts[name]
         if not digital:
-            return self._grouped_analog(name, x, matrix, counts)
+            return self._grouped_analog(name, x, x, matrix, counts)
         rows = int(counts[:digital].sum())
         clean = plain_grouped_linear(name, x[:rows], weight, counts[:digital])
-        noisy = self._grouped_analog(name, x[rows:], matrix, counts[digital:], source=x)
+        noisy = self._grouped_analog(name, x, x[rows:], matrix, counts[digital:])
         return torch.cat((clean, noisy))
 
     def _grouped_analog(
-        self,
-        name: str,
-        x: Tensor,
-        matrix: AnalogMatrix,
-        counts: Tensor,
-        source: Tensor | None = None,
+        self, name: str, source: Tensor, x: Tensor, matrix: AnalogMatrix, counts: Tensor
     ) -> Tensor:
-        expert = torch.arange(len(counts), device=x.device).repeat_interleave(
-            counts, output_size=len(x)
-        )
-        codes = self._to_codes(name, x, matrix, expert, source)
+        """Rows x (a part of `source`) through analog experts.
 
-        def product(left: Tensor, right: Tensor) -> Tensor:
-            return plain_grouped_linear(name, left, right, counts)
+        Gate and up have the same inputs: one product computes both, the second half is kept.
+        """
+        grouped = analog_grouped_linear if x.is_cpu else analog_grouped_at_once
+        if name.endswith(".up") and self._up[0] is source and self._up[1] is not None:
+            up = self._up[1]
+            self._up = (None, None)
+            return up
+        if not name.endswith(".gate"):
+            return grouped(x, matrix, counts)
+        if name not in self._gated:
+            self._gated[name] = _side_by_side(matrix, self.matrices[f"{name[:-5]}.up"])
+        gate, up = grouped(x, self._gated[name], counts).chunk(2, dim=1)
+        self._up = (source, up)
+        return gate
 
-        return multiply(codes, matrix, product, expert)
-
-    def _to_codes(
-        self,
-        name: str,
-        x: Tensor,
-        matrix: AnalogMatrix,
-        expert: Tensor | None,
-        source: Tensor | None = None,
-    ) -> Tensor:
+    def _to_codes(self, name: str, x: Tensor, matrix: AnalogMatrix) -> Tensor:
         """DAC codes of x, kept for the next matrix that the same activations feed."""
         held, held_name, codes = self._codes
-        origin = x if source is None else source
-        if held is origin and held_name == input_of(name) and codes is not None:
+        if held is x and held_name == input_of(name) and codes is not None:
             return codes
-        codes = to_codes(x, matrix, expert)
-        self._codes = (origin, input_of(name), codes)
+        codes = to_codes(x, matrix)
+        self._codes = (x, input_of(name), codes)
         return codes
 
     def layers(self, hidden: Tensor, first: int, shape: tuple[int, int]) -> Tensor:
@@ -429,6 +425,15 @@ class PlacedModel:
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [N, V] of hidden states [N, d] after the last layer."""
         return head_forward(self.config, self.weights, hidden, linear=self.linear)
+
+
+def _side_by_side(left: AnalogMatrix, right: AnalogMatrix) -> AnalogMatrix:
+    """Two matrices with the same inputs as one with the outputs of both."""
+    return replace(
+        left,
+        weight=torch.cat((left.weight, right.weight), dim=-2),
+        output_scale=torch.cat((left.output_scale, right.output_scale), dim=-1),
+    )
 
 
 def batches(rows: int, size: int) -> Iterator[slice]:

@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 # Sequences a forward pass: large enough for full matrix products, small enough for the cache.
-_BATCH = 16
+_BATCH = 32
 
 
 @dataclass(frozen=True)

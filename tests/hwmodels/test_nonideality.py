@@ -1,6 +1,7 @@
 """Device noise and converters against aihwkit's torch tile and aihwkit-lightning's linear layer."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -15,6 +16,8 @@ from hwmodels.nonideality import (
     RRAM_TIMES_S,
     Noise,
     SignedNormal,
+    analog_grouped_at_once,
+    analog_grouped_linear,
     analog_linear,
     block_sizes,
     device_model,
@@ -303,6 +306,33 @@ def test_experts_are_programmed_as_one_batch():
         single = program(weight[expert], (7, 7, 6), noise, generator=generator())
         assert torch.equal(batched.weight[expert], single.weight)
         assert torch.equal(batched.scale[expert], single.scale)
+
+
+@pytest.mark.parametrize("sizes", [(32,), (16, 16), (12, 12, 8)])
+def test_grouped_products_are_those_of_each_expert_alone(sizes):
+    weight = torch.randn(4, 12, 32, generator=generator(1), dtype=torch.float64)
+    x = torch.randn(40, 32, generator=generator(2), dtype=torch.float64)
+    counts = torch.tensor([17, 0, 22, 1])
+    noise = Noise(magnitude=0.0)
+    ranges = 2 + torch.rand(4, len(sizes), generator=generator(3), dtype=torch.float64)
+    alone = [
+        analog_linear(rows, prepare(program(one, sizes, noise, generator=generator()), beta, noise))
+        for rows, one, beta in zip(x.split(counts.tolist()), weight, ranges, strict=True)
+    ]
+    together = prepare(program(weight, sizes, noise, generator=generator()), ranges, noise)
+    for grouped in (analog_grouped_linear, analog_grouped_at_once):
+        result = grouped(x.float(), _single(together), counts)
+        far = (result - torch.cat(alone)).abs() > 1e-4
+        assert far.double().mean() < 0.01  # a product between two codes may fall to either
+
+
+def _single(matrix):
+    return replace(
+        matrix,
+        weight=matrix.weight.float(),
+        input_scale=matrix.input_scale.float(),
+        output_scale=matrix.output_scale.float(),
+    )
 
 
 @given(inputs=st.integers(1, 3000), blocks=st.integers(1, 40))
