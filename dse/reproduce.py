@@ -17,6 +17,13 @@ import pandas as pd
 import torch
 
 from dse.placement import digital_mask, digital_order, expert_scores
+from dse.reproduce_figures import (
+    accuracy_beside,
+    bars,
+    captioned,
+    frequency_scatter,
+    recovery_lines,
+)
 from dse.simulation import Noise, SimulationResult, Simulator, paired_difference
 from workloads.moe import forward
 
@@ -30,22 +37,45 @@ MODELS = {"deepseekmoe-mini": "deepseekmoe", "olmoe-mini": "olmoe"}
 FIGURES = ("fig3", "fig4", "fig5", "fig6", "table1", "theory")
 MAGNITUDES = (1.5, 2.5, 4.0, 8.0)
 
+# The paper's baselines, and ours that tells choosing experts from choosing layers.
+SCORES = ("activation_frequency global", "activation_weight global", "router_norm global")
+LAYERS_MATCHED = "random, layers as max_neuron_norm global"
+
 # Published average accuracies in percent (Table 1, both models, 8-bit DAC and ADC, no noise).
 PUBLISHED_TABLE_1 = {
     "deepseekmoe-mini": (61.28, 61.03, 55.04),
     "olmoe-mini": (63.17, 62.46, 61.54),
 }
 
+# What the paper reports, with its own models, tasks and tiles.
+PUBLISHED = {
+    "table1": "average accuracy in % with all digital, experts analog, experts and dense analog: "
+    + "; ".join(
+        f"{model.removesuffix('-mini')} {', '.join(map(str, values))}"
+        for model, values in PUBLISHED_TABLE_1.items()
+    ),
+    "fig3": "dense modules are 3-6 % of the parameters, yet computing them in analog loses more "
+    "accuracy than computing over 80 % of the parameters (the routed experts) in analog",
+    "fig4_5": "with 12.5 % or 25 % of the experts digital, max neuron norm is above activation "
+    "frequency, activation weight and router norm at every noise magnitude, on both models; at "
+    "c = 2.5 it recovers a third to a half of the loss",
+    "fig6": "experts with a high score respond to frequent tokens ('the', 'a', 'and'), experts "
+    "with a low score to rare ones",
+}
+# Magnitude and bounds of the share of the loss that max neuron norm recovers there.
+PUBLISHED_RECOVERY = (2.5, 1 / 3, 1 / 2)
+
 
 @dataclass(frozen=True)
 class Reproduction:
-    """One figure or table: name, table, figure (plotly), the paper's claim, whether it holds on
-    the miniatures, and one sentence with the numbers."""
+    """One figure or table: name, table, figure (plotly), the paper's claim and what it published,
+    whether the claim holds on the miniatures, and one sentence with our numbers."""
 
     name: str
     table: pd.DataFrame
     figure: Any
     claim: str
+    published: str
     holds: bool
     sentence: str
     source: str
@@ -60,9 +90,9 @@ def reproduce(
     """
     say = progress or (lambda _message: None)
     if name == "theory":
-        from dse.theory import reproduce_theory
+        from dse.theory_table import reproduce_theory
 
-        return reproduce_theory(progress=say)
+        return reproduce_theory(seeds=seeds, progress=say)
     runs: dict[str, Callable[[int, int, Progress], Reproduction]] = {
         "table1": _table_1,
         "fig3": _figure_3,
@@ -126,18 +156,31 @@ def _table_1(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         worse.append(paired_difference(results[2], results[1]))
     clear = [difference > 2 * error for difference, error in worse]
     table = pd.DataFrame(rows)
-    said = "; ".join(
-        f"{model} {difference:+.4f} +- {error:.4f} nats"
-        for model, (difference, error) in zip(PUBLISHED_TABLE_1, worse, strict=True)
-    )
+    said = []
+    for (model, published), (difference, error) in zip(
+        PUBLISHED_TABLE_1.items(), worse, strict=True
+    ):
+        _, some, most = table[table["model"] == model].to_dict("records")
+        points = most["accuracy_percent"] - some["accuracy_percent"]
+        spread = np.hypot(most["accuracy_percent_stderr"], some["accuracy_percent_stderr"])
+        said.append(
+            f"{model} {difference:+.4f} +- {error:.4f} nats and {points:+.1f} +- {spread:.1f} "
+            f"points of accuracy (published {published[2] - published[1]:+.2f} points)"
+        )
     return Reproduction(
         "table1",
         table,
-        _bars(table, "placement", "delta_loss_nats", "Loss added by 8-bit DAC and ADC (nats)"),
+        captioned(
+            accuracy_beside(table, "placement"),
+            "Accuracy change with 8-bit DAC and ADC, no programming noise",
+            PUBLISHED["table1"],
+        ),
         "with 8-bit converters and no programming noise, analog dense modules lose clearly more "
         "accuracy than analog experts alone",
+        PUBLISHED["table1"],
         all(clear),
-        f"Adding the dense modules to analog experts changes the loss by {said}: the claim "
+        f"Adding the dense modules to analog experts changes loss and accuracy by "
+        f"{'; '.join(said)}. Judged by the loss, which is the finer measure, the claim "
         f"{_verdict(clear)}.",
         _source(list(MODELS)),
     )
@@ -193,10 +236,16 @@ def _figure_3(seeds: int, tokens: int, progress: Progress) -> Reproduction:
     return Reproduction(
         "fig3",
         table,
-        _bars(table, "part", "delta_loss_per_million_parameters", "Loss added per million "
-              "parameters (nats), programming noise c = 2.5"),
+        captioned(
+            bars(table, "part", "delta_loss_per_million_parameters",
+                 "delta_loss_per_million_parameters_stderr",
+                 "added loss per million parameters (nats)"),
+            "Loss added by computing a part in analog, programming noise c = 2.5",
+            PUBLISHED["fig3"],
+        ),
         "computing the dense modules (3-6 % of the parameters of the full models) in analog loses "
         "more accuracy than computing all routed experts (over 80 %) in analog",
+        PUBLISHED["fig3"],
         all(clear),
         f"{'; '.join(said)}. The claim {_verdict(clear)}.",
         _source(list(MODELS)),
@@ -237,7 +286,7 @@ def selections(simulator: Simulator, share: float) -> dict[str, list[BoolArray]]
     shape = simulator.all_digital().shape
     count = round(share * shape[0] * shape[1])
     found: dict[str, list[BoolArray]] = {}
-    for score in ("max_neuron_norm", "activation_frequency", "activation_weight", "router_norm"):
+    for score in ("max_neuron_norm", *(label.split()[0] for label in SCORES)):
         values = expert_scores(score, miniature.weights, routing)
         scopes = ("global", "per_layer") if score == "max_neuron_norm" else ("global",)
         for scope in scopes:
@@ -246,9 +295,7 @@ def selections(simulator: Simulator, share: float) -> dict[str, list[BoolArray]]
     chosen = found["max_neuron_norm global"][0]
     even = found["max_neuron_norm per_layer"][0]
     found["random per_layer"] = [layer_matched_random(even, seed) for seed in range(3)]
-    found["random, layers as max_neuron_norm global"] = [
-        layer_matched_random(chosen, seed) for seed in range(3)
-    ]
+    found[LAYERS_MATCHED] = [layer_matched_random(chosen, seed) for seed in range(3)]
     return found
 
 
@@ -260,7 +307,7 @@ def _figure_4_5(
     for model in MODELS:
         simulator = _simulator(model, seeds, tokens)
         placements = selections(simulator, share)
-        best: list[bool] = []
+        gaps: dict[float, dict[str, tuple[float, float]]] = {}
         for magnitude in MAGNITUDES:
             progress(f"{model}: c = {magnitude}")
             noise = Noise(magnitude=magnitude)
@@ -270,28 +317,45 @@ def _figure_4_5(
                 for label, masks in placements.items()
             }
             rows += _selection_rows(model, magnitude, analog, losses)
-            win, text = _comparison(model, magnitude, losses)
-            best.append(win)
-        wins.append(all(best))
-        said.append(f"{text} It is clearly above all of them at {sum(best)} of {len(best)} "
-                    "magnitudes.")  # fmt: skip
+            gaps[magnitude] = _rivals(losses)
+        wins.append(all(gap > 2 * error for found in gaps.values()
+                        for label, (gap, error) in found.items() if label in SCORES))  # fmt: skip
+        said.append(_comparison(model, gaps))
     table = pd.DataFrame(rows)
-    own = table[table["selection"] == "max_neuron_norm global"].set_index(["model", "magnitude"])
-    shares = own["recovered_share"].to_dict()
-    published = 2.5 if 2.5 in MAGNITUDES else MAGNITUDES[-1]
-    parts = ", ".join(f"{model} {100 * shares[model, published]:.0f} %" for model in MODELS)
     return Reproduction(
         name,
         table,
-        _lines(table, f"{100 * share:g} % of the experts digital"),
+        captioned(
+            recovery_lines(table, PUBLISHED_RECOVERY),
+            f"{100 * share:g} % of the experts digital, chosen by each score",
+            PUBLISHED["fig4_5"],
+        ),
         f"with {100 * share:g} % of the experts digital, max neuron norm is above activation "
-        "frequency, activation weight and router norm at every noise magnitude on both models, "
-        "and recovers a third to a half of the loss at 25 % and c = 2.5",
+        "frequency, activation weight and router norm at every noise magnitude on both models",
+        PUBLISHED["fig4_5"],
         all(wins),
-        f"Max neuron norm (global) recovers {parts} of the added loss at c = {published:g} "
-        "(published: a third to a half at 25 % and c = 2.5). "
-        f"{' '.join(said)} The claim {_verdict(wins)}.",
+        f"{_recovery(table)} {' '.join(said)} The claim {_verdict(wins)}.",
         _source(list(MODELS)),
+    )
+
+
+def _recovery(table: pd.DataFrame) -> str:
+    """The share of the loss that max neuron norm recovers at the published magnitude."""
+    magnitude, low, high = PUBLISHED_RECOVERY
+    own = table[table["selection"] == "max_neuron_norm global"]
+    near = own[own["magnitude"] == magnitude]
+    if near.empty:
+        near = own[own["magnitude"] == own["magnitude"].min()]
+    parts = ", ".join(
+        f"{model} {100 * share:.0f} +- {100 * error:.0f} %"
+        for model, share, error in zip(
+            near["model"], near["recovered_share"], near["recovered_share_stderr"], strict=True
+        )
+    )
+    return (
+        f"Max neuron norm (global) recovers {parts} of the added loss at "
+        f"c = {near['magnitude'].iloc[0]:g} (published: {100 * low:.0f} to {100 * high:.0f} % at "
+        f"{magnitude:g})."
     )
 
 
@@ -308,6 +372,10 @@ def _selection_rows(
         spread = float(np.std([gain for gain, _ in gains], ddof=1)) if len(gains) > 1 else 0.0
         error = float(np.hypot(np.mean([e for _, e in gains]), spread / np.sqrt(len(gains))))
         gain = float(np.mean([gain for gain, _ in gains]))
+        share = gain / analog.delta_loss
+        relative = np.hypot(error, share * analog.delta_loss_stderr) / analog.delta_loss
+        beside = PUBLISHED_RECOVERY if label == "max_neuron_norm global" else None
+        low, high = beside[1:] if beside and beside[0] == magnitude else (None, None)
         rows.append(
             {
                 "model": model,
@@ -320,25 +388,39 @@ def _selection_rows(
                 * float(np.mean([item.accuracy_stderr for item in results])),
                 "recovered_nats": gain,
                 "recovered_stderr": error,
-                "recovered_share": gain / analog.delta_loss,
+                "recovered_share": share,
+                "recovered_share_stderr": float(relative),
+                "published_recovered_share_low": low,
+                "published_recovered_share_high": high,
             }
         )
     return rows
 
 
-def _comparison(
-    model: str, magnitude: float, losses: dict[str, list[SimulationResult]]
-) -> tuple[bool, str]:
-    """Whether max neuron norm is clearly best, and a sentence against each kind of baseline."""
+def _rivals(losses: dict[str, list[SimulationResult]]) -> dict[str, tuple[float, float]]:
+    """Loss above that of max neuron norm (global), with its error, of the global baselines."""
     own = losses["max_neuron_norm global"][0]
-    rivals = {
+    return {
         label: _mean_difference(results, own)
         for label, results in losses.items()
-        if not label.startswith("max_neuron_norm") and not label.endswith("per_layer")
+        if label in SCORES or label == LAYERS_MATCHED
     }
-    wins = all(gap > 2 * error for gap, error in rivals.values())
-    text = "; ".join(f"{label} {gap:+.4f} +- {error:.4f}" for label, (gap, error) in rivals.items())
-    return wins, f"{model}, loss above that of max neuron norm at c = {magnitude:g}: {text}."
+
+
+def _comparison(model: str, gaps: dict[float, dict[str, tuple[float, float]]]) -> str:
+    """At how many magnitudes max neuron norm is clearly better or worse than each baseline."""
+    last = max(gaps)
+    said = []
+    for label, (gap, error) in gaps[last].items():
+        pairs = [found[label] for found in gaps.values()]
+        better = sum(g > 2 * e for g, e in pairs)
+        worse = sum(g < -2 * e for g, e in pairs)
+        name = label.removesuffix(" global")
+        said.append(
+            f"{name} at {better}" + (f" (clearly worse at {worse})" if worse else "")
+            + f", by {gap:.4f} +- {error:.4f} nats at c = {last:g}"
+        )  # fmt: skip
+    return f"{model}: of {len(gaps)} magnitudes it is clearly better than {'; '.join(said)}."
 
 
 def _mean_difference(
@@ -351,28 +433,34 @@ def _mean_difference(
     return float(gaps.mean()), float(np.hypot(inside, between))
 
 
-def served_frequency(miniature: Miniature, tokens: torch.Tensor) -> npt.NDArray[np.float64]:
-    """Mean log10 frequency of the tokens that each expert serves, [moe_layers, experts].
+def served_frequency(
+    miniature: Miniature, tokens: torch.Tensor
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean log10 frequency of the tokens that each expert serves and its standard error.
 
-    Frequency is a token's share of `tokens` [B, T]; NaN for an expert that serves none.
+    Both [moe_layers, experts]. Frequency is a token's share of `tokens` [B, T]; the mean is NaN
+    for an expert that serves none, the error for one that serves fewer than two.
     """
     config = miniature.config
     counts = torch.bincount(tokens.flatten(), minlength=config.vocab_size)
     frequency = (counts / counts.sum()).log10()[tokens.flatten()].double()
-    total = torch.zeros(len(config.moe_layers), config.routed_experts, dtype=torch.float64)
-    served = torch.zeros_like(total)
+    sums = torch.zeros(3, len(config.moe_layers), config.routed_experts, dtype=torch.float64)
 
     def observe(
         layer: int, _probability: torch.Tensor, indices: torch.Tensor, _weights: torch.Tensor
     ) -> None:
         row, chosen = layer - config.dense_layers, indices.flatten()
-        total[row].index_add_(0, chosen, frequency.repeat_interleave(indices.shape[1]))
-        served[row] += torch.bincount(chosen, minlength=config.routed_experts)
+        value = frequency.repeat_interleave(indices.shape[1])
+        for power in range(3):
+            sums[power, row].index_add_(0, chosen, value**power)
 
     with torch.no_grad():
         forward(config, miniature.weights, tokens, observe=observe)
-    result: npt.NDArray[np.float64] = (total / served).numpy()
-    return result
+    served, total, squares = sums
+    mean = total / served
+    variance = ((squares - total * mean) / (served - 1)).clamp(min=0)
+    error = torch.where(served > 1, (variance / served).sqrt(), torch.nan)
+    return mean.numpy(), error.numpy()
 
 
 def _figure_6(seeds: int, tokens: int, progress: Progress) -> Reproduction:
@@ -391,10 +479,11 @@ def _figure_6(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         text = torch.cat([item.tokens[:, :-1] for item in sets if item.kind == "text"])
         routing = trace(miniature, text)
         score = expert_scores("max_neuron_norm", miniature.weights, routing)
-        frequency = served_frequency(miniature, text)
-        correlations = []
+        frequency, frequency_error = served_frequency(miniature, text)
+        correlations, pairs = [], 0
         for layer in range(score.shape[0]):
             known = np.isfinite(frequency[layer])
+            pairs += int(known.sum()) - 1
             correlations.append(
                 float(spearmanr(score[layer][known], frequency[layer][known]).statistic)
             )
@@ -406,82 +495,35 @@ def _figure_6(seeds: int, tokens: int, progress: Progress) -> Reproduction:
                         "expert": int(expert),
                         "max_neuron_norm": score[layer, expert],
                         "mean_log10_token_frequency": frequency[layer, expert],
+                        "mean_log10_token_frequency_stderr": frequency_error[layer, expert],
                         "load": routing.probability[layer, expert],
                     }
                 )
         mean = float(np.mean(correlations))
         # Of a rank correlation of n pairs; layers are taken as independent.
-        error = 1 / np.sqrt((score.shape[1] - 1) * len(correlations))
+        error = 1 / np.sqrt(pairs)
         clear.append(mean > 2 * error)
         said.append(f"{model} {mean:+.2f} +- {error:.2f}")
     table = pd.DataFrame(rows)
     return Reproduction(
         "fig6",
         table,
-        _scatter(table),
+        captioned(
+            frequency_scatter(
+                table,
+                {
+                    model: f"rank correlation, {text}"
+                    for model, text in zip(MODELS, said, strict=True)
+                },
+            ),
+            "Score of an expert against the frequency of the tokens it serves",
+            PUBLISHED["fig6"],
+        ),
         "experts with a high maximum neuron norm respond to frequent tokens, experts with a low "
         "one to rare tokens",
+        PUBLISHED["fig6"],
         all(clear),
         "Rank correlation, inside a layer, of max neuron norm with the frequency of the tokens an "
         f"expert serves: {'; '.join(said)}. The claim {_verdict(clear)}.",
         _source(list(MODELS)),
     )
-
-
-def _bars(table: pd.DataFrame, category: str, value: str, title: str) -> Any:
-    import plotly.graph_objects as go
-
-    error = f"{value}_stderr" if f"{value}_stderr" in table else value.replace("nats", "stderr")
-    figure = go.Figure()
-    for model, part in table.groupby("model", sort=False):
-        figure.add_bar(
-            x=part[category], y=part[value], error_y={"array": part[error]}, name=str(model)
-        )
-    figure.update_layout(yaxis_title=title, barmode="group", template="plotly_white")
-    return figure
-
-
-def _lines(table: pd.DataFrame, title: str) -> Any:
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    models = list(dict.fromkeys(table["model"]))
-    figure = make_subplots(cols=len(models), rows=1, subplot_titles=models, shared_yaxes=True)
-    for column, model in enumerate(models, start=1):
-        for label, part in table[table["model"] == model].groupby("selection", sort=False):
-            figure.add_trace(
-                go.Scatter(
-                    x=part["magnitude"],
-                    y=part["delta_loss_nats"],
-                    error_y={"array": part["delta_loss_stderr"]},
-                    name=str(label),
-                    legendgroup=str(label),
-                    showlegend=column == 1,
-                ),
-                row=1,
-                col=column,
-            )
-    figure.update_xaxes(title="programming noise magnitude c")
-    figure.update_layout(title=title, yaxis_title="added loss (nats)", template="plotly_white")
-    return figure
-
-
-def _scatter(table: pd.DataFrame) -> Any:
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for model, part in table.groupby("model", sort=False):
-        figure.add_scatter(
-            x=part["mean_log10_token_frequency"],
-            y=part["max_neuron_norm"],
-            mode="markers",
-            name=str(model),
-            text=[f"MoE layer {row.moe_layer}, expert {row.expert}" for row in part.itertuples()],
-        )
-    figure.update_layout(
-        xaxis_title="mean log10 frequency of the tokens an expert serves",
-        yaxis_title="max neuron norm (product over matrices)",
-        yaxis_type="log",
-        template="plotly_white",
-    )
-    return figure

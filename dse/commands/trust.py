@@ -18,17 +18,6 @@ _SHOWN = 12
 MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
 
 
-def scores(
-    model: str = MODEL,
-    share: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of digital experts."),
-    as_json: bool = JSON,
-) -> None:
-    """Which experts each selection score makes digital, and how far the scores agree."""
-    from dse.placement_table import score_table
-
-    _print_tables({"scores": score_table(model, share)}, as_json)
-
-
 def sensitivity(
     model: str = MODEL,
     noise_model: str = NOISE_MODEL,
@@ -148,6 +137,7 @@ def reproduce(
         as_json,
         source=result.source,
         claim=result.claim,
+        published=result.published,
         holds=bool(result.holds),
         sentence=result.sentence,
     )
@@ -174,5 +164,5 @@ def _print_tables(tables: "dict[str, pandas.DataFrame]", as_json: bool, **facts:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (scores, sensitivity, calibrate, mitigate, reproduce):
+    for command in (sensitivity, calibrate, mitigate, reproduce):
         app.command()(command)

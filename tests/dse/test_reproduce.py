@@ -1,12 +1,15 @@
 """The paper's figures: what can be checked without the minutes that a full run takes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from dse import reproduce as module
 from dse.reproduce import layer_matched_random, reproduce, served_frequency
+from dse.reproduce_figures import quartiles, recovery_lines
 from workloads.checkpoint import load_miniature
+from workloads.moe import forward
 
 
 def test_layer_matched_random_keeps_the_counts_of_every_layer():
@@ -17,21 +20,41 @@ def test_layer_matched_random_keeps_the_counts_of_every_layer():
     assert np.array_equal(first, layer_matched_random(mask, 0))
 
 
-def test_served_frequency_lies_between_the_rarest_and_the_most_frequent_token():
+def test_served_frequency_equals_the_routing_written_out():
+    """Every expert's tokens collected in lists, mean and standard error from those."""
     miniature = load_miniature("olmoe-mini")
-    tokens = torch.randint(0, 50, (4, 64), generator=torch.Generator().manual_seed(0))
-    result = served_frequency(miniature, tokens)
-    share = torch.bincount(tokens.flatten()) / tokens.numel()
-    known = result[np.isfinite(result)]
-    assert known.min() >= share[share > 0].log10().min() - 1e-6
-    assert known.max() <= share.log10().max() + 1e-6
+    tokens = torch.randint(0, 50, (2, 64), generator=torch.Generator().manual_seed(0))
+    share = (torch.bincount(tokens.flatten()) / tokens.numel()).log10()[tokens.flatten()]
+    served: dict[tuple[int, int], list[float]] = {}
+
+    def observe(layer, _probability, indices, _weights):
+        for token, chosen in enumerate(indices.reshape(-1, indices.shape[-1])):
+            for expert in chosen.tolist():
+                served.setdefault((layer, expert), []).append(float(share[token]))
+
+    with torch.no_grad():
+        forward(miniature.config, miniature.weights, tokens, observe=observe)
+    mean, error = served_frequency(miniature, tokens)
+    assert np.isfinite(mean).sum() == len(served)
+    for (layer, expert), values in served.items():
+        row = layer - miniature.config.dense_layers
+        assert mean[row, expert] == pytest.approx(np.mean(values))
+        if len(values) > 1:
+            wanted = np.std(values, ddof=1) / np.sqrt(len(values))
+            assert error[row, expert] == pytest.approx(wanted, abs=1e-6)
+        else:
+            assert np.isnan(error[row, expert])
 
 
 @pytest.mark.parametrize("name", ["table1", "fig6"])
 def test_a_quick_run_has_table_figure_and_sentence(name):
     result = reproduce(name, seeds=2, tokens=2048)
     assert set(result.table["model"]) == {"deepseekmoe-mini", "olmoe-mini"}
-    assert np.isfinite(result.table.select_dtypes("number")).all().all()
+    measured = result.table.drop(columns="mean_log10_token_frequency_stderr", errors="ignore")
+    assert np.isfinite(measured.select_dtypes("number")).all().all()
+    shown = result.figure.layout.title.text.replace("<br>", " ")
+    assert "Published" in shown and result.published in shown
+    assert any(trace.error_y.array is not None for trace in result.figure.data)
     assert result.sentence.endswith(".") and "claim" in result.sentence
     assert "sha256" in result.source
     assert len(result.figure.data) >= 2
@@ -46,6 +69,34 @@ def test_a_quick_run_of_the_selection_scores(monkeypatch):
     assert "random, layers as max_neuron_norm global" in labels
     analog = result.table[result.table["selection"] == "all experts analog"]
     assert (analog["recovered_nats"] == 0).all()
+    assert "clearly better than activation_frequency at" in result.sentence
+    assert "published: 33 to 50 %" in result.sentence
+
+
+def test_the_published_recovery_stands_beside_our_own_at_its_magnitude():
+    loss = [0.4, 0.6]
+    table = pd.DataFrame(
+        {
+            "model": "olmoe-mini",
+            "magnitude": [2.5, 4.0],
+            "selection": "all experts analog",
+            "delta_loss_nats": loss,
+            "delta_loss_stderr": 0.01,
+        }
+    )
+    figure = recovery_lines(table, (2.5, 1 / 3, 1 / 2))
+    bar = next(trace for trace in figure.data if trace.name.startswith("published"))
+    high, low = bar.y[0] + bar.error_y.array[0], bar.y[0] - bar.error_y.array[0]
+    assert high == pytest.approx(0.4 * 2 / 3) and low == pytest.approx(0.4 / 2)
+
+
+def test_quartile_means_of_a_known_relation():
+    frequency = pd.Series(np.arange(100.0))
+    found = quartiles(frequency, 10.0 ** (frequency / 10))
+    assert found["frequency"].tolist() == [12.0, 37.0, 62.0, 87.0]
+    assert found["log10_score"].tolist() == pytest.approx([1.2, 3.7, 6.2, 8.7])
+    error = np.std(np.arange(25) / 10, ddof=1) / 5
+    assert found["log10_score_stderr"].tolist() == pytest.approx([error] * 4)
 
 
 def test_an_unknown_figure_is_refused_with_the_nearest_name():
