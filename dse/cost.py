@@ -7,7 +7,7 @@ in chunks so that memory stays bounded, and an entry does not depend on its neig
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dse.expert_tables import ExpertTables, expert_tables
+from dse.expert_tables import ExpertTables, expert_tables, stacked
 from dse.mapping import ANALOG_PARTS, model_shape
 from dse.step import Step, step_costs
 from hwmodels.components import link
@@ -151,32 +151,17 @@ def evaluate(
     Raises:
         ValueError: shapes that do not agree, an index or count out of range, an unknown module.
     """
-    workload = workload or Workload()
-    analog = _analog_parts(architecture, analog_modules)
-    _check_routing(architecture, routing, orders)
-    tables = [placement_tables(routing, order, workload.tokens) for order in orders.values()]
-    which, count = np.asarray(order_index), np.asarray(digital_experts)
-    shape = np.broadcast_shapes(which.shape, count.shape, *_field_shapes(system))
-    _check_range("order_index", which, len(tables) - 1)
-    _check_range("digital_experts", count, architecture.moe_layers * architecture.routed_experts)
-    step = Step(architecture, workload.batch, workload.context, workload.mode == "prefill", analog)
-    size = int(np.prod(shape, dtype=np.int64))
-    flat_which = np.broadcast_to(which.astype(np.int64), shape).reshape(-1)
-    flat_count = np.broadcast_to(count.astype(np.int64), shape).reshape(-1)
-    flat_system = _flatten(system, shape)
-    result: dict[str, Any] = {}
-    # Planar designs together: they need no look at what shares a tile.
-    tiers = np.broadcast_to(np.asarray(flat_system.tile.tiers), (size,))
-    ranked = np.argsort(tiers, kind="stable")
-    for index, table in enumerate(tables):
-        chosen = ranked[flat_which[ranked] == index]
-        for start in range(0, len(chosen), CHUNK):
-            rows = chosen[start : start + CHUNK]
-            part = step_costs(step, table, _take(flat_system, rows), flat_count[rows])
-            _store(result, part, rows, size)
-    if not result:
-        result = _empty(step, tables[0], flat_system)
-    return Costs(**_reshape(result, shape))
+    return evaluate_mixed(
+        architecture,
+        routing,
+        orders,
+        system,
+        order_index,
+        digital_experts,
+        workload or Workload(),
+        [analog_modules],
+        0,
+    )
 
 
 def evaluate_mixed(
@@ -184,42 +169,61 @@ def evaluate_mixed(
     routing: Routing,
     orders: Mapping[Order, NDArray[np.int64]],
     system: System,
-    order_index: NDArray[np.int64],
-    digital_experts: NDArray[np.int64],
+    order_index: ArrayLike,
+    digital_experts: ArrayLike,
     workload: Workload,
     analog_modules: Sequence[Collection[str]],
-    module_index: NDArray[np.int64],
+    module_index: ArrayLike,
 ) -> Costs:
-    """`evaluate` for designs [n] that differ in their analog dense parts, too.
+    """`evaluate` for designs that differ in their analog dense parts, too.
 
     Args:
         analog_modules: sets of dense parts.
         module_index: which set each design has.
     """
-    size = len(module_index)
-    flat = _flatten(system, (size,))
+    sets = [_analog_parts(architecture, modules) for modules in analog_modules] or [frozenset()]
+    _check_routing(architecture, routing, orders)
+    tables = placement_tables(routing, orders.values(), workload.tokens)
+    which, count, chosen = map(np.asarray, (order_index, digital_experts, module_index))
+    shape = np.broadcast_shapes(which.shape, count.shape, chosen.shape, *_field_shapes(system))
+    _check_range("order_index", which, len(orders) - 1)
+    _check_range("digital_experts", count, architecture.moe_layers * architecture.routed_experts)
+    size = int(np.prod(shape, dtype=np.int64))
+    which, count, chosen = (
+        np.broadcast_to(values.astype(np.int64), shape).reshape(-1)
+        for values in (which, count, chosen)
+    )
+    flat_system = _flatten(system, shape)
+    analog = {
+        part: np.array([part in one for one in sets])[chosen]
+        for part in sorted(frozenset().union(*sets))
+    }
+    # Planar designs together: they need no look at what shares a tile. Then by order, so that
+    # neighbours look up the same table.
+    tiers = np.broadcast_to(np.asarray(flat_system.tile.tiers), (size,))
+    ranked = np.lexsort((which, tiers))
     result: dict[str, Any] = {}
-    for number in np.unique(module_index) if size else [0]:
-        rows = np.flatnonzero(module_index == number)
-        part = evaluate(
+    for start in range(0, max(size, 1), CHUNK):  # no designs at all: the names, no entries
+        rows = ranked[start : start + CHUNK]
+        step = Step(
             architecture,
-            routing,
-            orders,
-            _take(flat, rows),
-            order_index[rows],
-            digital_experts[rows],
-            workload,
-            analog_modules[number],
+            workload.batch,
+            workload.context,
+            workload.mode == "prefill",
+            {part: flags[rows] for part, flags in analog.items()},
         )
-        _store(result, vars(part), rows, size)
-    return Costs(**result)
+        costs = step_costs(step, tables, _take(flat_system, rows), which[rows], count[rows])
+        _store(result, costs, rows, size)
+    return Costs(**_reshape(result, shape))
 
 
-def placement_tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> ExpertTables:
-    """`expert_tables`, kept: a search asks for the same few orders in every call."""
+def placement_tables(
+    routing: Routing, orders: Iterable[NDArray[np.int64]], tokens: int
+) -> ExpertTables:
+    """`expert_tables` of orders, kept: a search asks for the same few in every call."""
     p = np.ascontiguousarray(routing.probability, dtype=float)
-    key = np.ascontiguousarray(order, dtype=np.int64)
-    return _kept_tables(p.tobytes(), p.shape, key.tobytes(), tokens)
+    keys = (np.ascontiguousarray(order, dtype=np.int64).tobytes() for order in orders)
+    return stacked(tuple(_kept_tables(p.tobytes(), p.shape, key, tokens) for key in keys))
 
 
 @lru_cache(maxsize=32)
@@ -315,14 +319,6 @@ def _store(result: dict[str, Any], part: dict[str, Any], rows: Any, size: int) -
         if name not in result:
             result[name] = np.empty(size, dtype=np.asarray(value).dtype)
         result[name][rows] = value
-
-
-def _empty(step: Step, table: ExpertTables, system: System) -> dict[str, Any]:
-    """Results for no design at all: the right names, no entries."""
-    none = np.zeros(0, dtype=np.int64)
-    result: dict[str, Any] = {}
-    _store(result, step_costs(step, table, system, none), none, 0)
-    return result
 
 
 def _reshape(result: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Any]:

@@ -1,13 +1,15 @@
-"""What a placement's order fixes, for every number of digital experts at once.
+"""What placement orders fix, for every number of digital experts at once.
 
 Placements of one order are nested, so everything that depends on how many experts of a layer are
-digital is a short table [layers, experts + 1]; a design only looks up its entries.
+digital is a short table [layers, orders, experts + 1]; a design only looks up its entries, so that
+designs of many orders are costed together. `take` with a row counts through orders and experts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +26,15 @@ LARGEST_GROUP = 512
 """Tiles up to which the expected largest of their remainders is told apart."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExpertTables:
-    """Tables of one order, for steps of a given number of tokens.
+    """Tables of one order or several, for steps of a given number of tokens.
 
     Attributes:
-        digital_in_layer: [layers, total + 1], digital experts of a layer when n are digital.
-        analog_tokens: [layers, experts + 1], expected tokens on analog experts when d of the layer
-            are digital (a token counts once an expert).
+        row_in_layer: [layers, orders, total + 1], row of a layer's tables when n are digital: its
+            digital experts d, and (experts + 1) for each order before.
+        analog_tokens: [layers, orders, experts + 1], expected tokens on analog experts when d of
+            the layer are digital (a token counts once an expert).
         analog_deviation: same shape, standard deviation of their sum, were they independent.
         analog_spread: same shape, the same with the differences between their means.
         total_deviation: same shape, standard deviation of the tokens on analog experts.
@@ -42,11 +45,11 @@ class ExpertTables:
         digital_tokens: same shape, expected tokens on digital experts.
         unique_digital: same shape, expected different digital experts in a step.
         unique_deviation: same shape, standard deviation of their number.
-        analog_activations: [total + 1], analog expert evaluations of a step, over all layers.
-        unique_total: [total + 1], unique digital experts of a step, over all layers.
+        analog_activations: [orders, total + 1], analog expert evaluations of a step, all layers.
+        unique_total: [orders, total + 1], unique digital experts of a step, over all layers.
     """
 
-    digital_in_layer: NDArray[np.int32]
+    row_in_layer: NDArray[np.int32]
     analog_tokens: Array
     analog_deviation: Array
     analog_spread: Array
@@ -60,6 +63,40 @@ class ExpertTables:
     unique_deviation: Array
     analog_activations: Array
     unique_total: Array
+
+    @property
+    def layers(self) -> int:
+        return len(self.used)
+
+    @property
+    def experts(self) -> int:
+        """Experts of a layer."""
+        return self.used.shape[2] - 1
+
+    def first_row(self, order: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Row of no digital expert in the layers' tables; arrays over designs."""
+        return np.asarray(order * (self.experts + 1), dtype=np.int32)
+
+    def place(self, order: NDArray[np.int64], digital_experts: NDArray[np.int64]) -> Any:
+        """Entry of designs in the tables over all experts of the model."""
+        return order * self.analog_activations.shape[1] + digital_experts
+
+
+@lru_cache(maxsize=4)
+def stacked(tables: tuple[ExpertTables, ...]) -> ExpertTables:
+    """Tables of several orders as one."""
+    first = tables[0]
+    rows = [
+        table.row_in_layer + np.int32(number * (first.experts + 1))
+        for number, table in enumerate(tables)
+    ]
+    others = [field.name for field in fields(ExpertTables) if field.name != "row_in_layer"]
+    joined = {
+        # The last axis counts experts, the one before it orders.
+        name: np.concatenate([getattr(table, name) for table in tables], axis=-2)
+        for name in others
+    }
+    return ExpertTables(np.concatenate(rows, axis=1), **joined)
 
 
 def expert_tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> ExpertTables:
@@ -84,10 +121,10 @@ def expert_tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> Ex
         activations += tables["analog_tokens"][layer][digital_in_layer[layer]]
         unique += tables["unique_digital"][layer][digital_in_layer[layer]]
     return ExpertTables(
-        digital_in_layer,
-        analog_activations=activations,
-        unique_total=unique,
-        **tables,
+        digital_in_layer[:, None],
+        analog_activations=activations[None],
+        unique_total=unique[None],
+        **{name: values[:, None] for name, values in tables.items()},
     )
 
 
@@ -167,7 +204,8 @@ class LayerSlots:
 def busiest_tile_slots(
     tables: ExpertTables,
     layer: int,
-    digital: NDArray[np.int64],
+    row: NDArray[np.int32],
+    digital: NDArray[Any],
     mapping: Mapping,
     start: Array,
 ) -> tuple[LayerSlots, Array]:
@@ -180,32 +218,33 @@ def busiest_tile_slots(
     all experts of the layer share its tiles (`_one_group`).
 
     Args:
-        digital: digital experts of the layer, one entry a design.
+        row: of the layer's tables, one entry a design.
+        digital: digital experts of the layer.
         start: tiles that the layers before this one take, not rounded.
     """
-    experts = tables.used.shape[1] - 1
-    slots = tables.largest_load[layer].take(digital)
-    varies = tables.largest_deviation[layer].take(digital)
+    experts = tables.experts
+    slots = tables.largest_load[layer].take(row)
+    varies = tables.largest_deviation[layer].take(row)
     tile = np.full(slots.shape, -1)
     if mapping.sharing.size == 0 or mapping.sharing.max() <= 1:
-        return LayerSlots(slots + tables.used[layer].take(digital), varies, tile), start
+        return LayerSlots(slots + tables.used[layer].take(row), varies, tile), start
     analog = experts - digital
-    tokens = tables.analog_tokens[layer].take(digital)
+    tokens = tables.analog_tokens[layer].take(row)
     groups = (analog / mapping.sharing).astype(np.int64)
-    grouped, deviation = _fullest_group(tables, layer, digital, groups)
+    grouped, deviation = _fullest_group(tables, layer, row, digital, groups)
     shares = mapping.sharing > 1
     slots = np.where(shares, np.maximum(slots, grouped), slots)
-    slots += tables.used[layer].take(digital)
+    slots += tables.used[layer].take(row)
     varies = np.where(shares, np.maximum(varies, deviation), varies)
     end = start + analog * mapping.tiles_per_expert
     few = np.flatnonzero((groups < 1) & (analog > 0))
     if len(few):
-        spread = tables.analog_spread[layer].take(digital[few])
-        used = tables.used[layer].take(digital[few])
+        spread = tables.analog_spread[layer].take(row[few])
+        used = tables.used[layer].take(row[few])
         slots[few], bubble, tile[few] = _one_group(
             analog[few], tokens[few], spread, used, mapping.take(few), start[few], end[few]
         )
-        total = tables.total_deviation[layer].take(digital[few])
+        total = tables.total_deviation[layer].take(row[few])
         varies[few] = total * bubble[0] + bubble[1]
     return LayerSlots(slots, varies, tile), end
 
@@ -213,7 +252,8 @@ def busiest_tile_slots(
 def _fullest_group(
     tables: ExpertTables,
     layer: int,
-    digital: NDArray[np.int64],
+    row: NDArray[np.int32],
+    digital: NDArray[Any],
     groups: NDArray[np.int64],
 ) -> tuple[Array, Array]:
     """Expected load of the most loaded group of experts, and its standard deviation.
@@ -221,15 +261,15 @@ def _fullest_group(
     The fullest groups hold one expert more than others; busy experts share with idle ones, so that
     it is the least used one. Either one of these has the most, or one of all at their mean size.
     """
-    experts = tables.used.shape[1] - 1
+    experts = tables.experts
     analog = experts - digital
     extreme = largest_of_normals(experts)
-    each = tables.analog_tokens[layer].take(digital) / np.maximum(analog, 1)
-    deviation = tables.analog_deviation[layer].take(digital) / np.sqrt(np.maximum(analog, 1))
+    each = tables.analog_tokens[layer].take(row) / np.maximum(analog, 1)
+    deviation = tables.analog_deviation[layer].take(row) / np.sqrt(np.maximum(analog, 1))
     mean_size = analog / np.maximum(groups, 1)
     size = np.ceil(mean_size)
     full = np.maximum(groups - (groups * size - analog), 0).astype(np.int64)
-    more = (size - mean_size) * tables.evenness[layer].take(digital)
+    more = (size - mean_size) * tables.evenness[layer].take(row)
     largest = (mean_size + more) * each + np.sqrt(size) * deviation * extreme.take(full)
     spread = np.sqrt(mean_size) * deviation
     return np.maximum(largest, mean_size * each + spread * extreme.take(groups)), (

@@ -79,7 +79,7 @@ def analog_part_s(part: Part, tile: Tile, sharing: Array, tokens: int, slot_s: A
 
 @dataclass(frozen=True)
 class ExpertWork:
-    """What the experts' times need: all layers' tables, and one expert on the accelerator."""
+    """What the experts' times need: the orders' tables, and one expert on the accelerator."""
 
     tables: ExpertTables
     macs: int
@@ -133,20 +133,23 @@ def layer_stages(
     byte_s = np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes
     overhead = stage_time_s(accelerator, 0.0, 0.0, 1)
     start = np.zeros(mapping.sharing.shape)
-    for layer in range(len(tables.used)):
-        digital = tables.digital_in_layer[layer].take(mapping.digital_experts)
-        found, start = busiest_tile_slots(tables, layer, digital, mapping, start)
-        arithmetic = tables.digital_tokens[layer].take(digital) * mac_s
-        streaming = tables.unique_digital[layer].take(digital) * byte_s
+    first = tables.first_row(mapping.order)
+    place = tables.place(mapping.order, mapping.digital_experts)
+    for layer in range(tables.layers):
+        row = tables.row_in_layer[layer].take(place)
+        digital = row - first
+        found, start = busiest_tile_slots(tables, layer, row, digital, mapping, start)
+        arithmetic = tables.digital_tokens[layer].take(row) * mac_s
+        streaming = tables.unique_digital[layer].take(row) * byte_s
         digital_s = np.maximum(arithmetic, streaming) + (digital > 0) * overhead
         slots_s = found.slots * slot_s
         analog_s = np.maximum(slots_s, work.analog_shared_s)
         varies_s = found.deviation * slot_s + np.where(
             streaming > arithmetic,
-            tables.unique_deviation[layer].take(digital) * byte_s,
-            tables.total_deviation[layer].take(digital) * mac_s,
+            tables.unique_deviation[layer].take(row) * byte_s,
+            tables.total_deviation[layer].take(row) * mac_s,
         )
-        idle = 1 - tables.used[layer].take(digital)
+        idle = 1 - tables.used[layer].take(row)
         stage = expected_maximum(analog_s - work.digital_shared_s, digital_s, varies_s, idle)
         yield LayerStage(stage, digital_s, slots_s, found.tile)
 

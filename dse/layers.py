@@ -67,29 +67,27 @@ def layer_table(model: Model, table: pd.DataFrame) -> pd.DataFrame:
 
     rows: list[dict[str, Any]] = []
     modules, work = analog_modules(table), model.workload
+    tables = placement_tables(model.routing, model.orders.values(), work.tokens)
     for group in dict.fromkeys(modules):
         chosen = table[[own == group for own in modules]]
-        _, order, _ = systems(model, chosen)
         step = Step(model.architecture, work.batch, work.context, work.mode == "prefill",
-                    frozenset(group))  # fmt: skip
-        for index, ranked in enumerate(model.orders.values()):
-            part = chosen[order == index]
-            if len(part):
-                system, _, digital = systems(model, part)
-                places = _places(
-                    step, placement_tables(model.routing, ranked, work.tokens), system, digital
-                )
-                for design, trial in enumerate(part["trial"]):
-                    rows += _stretches(int(trial), places, step.tokens, design)
+                    dict.fromkeys(group, True))  # fmt: skip
+        places = _places(step, tables, *systems(model, chosen))
+        for design, trial in enumerate(chosen["trial"]):
+            rows += _stretches(int(trial), places, step.tokens, design)
     return pd.DataFrame(rows)
 
 
 def _places(
-    step: Step, tables: ExpertTables, system: System, digital: NDArray[np.int64]
+    step: Step,
+    tables: ExpertTables,
+    system: System,
+    order: NDArray[np.int64],
+    digital: NDArray[np.int64],
 ) -> list[Place]:
     """The embedding, each layer, and what follows the last one."""
     zero = np.zeros(digital.shape)
-    mapping, work = mapped(step, system, digital)
+    mapping, work = mapped(step, system, order, digital)
     times = part_times(step, system, mapping, work, zero)
     holders = _layers_of_parts(step.architecture)
     energy = {
@@ -99,6 +97,7 @@ def _places(
     experts = expert_work(step, tables, system, times)
     stages = layer_stages(experts, mapping, system.accelerator, mvm_time_s(system.tile))
     shared = experts.digital_shared_s + zero
+    place = tables.place(mapping.order, mapping.digital_experts)
     places: list[Place] = []
     moe_layer = 0
     for layer in range(step.architecture.layers):
@@ -116,16 +115,17 @@ def _places(
         if layer in holders["routed_expert"]:
             stage = next(stages)
             found += _shared_stage(energy, now, shared, experts.analog_shared_s + zero)
-            count = tables.digital_in_layer[moe_layer][mapping.digital_experts]
+            row = tables.row_in_layer[moe_layer].take(place)
             found += [
                 Stage(
                     "digital_experts", ACCELERATOR, now + shared, stage.digital_s,
-                    expert_energy(step, system, zero, tables.digital_tokens[moe_layer][count],
-                                  tables.unique_digital[moe_layer][count]),
+                    expert_energy(step, system, zero, tables.digital_tokens[moe_layer].take(row),
+                                  tables.unique_digital[moe_layer].take(row)),
                 ),
                 Stage(
                     "analog_experts", TILES, now, stage.tiles_s,
-                    expert_energy(step, system, tables.analog_tokens[moe_layer][count], zero, zero),
+                    expert_energy(step, system, tables.analog_tokens[moe_layer].take(row), zero,
+                                  zero),
                 ),
             ]  # fmt: skip
             now = now + shared + stage.stage_s
@@ -133,7 +133,7 @@ def _places(
         places.append((now, found))
     head_s = times["lm_head"][0] + times["lm_head"][1] + zero
     overhead_s = step_time_s(system.accelerator, 0.0, 0.0, step.batch, 0) + zero
-    where = TILES if "lm_head" in step.analog else ACCELERATOR
+    where = TILES if step.is_analog("lm_head") else ACCELERATOR
     after = [
         Stage("lm_head", where, zero, head_s, energy["lm_head"]),
         Stage("overhead", ACCELERATOR, head_s, overhead_s, {}),

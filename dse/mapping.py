@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
+Flags = bool | NDArray[np.bool_]
+"""Yes or no, of all designs or of each."""
 
 PARTS = (
     "embedding",
@@ -223,6 +225,7 @@ class Mapping:
     """Where the analog part of designs lies; arrays of one length.
 
     Attributes:
+        order: which placement order, an index.
         digital_experts: after what does not fit became digital.
         expert_blocks, down_blocks: blocks of one expert, and of its down matrix.
         sharing: mean number of blocks on a tile that holds any, at least 1.
@@ -232,6 +235,7 @@ class Mapping:
         occupancy: weights over all cells of all tiles; 0 without tiles.
     """
 
+    order: NDArray[np.int64]
     digital_experts: NDArray[np.int64]
     expert_blocks: NDArray[np.int64]
     down_blocks: NDArray[np.int64]
@@ -251,28 +255,33 @@ def map_experts(
     experts: int,
     tile: Tile,
     tiles: ArrayLike,
+    order: NDArray[np.int64],
     digital_experts: NDArray[np.int64],
-    analog_parts: tuple[Part, ...],
+    analog: dict[str, Flags],
 ) -> Mapping:
-    """Put the dense analog parts on tiles, then experts, last in the order first, until full."""
+    """Put the dense analog parts on tiles, then experts, last in the order first, until full.
+
+    `analog`: whether a dense part is analog, by its name.
+    """
     rows, cols = np.asarray(tile.rows, dtype=np.int64), np.asarray(tile.cols, dtype=np.int64)
     count = np.asarray(tiles, dtype=np.int64)
     capacity = count * np.asarray(tile.tiers, dtype=np.int64)
     expert_blocks = blocks(shape.expert_shapes, rows, cols)
-    dense = np.zeros((), dtype=np.int64)
-    dense_weights = 0
-    for part in analog_parts:
-        dense = dense + blocks(part.shapes, rows, cols)
-        dense_weights += part.weights
+    dense = dense_weights = np.zeros((), dtype=np.int64)
+    for part in shape.parts:
+        if part.name in analog and np.any(analog[part.name]):
+            dense = dense + np.where(analog[part.name], blocks(part.shapes, rows, cols), 0)
+            dense_weights = dense_weights + np.where(analog[part.name], part.weights, 0)
     room = np.maximum(capacity - dense, 0) // expert_blocks
     digital = np.maximum(digital_experts, experts - room)
-    analog = experts - digital
-    used_blocks = dense + analog * expert_blocks
-    weights = dense_weights + analog * float(shape.expert_weights)
+    analog_experts = experts - digital
+    used_blocks = dense + analog_experts * expert_blocks
+    weights = dense_weights + analog_experts * float(shape.expert_weights)
     cells = rows * cols
     sharing = np.maximum(used_blocks / np.maximum(count, 1), 1.0)
     width, hidden = shape.expert_width, shape.hidden_size
     return Mapping(
+        order,
         digital,
         expert_blocks,
         blocks(((width, hidden, 1),), rows, cols),

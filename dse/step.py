@@ -1,4 +1,4 @@
-"""Energy, time and area of one step of designs that share a placement order.
+"""Energy, time and area of one step of designs.
 
 Formulas in the order of a step: where weights lie, what the accelerator computes and moves, how
 long each stage takes, what each component spends. Energies are per step here, and divided by the
@@ -24,6 +24,7 @@ from dse.latency import (
     mvm_time_s,
 )
 from dse.mapping import (
+    Flags,
     Mapping,
     Part,
     map_experts,
@@ -62,17 +63,24 @@ ACCELERATOR_COMPONENTS = ("mac", "weight_memory", "kv_cache", "sram", "static")
 
 @dataclass(frozen=True)
 class Step:
-    """A model and its workload, and which dense parts are analog."""
+    """A model and its workload, and which dense parts are analog.
+
+    Attributes:
+        analog: by name of the part; parts that no design has analog may be missing.
+    """
 
     architecture: MoEArchitecture
     batch: int
     context: int
     prefill: bool
-    analog: frozenset[str]
+    analog: dict[str, Flags]
 
     @property
     def tokens(self) -> int:
         return self.batch * self.context if self.prefill else self.batch
+
+    def is_analog(self, name: str) -> Flags:
+        return self.analog.get(name, False)
 
     @property
     def head_tokens(self) -> int:
@@ -106,11 +114,15 @@ class Step:
 
 
 def step_costs(
-    step: Step, tables: ExpertTables, system: System, digital_experts: NDArray[np.int64]
+    step: Step,
+    tables: ExpertTables,
+    system: System,
+    order: NDArray[np.int64],
+    digital_experts: NDArray[np.int64],
 ) -> dict[str, Any]:
-    """Fields of `dse.cost.Costs` for designs of one placement order, arrays of one length."""
+    """Fields of `dse.cost.Costs` for designs, arrays of one length."""
     zero, accelerator = np.zeros(digital_experts.shape), system.accelerator
-    mapping, work = mapped(step, system, digital_experts)
+    mapping, work = mapped(step, system, order, digital_experts)
     times = _times(step, tables, system, mapping, work, zero)
     interval = np.maximum(times.accelerator_s, times.tiles_s)
     energy = energies(step, tables, system, mapping, work, interval)
@@ -140,13 +152,14 @@ def step_costs(
 
 
 def mapped(
-    step: Step, system: System, digital_experts: NDArray[np.int64]
+    step: Step, system: System, order: NDArray[np.int64], digital_experts: NDArray[np.int64]
 ) -> tuple[Mapping, dict[str, DigitalWork]]:
     """Where the weights lie, and the accelerator's work by dense part."""
     model = model_shape(step.architecture)
-    analog_parts = tuple(part for part in model.parts if part.name in step.analog)
     experts = step.architecture.moe_layers * step.architecture.routed_experts
-    mapping = map_experts(model, experts, system.tile, system.tiles, digital_experts, analog_parts)
+    mapping = map_experts(
+        model, experts, system.tile, system.tiles, order, digital_experts, step.analog
+    )
     resident = _resident_share(step, system.accelerator)
     work = {p.name: _part_work(step, p, system.accelerator, resident) for p in model.parts}
     return _broadcast(mapping, np.zeros(digital_experts.shape)), work
@@ -187,26 +200,27 @@ def _resident_share(step: Step, accelerator: Accelerator) -> Array:
     A scratchpad pins what fits beside the activations. The cache of an existing chip that streams
     more than it holds evicts each weight before its next use: all or nothing.
     """
-    weights = sum(
-        part.weights
-        for name, part in step.parts.items()
-        if name not in step.analog and name != "embedding"
-    )
+    weights = _digital_weights(step, "embedding")
     activations = 4 * step.tokens * step.architecture.hidden_size * ACTIVATION_BYTES
     room = np.maximum(np.asarray(accelerator.sram_bytes, dtype=float) - activations, 0.0)
     share = np.minimum(room / np.maximum(weights * _weight_bytes(accelerator), 1.0), 1.0)
     return np.floor(share) if accelerator.kind == "silicon" else share
 
 
+def _digital_weights(step: Step, *but: str) -> Any:
+    """Weights of the digital dense parts, some left out."""
+    parts = (part for name, part in step.parts.items() if name not in but)
+    return sum(np.where(step.is_analog(part.name), 0, part.weights) for part in parts)
+
+
 def _part_work(step: Step, part: Part, accelerator: Accelerator, resident: Array) -> DigitalWork:
     """Work of one dense part in a step, all layers together; none on the weights if analog."""
-    tokens, analog = step.part_tokens(part.name), part.name in step.analog
+    tokens, analog = step.part_tokens(part.name), step.is_analog(part.name)
     if part.name == "embedding":
         looked_up = tokens * step.architecture.hidden_size
         return DigitalWork(np.zeros(()), looked_up * _weight_bytes(accelerator))
-    macs = np.zeros(()) if analog else np.asarray(tokens * part.macs_per_token)
-    stream = part.weights * _weight_bytes(accelerator) * (1 - resident)
-    memory = np.zeros(()) if analog else stream
+    macs = np.where(analog, 0.0, tokens * part.macs_per_token)
+    memory = np.where(analog, 0.0, part.weights * _weight_bytes(accelerator) * (1 - resident))
     if part.name == "attention":
         macs = macs + step.attention_macs
         memory = memory + step.cache_bytes
@@ -220,13 +234,15 @@ def part_times(
     accelerator, slot_s = system.accelerator, mvm_time_s(system.tile)
     times: dict[str, tuple[Array, Array]] = {}
     for name, part in step.parts.items():
-        idle = name in step.analog and name != "attention"
-        stages = 0 if idle or name == "embedding" else part.layers
+        analog = step.is_analog(name)
+        idle = name == "embedding" or (analog if name != "attention" else False)
+        stages = np.where(idle, 0, part.layers)
         digital = stage_time_s(accelerator, work[name].macs, work[name].memory_bytes, stages)
         one = zero
-        if name in step.analog:
+        if np.any(analog):
             tokens = step.part_tokens(name)
             one = analog_part_s(part, system.tile, mapping.sharing, tokens, slot_s)
+            one = np.where(analog, one, zero)
         times[name] = (digital, one)
     return times
 
@@ -306,19 +322,19 @@ def energies(
     for name, part in step.parts.items():
         cache = step.cache_bytes if name == "attention" else 0
         parts = _digital_energy(accelerator, work[name], cache, _streamed(step, part, accelerator))
-        if name in step.analog:
-            shapes = tuple((n, m, count) for n, m, count in part.shapes)
-            analog = _analog_energy(step, shapes, float(step.part_tokens(name)), system)
-            parts = _add(parts, analog)
+        if np.any(step.is_analog(name)):
+            evaluations = np.where(step.is_analog(name), float(step.part_tokens(name)), 0.0)
+            parts = _add(parts, _analog_energy(step, part.shapes, evaluations, system))
         energy[name] = parts
-    count = mapping.digital_experts
-    evaluated = tables.analog_activations[count]
+    place = tables.place(mapping.order, mapping.digital_experts)
+    evaluated = tables.analog_activations.take(place)
+    all_analog = tables.analog_activations[:, 0].take(mapping.order)
     energy["routed_expert"] = expert_energy(
         step,
         system,
         analog=evaluated,
-        digital=tables.analog_activations[0] - evaluated,
-        unique=tables.unique_total[count],
+        digital=all_analog - evaluated,
+        unique=tables.unique_total.take(place),
     )
     energy["static"] = {"static": static_power_w(accelerator) * interval}
     return _limit(accelerator, energy, interval)
@@ -326,9 +342,9 @@ def energies(
 
 def _streamed(step: Step, part: Part, accelerator: Accelerator) -> Array:
     """Weight bytes of a dense part that pass through SRAM in a step."""
-    if part.name in step.analog or part.name == "embedding":
+    if part.name == "embedding":
         return np.zeros(())
-    return part.weights * _weight_bytes(accelerator)
+    return np.where(step.is_analog(part.name), 0.0, part.weights * _weight_bytes(accelerator))
 
 
 def _digital_energy(
@@ -402,7 +418,7 @@ def _areas(system: System) -> dict[str, Array]:
 
 def _held_bytes(step: Step, accelerator: Accelerator, mapping: Mapping) -> Array:
     """Bytes that the memory stacks must hold: digital weights and the KV cache."""
-    dense = sum(part.weights for name, part in step.parts.items() if name not in step.analog)
+    dense = _digital_weights(step)
     expert = float(model_shape(step.architecture).expert_weights)
     weights = dense + mapping.digital_experts * expert
     return weights * _weight_bytes(accelerator) + step.held_cache_bytes
