@@ -21,7 +21,6 @@ from dse.noisy_model import NoisyModel, PlacedModel, _Moments, batches, input_of
 from hwmodels.nonideality import (
     Noise,
     ProgrammedMatrix,
-    analog_grouped_at_once,
     analog_grouped_linear,
     block_sizes,
     prepare,
@@ -399,7 +398,6 @@ def _analog_product(
     noise: Noise,
 ) -> Callable[[str, Tensor], Tensor]:
     """Products of rows sorted by expert with the experts' tiles (`rows`: their places in them)."""
-    grouped = analog_grouped_linear if counts.is_cpu else analog_grouped_at_once
 
     def product(part: str, x: Tensor) -> Tensor:
         name = f"layers.{layer}.experts.{part}"
@@ -407,7 +405,7 @@ def _analog_product(
         if len(rows) < len(whole.weight):
             whole = replace(whole, weight=whole.weight[rows], scale=whole.scale[rows])
         ranges = model.input_range(name, noise)[experts]
-        return grouped(x, prepare(whole, ranges, noise), counts)
+        return analog_grouped_linear(x, prepare(whole, ranges, noise), counts)
 
     return product
 

@@ -22,7 +22,6 @@ from hwmodels.nonideality import (
     AnalogMatrix,
     Noise,
     ProgrammedMatrix,
-    analog_grouped_at_once,
     analog_grouped_linear,
     block_sizes,
     multiply,
@@ -391,16 +390,15 @@ class PlacedModel:
 
         Gate and up have the same inputs: one product computes both, the second half is kept.
         """
-        grouped = analog_grouped_linear if x.is_cpu else analog_grouped_at_once
         if name.endswith(".up") and self._up[0] is source and self._up[1] is not None:
             up = self._up[1]
             self._up = (None, None)
             return up
         if not name.endswith(".gate"):
-            return grouped(x, matrix, counts)
+            return analog_grouped_linear(x, matrix, counts)
         if name not in self._gated:
             self._gated[name] = _side_by_side(matrix, self.matrices[f"{name[:-5]}.up"])
-        gate, up = grouped(x, self._gated[name], counts).chunk(2, dim=1)
+        gate, up = analog_grouped_linear(x, self._gated[name], counts).chunk(2, dim=1)
         self._up = (source, up)
         return gate
 

@@ -39,6 +39,9 @@ RRAM_TIMES_S = (1.0, 86400.0, 172800.0)
 # aihwkit's floor of the drift read-out (GlobalDriftCompensation.readout).
 _SMALLEST_READOUT = 1e-4
 
+# From so many rows an expert on (measured on one thread) experts are multiplied one by one.
+_ROWS_ALONE = 100
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -376,11 +379,13 @@ def analog_linear(inputs: Tensor, matrix: AnalogMatrix) -> Tensor:
 
 
 def analog_grouped_linear(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
-    """The same for rows sorted by expert, counts [experts] each, and a matrix of all experts.
+    """The same for rows sorted by expert, counts [experts] each, and a matrix of all experts."""
+    alone = inputs.is_cpu and len(inputs) >= _ROWS_ALONE * len(counts)
+    return (grouped_by_expert if alone else grouped_at_once)(inputs, matrix, counts)
 
-    One expert after the other: on a CPU its codes and products then stay in the cache. On a GPU
-    `analog_grouped_at_once` is faster.
-    """
+
+def grouped_by_expert(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
+    """`analog_grouped_linear` expert by expert: codes and products stay in a CPU's cache."""
     rows = counts.tolist()
     result = matrix.weight.new_empty(len(inputs), matrix.weight.shape[-2])
     for x, out, to_code, weight, scale in zip(
@@ -397,7 +402,7 @@ def analog_grouped_linear(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) 
     return result
 
 
-def analog_grouped_at_once(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
+def grouped_at_once(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
     """`analog_grouped_linear` by one grouped product a row block."""
     ends = counts.cumsum(0).to(torch.int32)
     expert = torch.arange(len(counts), device=inputs.device).repeat_interleave(

@@ -16,11 +16,11 @@ from hwmodels.nonideality import (
     RRAM_TIMES_S,
     Noise,
     SignedNormal,
-    analog_grouped_at_once,
-    analog_grouped_linear,
     analog_linear,
     block_sizes,
     device_model,
+    grouped_at_once,
+    grouped_by_expert,
     prepare,
     program,
 )
@@ -320,7 +320,7 @@ def test_grouped_products_are_those_of_each_expert_alone(sizes):
         for rows, one, beta in zip(x.split(counts.tolist()), weight, ranges, strict=True)
     ]
     together = prepare(program(weight, sizes, noise, generator=generator()), ranges, noise)
-    for grouped in (analog_grouped_linear, analog_grouped_at_once):
+    for grouped in (grouped_by_expert, grouped_at_once):
         result = grouped(x.float(), _single(together), counts)
         far = (result - torch.cat(alone)).abs() > 1e-4
         assert far.double().mean() < 0.01  # a product between two codes may fall to either
