@@ -282,7 +282,9 @@ const specOf = (name) => run.figures[name] || run.figures[run.breakdowns[byId("q
 const plots = [...document.querySelectorAll(".plot")].map((div) => div.id.slice(5)).filter((name) => specOf(name));
 const LINKED = ["pareto", "parallel", "share"], OF_SELECTED = ["icicle", "bars", "step", "timeline", "map", "coverage"];
 function layoutOf(name, spec) {
-  const layout = {...spec.layout, template: run.templates[theme()], uirevision: "kept", selections: [], autosize: true};
+  const layout = {...spec.layout, template: run.templates[theme()], uirevision: "kept", selections: [], autosize: true,
+    // A box is gone once its designs are marked: a revision that never repeats keeps Plotly from restoring it.
+    selectionrevision: performance.now()};
   const coarse = matchMedia("(pointer: coarse)").matches;
   // A finger that scrolls the page must not start a selection.
   layout.dragmode = coarse ? false : LINKED.includes(name) ? "select" : "zoom";
@@ -305,31 +307,46 @@ function fitted(trace) {
 }
 const config = (name) => ({displaylogo: false, responsive: true, toImageButtonOptions: {format: "svg", filename: name},
   plotlyServerURL: "", modeBarButtonsToRemove: ["sendChartToCloud", "toImage", "autoScale2d", "zoomIn2d", "zoomOut2d", ...(name === "parallel" ? ["lasso2d", "zoom2d", "pan2d", "resetScale2d"] : [])]});
+let bound = true;
 function draw(name) {
   const spec = specOf(name), div = byId(`plot-${name}`);
   if (!spec) return;
   const first = !div.data, began = performance.now();
   const traces = bind(name, spec);
+  bound = false;
   Plotly.react(div, narrow() ? traces.map(fitted) : traces, layoutOf(name, spec), config(name));
+  bound = true;
   performance.measure(name, {start: began});
-  document.documentElement.dataset.loaded ??= Math.round(performance.now());
+  stale.delete(name);
   if (first && LINKED.includes(name)) listen(name, div);
 }
-let ticket = 0;
-function drawAll(names, done) {
-  // One figure a turn, so that the page stays responsive; a newer change drops what is queued.
-  const mine = ++ticket, queue = [...names], page = document.documentElement.dataset;
-  page.state = "drawing";
-  const step = () => {
-    if (mine !== ticket && !done) return;
-    if (!queue.length) {
-      if (mine === ticket) page.state = "drawn";
-      return done?.();
-    }
-    draw(queue.shift());
-    setTimeout(step, 0);
-  };
-  step();
+// A figure is drawn when it comes near the window, and again only while it is there: what is out
+// of sight stays stale until it comes back.
+const stale = new Set(plots), near = new Set();
+let drawing = false;
+function drawNear() {
+  // One figure a turn, so that the page stays responsive.
+  const name = plots.find((each) => stale.has(each) && near.has(each)), page = document.documentElement.dataset;
+  page.state = name ? "drawing" : "drawn";
+  drawing = Boolean(name);
+  if (!name) page.ready ??= Math.round(performance.now());
+  else { draw(name); setTimeout(drawNear, 0); }
+}
+function redraw(names) {
+  for (const name of names) stale.add(name);
+  if (!drawing) drawNear();
+}
+function watch() {
+  const observer = new IntersectionObserver((entries) => {
+    for (const {target, isIntersecting} of entries) near[isIntersecting ? "add" : "delete"](target.id.slice(5));
+    redraw([]);
+  }, {rootMargin: "400px 0px"});
+  for (const name of plots) {
+    // The figure's room is kept, so that nothing moves when it is drawn.
+    byId(`plot-${name}`).style.minHeight = `${specOf(name).layout.height || 150}px`;
+    observer.observe(byId(`plot-${name}`));
+  }
+  addEventListener("beforeprint", () => [...stale].forEach(draw));
 }
 function listen(name, div) {
   div.on("plotly_click", (event) => {
@@ -337,7 +354,8 @@ function listen(name, div) {
     if (i !== undefined) select(i);
   });
   div.on("plotly_selected", (event) => {
-    if (!event) return;
+    // Plotly tells of a selection also while it draws one that the page set: nobody chose that.
+    if (!event || !bound) return;
     mark(name === "parallel" ? throughBox(event.range) : event.points.map((p) => p.customdata));
   });
 }
@@ -354,12 +372,12 @@ function select(i) {
   state.selected = i;
   state.mapCount = null;
   describe();
-  drawAll(plots.filter((name) => LINKED.includes(name) || OF_SELECTED.includes(name)));
+  redraw(plots.filter((name) => LINKED.includes(name) || OF_SELECTED.includes(name)));
 }
 function mark(rows) {
   state.marked = new Set(rows.filter((i) => typeof i === "number"));
   describe();
-  drawAll(plots.filter((name) => LINKED.includes(name)));
+  redraw(plots.filter((name) => LINKED.includes(name)));
 }
 const CARD = ["state", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits", "dac_bits", "columns_per_adc",
   "digital_expert_fraction", "digital_experts", "placement_score", "placement_scope", "analog_modules", "mac_units", "sram_mib", "hbm_stacks", "delta_loss_nats", "accuracy", "top1",
@@ -483,7 +501,7 @@ function along(step) {
 function setTheme(name) {
   if (name) document.documentElement.dataset.theme = name;
   byId("theme").textContent = theme() === "dark" ? "Light" : "Dark";
-  drawAll(plots);
+  redraw(plots);
 }
 function connect() {
   const pareto = run.figures.pareto.data.find((trace) => trace.meta.colour)?.meta;
@@ -496,6 +514,7 @@ function connect() {
   document.addEventListener("click", (event) => {
     const shown = event.target.closest("[data-show]"), saved = event.target.closest("[data-svg]");
     if (shown) select(Number(shown.dataset.show));
+    if (saved && stale.has(saved.dataset.svg)) draw(saved.dataset.svg);
     if (saved) Plotly.downloadImage(byId(`plot-${saved.dataset.svg}`), {format: "svg", filename: saved.dataset.svg});
   });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") mark([]); });
@@ -522,5 +541,5 @@ connect();
 tableHead();
 describe();
 byId("theme").textContent = theme() === "dark" ? "Light" : "Dark";
-drawAll(plots, () => { document.documentElement.dataset.ready = Math.round(performance.now()); });
+watch();
 })();
