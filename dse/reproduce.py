@@ -69,7 +69,8 @@ PUBLISHED_RECOVERY = (2.5, 1 / 3, 1 / 2)
 @dataclass(frozen=True)
 class Reproduction:
     """One figure or table: name, table, figure (plotly), the paper's claim and what it published,
-    whether the claim holds on the miniatures, and one sentence with our numbers."""
+    whether the claim holds on the miniatures, and a sentence with our numbers; shown are the
+    columns for a terminal."""
 
     name: str
     table: pd.DataFrame
@@ -79,6 +80,20 @@ class Reproduction:
     holds: bool
     sentence: str
     source: str
+    shown: tuple[str, ...] = ()
+
+    def cells(self) -> pd.DataFrame:
+        """The columns that a terminal has room for (`shown`, or all), errors beside their means."""
+        columns = self.shown or [name for name in map(str, self.table) if "_stderr" not in name]
+        return pd.DataFrame({name: _cells(self.table, name) for name in columns})
+
+
+def _cells(table: pd.DataFrame, name: str) -> list[object]:
+    for error in (f"{name}_stderr", f"{name.removesuffix('_nats')}_stderr"):
+        if error in table:
+            pairs = zip(table[name], table[error], strict=True)
+            return [f"{value:.3g} ± {width:.1g}" for value, width in pairs]
+    return list(table[name])
 
 
 def reproduce(
@@ -183,6 +198,7 @@ def _table_1(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         f"{'; '.join(said)}. Judged by the loss, which is the finer measure, the claim "
         f"{_verdict(clear)}.",
         _source(list(MODELS)),
+        ("model", "placement", "delta_loss_nats", "accuracy_percent", "published_accuracy_percent"),
     )
 
 
@@ -249,6 +265,7 @@ def _figure_3(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         all(clear),
         f"{'; '.join(said)}. The claim {_verdict(clear)}.",
         _source(list(MODELS)),
+        ("model", "part", "parameters", "delta_loss_nats", "delta_loss_per_million_parameters"),
     )  # fmt: skip
 
 
@@ -336,7 +353,9 @@ def _figure_4_5(
         all(wins),
         f"{_recovery(table)} {' '.join(said)} The claim {_verdict(wins)}.",
         _source(list(MODELS)),
-    )
+        ("model", "magnitude", "selection", "delta_loss_nats", "accuracy_percent",
+         "recovered_share"),
+    )  # fmt: skip
 
 
 def _recovery(table: pd.DataFrame) -> str:

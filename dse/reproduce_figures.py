@@ -87,8 +87,9 @@ def accuracy_beside(table: pd.DataFrame, category: str) -> Any:
 def recovery_lines(table: pd.DataFrame, recovered: tuple[float, float, float]) -> Any:
     """Added loss over noise magnitude, one line a selection, one panel a model.
 
-    recovered: magnitude at which a share of the loss of all-analog experts is published to be
-    recovered, and the bounds of that share; drawn as a bar at our own loss.
+    The axes are logarithmic: a loss that did not rise is left out. recovered: the magnitude at
+    which a share of the loss of all-analog experts is published to be recovered, and the bounds
+    of that share; drawn as a grey bar at our own loss.
     """
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
@@ -121,11 +122,10 @@ def recovery_lines(table: pd.DataFrame, recovered: tuple[float, float, float]) -
             loss = float(analog["delta_loss_nats"].iloc[0])
             figure.add_trace(
                 go.Scatter(
-                    x=[magnitude * 0.9],
-                    y=[loss * (1 - (low + high) / 2)],
-                    error_y={"array": [loss * (high - low) / 2], "thickness": 6, "width": 0},
-                    mode="markers",
-                    marker={"symbol": "line-ew", "size": 1, "color": "#999999"},
+                    x=[magnitude * 0.92] * 2,
+                    y=[loss * (1 - high), loss * (1 - low)],
+                    mode="lines",
+                    line={"color": "rgba(0, 0, 0, 0.35)", "width": 8},
                     name=f"published recovery at c = {magnitude:g}",
                     legendgroup="published",
                     showlegend=column == 1,
@@ -133,8 +133,10 @@ def recovery_lines(table: pd.DataFrame, recovered: tuple[float, float, float]) -
                 row=1,
                 col=column,
             )
-    figure.update_xaxes(title="programming noise magnitude c (times)", type="log", dtick="D2")
-    figure.update_yaxes(rangemode="tozero")
+    values = sorted(set(table["magnitude"]))
+    ticks = {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}
+    figure.update_xaxes(title="programming noise magnitude c (times)", type="log", **ticks)
+    figure.update_yaxes(type="log", dtick="D2", exponentformat="none")
     figure.update_layout(
         yaxis_title="added loss (nats)", legend={"orientation": "h", "y": -0.2, "x": 0}
     )

@@ -121,6 +121,14 @@ def reproduce_theory(
         sentence=f"{_lemma_sentence(fits, lemma)} {_theorem_sentence(fits, seen)}",
         source=f"{len(layers.groupby(['share', 'seed']))} layers trained from scratch, "
         "each looked at when 99 % of its sequences reach a margin",
+        shown=(
+            "margin",
+            "gamma",
+            "frequent_norm_larger",
+            "norm_ratio",
+            "worst_gain",
+            "random_gain",
+        ),
     )
 
 

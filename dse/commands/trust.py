@@ -15,6 +15,8 @@ MODEL = typer.Option("deepseekmoe", help="A name of `dse models`, or a config.js
 NOISE_MODEL = typer.Option("pcm", help="Noise of the cells: pcm, hermes, rram, ...")
 # Single parts that people see; there are hundreds.
 _SHOWN = 12
+# Rows of a table that nobody reads in a terminal.
+_MANY = 100
 MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
 
 
@@ -132,14 +134,20 @@ def reproduce(
             temporary.write_text(page, encoding="utf-8")
 
         write_atomically(output, write)
+    facts: dict[str, str] = {}
+    table = result.table if as_json else result.cells()
+    if not as_json and len(table) > _MANY:
+        facts["rows"] = f"the first {_SHOWN} of {len(table)}; --json has all"
+        table = table.head(_SHOWN)
     _print_tables(
-        {result.name: result.table},
+        {result.name: table},
         as_json,
         source=result.source,
         claim=result.claim,
         published=result.published,
         holds=bool(result.holds),
         sentence=result.sentence,
+        **facts,
     )
 
 
