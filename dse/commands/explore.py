@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dse import units
+from dse.commands import complete
 
 if TYPE_CHECKING:
     from dse.checkpoint_search import Effort
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 def explore(
     model: str = typer.Option(
-        "", help="A name of `dse models`, or the path of a Hugging Face config.json."
+        "",
+        help="A name of `dse models`, or the path of a Hugging Face config.json.",
+        autocompletion=complete.models,
     ),
     budget_area: str = typer.Option("", help="Area of everything together, such as 200mm2."),
     batch: int = typer.Option(32, help="Sequences decoded (or prefilled) together."),
@@ -38,7 +41,9 @@ def explore(
     budget_power: str = typer.Option("", help="Most power, such as 15W."),
     budget_energy: str = typer.Option("", help="Most energy per token, such as 5mJ."),
     fix: list[str] = typer.Option(
-        [], help="name=value, or name=a,b for several choices; more may follow, or repeat it."
+        [],
+        help="name=value, or name=a,b for several choices; more may follow, or repeat it.",
+        autocompletion=complete.assignments,
     ),
     more: list[str] = typer.Argument(None, metavar="[NAME=VALUE]...", help="More of --fix."),
     space: Path | None = typer.Option(None, help="TOML file with choices and ranges."),

@@ -2,9 +2,13 @@
 
 import typer
 
+from dse.commands import complete
+
 
 def tile(
-    technology: str = typer.Option("pcm-14nm", help="Cell technology."),
+    technology: str = typer.Option(
+        "pcm-14nm", help="Cell technology.", autocompletion=complete.technologies
+    ),
     rows: int = typer.Option(256, help="Inputs."),
     cols: int = typer.Option(256, help="Weight columns."),
     tiers: int = typer.Option(1, help="Layers of cells."),

@@ -5,13 +5,18 @@ from typing import TYPE_CHECKING
 import typer
 
 from dse import units
+from dse.commands import complete
 
 if TYPE_CHECKING:
     import pandas
 
 
 def placements(
-    model: str = typer.Option("deepseekmoe", help="A name of `dse models`, or a config.json."),
+    model: str = typer.Option(
+        "deepseekmoe",
+        help="A name of `dse models`, or a config.json.",
+        autocompletion=complete.models,
+    ),
     budget_area: str = typer.Option("200mm2", help="Area of the machine, such as 200mm2."),
     share: list[float] = typer.Option(
         [0.125, 0.25, 0.5], help="Share of digital experts whose cost is the budget; repeatable."

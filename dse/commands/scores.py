@@ -7,9 +7,15 @@ from pathlib import Path
 
 import typer
 
+from dse.commands import complete
+
 
 def scores(
-    model: str = typer.Option("deepseekmoe", help="A name of `dse models`, or a config.json."),
+    model: str = typer.Option(
+        "deepseekmoe",
+        help="A name of `dse models`, or a config.json.",
+        autocompletion=complete.models,
+    ),
     share: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of digital experts."),
     checkpoint: Path | None = typer.Option(
         None, help="Hugging Face folder: score its real experts instead."

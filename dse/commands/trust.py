@@ -5,13 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dse.commands import complete
+
 if TYPE_CHECKING:
     import pandas
 
     from dse.simulation import Noise
 
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
-MODEL = typer.Option("deepseekmoe", help="A name of `dse models`, or a config.json.")
+MODEL = typer.Option(
+    "deepseekmoe",
+    help="A name of `dse models`, or a config.json.",
+    autocompletion=complete.models,
+)
 NOISE_MODEL = typer.Option("pcm", help="Noise of the cells: pcm, hermes, rram, ...")
 # Single parts that people see; there are hundreds.
 _SHOWN = 12

@@ -333,3 +333,21 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_written_file(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/mounts").exists(), reason="no mounts")
 def test_a_read_only_place_is_one_line(tmp_path):
     one_line(invoke(*EXPLORE, *QUICK, "--output", "/proc/run"), "cannot write /proc/run")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("dse explore --model deepseek", {"deepseekmoe", "deepseek-v2-lite"}),
+        ("dse sensitivity --model olm", {"olmoe"}),
+        ("dse tile --technology pcm", {"pcm-14nm", "pcm-3d"}),
+        ("dse explore --fix technology=rram-2", {"technology=rram-22nm"}),
+        ("dse til", {"tile"}),
+    ],
+)
+def test_the_shell_completes_names(monkeypatch, words, offered) -> None:
+    monkeypatch.setenv("_DSE_COMPLETE", "complete_zsh")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", words)
+    result = CliRunner().invoke(app, [], prog_name="dse")
+    assert all(name in result.stdout for name in offered), result.output
+    assert "mixtral" not in result.stdout
