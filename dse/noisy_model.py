@@ -31,6 +31,7 @@ from hwmodels.nonideality import (
 )
 from workloads.decoder_config import DecoderConfig
 from workloads.moe import (
+    feed_forward_half,
     head_forward,
     layer_forward,
     plain_grouped_linear,
@@ -419,6 +420,16 @@ class PlacedModel:
                 linear=self.linear, grouped_linear=self.grouped_linear,
             )  # fmt: skip
         return hidden
+
+    def layers_after_attention(
+        self, hidden: Tensor, x: Tensor, first: int, shape: tuple[int, int]
+    ) -> Tensor:
+        """The same from what `attention_half` of layer `first` returned."""
+        hidden = feed_forward_half(
+            self.config, self.weights, hidden, x, first,
+            linear=self.linear, grouped_linear=self.grouped_linear,
+        )  # fmt: skip
+        return self.layers(hidden, first + 1, shape)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [N, V] of hidden states [N, d] after the last layer."""

@@ -32,7 +32,7 @@ from dse.placement import check_mitigation
 from dse.statistics import FloatArray, stratified_mean
 from hwmodels.nonideality import NOISE_MODELS, Noise
 from workloads.checkpoint import Miniature
-from workloads.moe import layer_forward
+from workloads.moe import attention_half, feed_forward_half
 from workloads.tasks import Benchmark
 from workloads.tasks import benchmarks as text_and_tasks
 
@@ -333,36 +333,61 @@ class Simulator:
 
     @torch.no_grad()
     def _clean_states(self) -> list[Tensor]:
-        """Clean hidden states before each layer and after the last, each [sequences * T, d]."""
+        """Clean hidden states before each layer and after the last, each [sequences * T, d].
+
+        What each layer's attention returns goes to `_clean_attended`.
+        """
         rows, length = self._inputs.shape
-        states: list[list[Tensor]] = [[] for _ in range(self.miniature.config.layers + 1)]
+        config, weights = self.model.config, self.model.weights
+        states: list[list[Tensor]] = [[] for _ in range(config.layers + 1)]
+        attended: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(config.layers)]
         for batch in batches(rows, _BATCH):
             hidden = self.model.embed(self._inputs[batch])
             states[0].append(hidden)
             shape = (batch.stop - batch.start, length)
-            for layer in range(self.miniature.config.layers):
-                hidden = layer_forward(self.model.config, self.model.weights, hidden, layer, shape)
+            for layer in range(config.layers):
+                half = attention_half(config, weights, hidden, layer, shape)
+                attended[layer].append(half)
+                hidden = feed_forward_half(config, weights, *half, layer)
                 states[layer + 1].append(hidden)
+        self._clean_attended = [
+            tuple(torch.cat(part) for part in zip(*parts, strict=True)) for parts in attended
+        ]
         return [torch.cat(parts) for parts in states]
 
     @torch.no_grad()
     def _score(
-        self, placed: PlacedModel, first: int | None, rows: npt.NDArray[np.int64] | None = None
+        self,
+        placed: PlacedModel,
+        first: int | None,
+        rows: npt.NDArray[np.int64] | None = None,
+        *,
+        reuse: bool = True,
     ) -> _Scores:
         """One pass of some sequences (None: all) from layer `first` on.
 
-        None for `first`: only the head, on clean states.
+        None for `first`: only the head, on clean states. reuse: attention of the first layer is
+        not computed again where it is clean.
         """
         chosen = torch.arange(len(self._inputs)) if rows is None else torch.from_numpy(rows)
         chosen = chosen.to(self.device)
         length = self._inputs.shape[1]
         first = self.miniature.config.layers if first is None else first
-        clean = self._clean_hidden[first].unflatten(0, (-1, length))
+        attention = f"layers.{first}.attention."
+        reuse = reuse and first < self.miniature.config.layers
+        reuse = reuse and not any(name.startswith(attention) for name in placed.matrices)
+        clean = self._clean_attended[first] if reuse else (self._clean_hidden[first],)
+        by_row = [part.unflatten(0, (-1, length)) for part in clean]
         loss = torch.zeros(len(chosen), length, dtype=torch.float64, device=self.device)
         right = torch.zeros(len(chosen), length, dtype=torch.bool, device=self.device)
         for batch in batches(len(chosen), _BATCH):
             picked = chosen[batch]
-            hidden = placed.layers(clean[picked].flatten(0, 1), first, (len(picked), length))
+            states = [part[picked].flatten(0, 1) for part in by_row]
+            shape = (len(picked), length)
+            if reuse:
+                hidden = placed.layers_after_attention(states[0], states[1], first, shape)
+            else:
+                hidden = placed.layers(states[0], first, shape)
             mask = self._mask[picked]
             logits = placed.head(hidden[mask.flatten()])
             targets = self._targets[picked][mask]

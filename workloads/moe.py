@@ -82,6 +82,24 @@ def layer_forward(
 ) -> Tensor:
     """One decoder layer: hidden states [B*T, d] before it to those after it; shape is (B, T)."""
     hidden, x = attention_half(config, weights, hidden, layer, shape, linear=linear)
+    return feed_forward_half(
+        config, weights, hidden, x, layer,
+        linear=linear, grouped_linear=grouped_linear, observe=observe,
+    )  # fmt: skip
+
+
+def feed_forward_half(
+    config: DecoderConfig,
+    weights: dict[str, Tensor],
+    hidden: Tensor,
+    x: Tensor,
+    layer: int,
+    *,
+    linear: Linear = plain_linear,
+    grouped_linear: GroupedLinear = plain_grouped_linear,
+    observe: Observe | None = None,
+) -> Tensor:
+    """Hidden states after a layer from the two that its `attention_half` returned."""
     if layer < config.dense_layers:
         return hidden + _gated(weights, f"layers.{layer}.ffn", x, linear)
     return hidden + _experts(config, weights, x, layer, grouped_linear, linear, observe)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dse.noisy_model import NoisyModel, PlacedModel, kind_of
+from dse.noisy_model import NoisyModel, PlacedModel, dense_matrices, kind_of
 from dse.simulation import Noise, Simulator, paired_difference, stratified_mean
 from hwmodels.nonideality import analog_linear, prepare
 from workloads.architecture import load_model
@@ -347,6 +347,18 @@ def test_a_look_and_the_rest_are_the_whole_simulation(small):
     assert joined.delta_loss_stderr == pytest.approx(whole.delta_loss_stderr, rel=1e-2)
     assert (joined.top1, joined.accuracy) == pytest.approx((whole.top1, whole.accuracy), abs=1e-9)
     assert look.loss.shape[1] < whole.loss_by_sequence.shape[1]
+
+
+@pytest.mark.parametrize("modules", [(), ("attention",), ("layers.1.attention.query",)])
+def test_clean_attention_before_the_first_analog_expert_is_taken_from_memory(small, modules):
+    digital = small.all_digital()
+    digital[0, ::2] = False
+    noise = Noise(noise_model="pcm", tile_rows=16)
+    dense = dense_matrices(small.model.weights, modules)
+    placed = small._placed(noise, digital, dense, 0, 1)
+    first = small._first_analog_layer(digital, dense)
+    reused, whole = (small._score(placed, first, reuse=reuse) for reuse in (True, False))
+    np.testing.assert_allclose(reused.loss, whole.loss, rtol=1e-4)
 
 
 def test_what_a_look_saw_is_not_computed_again(small, monkeypatch):
