@@ -17,9 +17,10 @@ _INTRODUCTION = """\
 `dse validate` predicts published chips, GPU runs and systems from their design parameters alone \
 (node, device, array, bits, converters, phases) with constants that all chips of a class share; no \
 chip has a factor of its own. *Left out* means that the constants were fitted without that chip. \
-What is left out are constants, not insight: the formulas were written with these chips in view. \
-`dse validate --chips FILE.csv` and `--gpus FILE.csv` do the same for a table of yours. This \
-section is written by `python docs/generate.py`, and a test fails when it is out of date."""
+What is left out are constants, not insight: the formulas were written with these chips in view, \
+so that macros of other kinds may be off by several times. `dse validate --chips FILE.csv` and \
+`--gpus FILE.csv` do the same for a table of yours. This section is written by \
+`python docs/generate.py`, and a test fails when it is out of date."""
 
 _UNCERTAINTY = """\
 **Ranges.** Every cost carries a low and a high end: each constant moved to the ends of its \
