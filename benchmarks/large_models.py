@@ -26,6 +26,7 @@ from dse.placement import SCOPES, digital_order, stretch
 from dse.problem import CLEAN, Problem
 from dse.screening import Screening
 from dse.settings import Settings
+from dse.storage import journal_storage
 from workloads.architecture import MoEArchitecture
 from workloads.huggingface import parse_config
 from workloads.routing import zipf
@@ -109,7 +110,7 @@ def searched(architecture: MoEArchitecture, trials: int) -> dict[str, Any]:
     set_up_s = time.perf_counter() - before
     stamps = [time.perf_counter()]
     with TemporaryDirectory() as folder:
-        study = search.open_study(search.journal_storage(Path(folder) / "journal"), problem)
+        study = search.open_study(journal_storage(Path(folder) / "journal"), problem)
         study.sampler = search.make_sampler("screening", screening, 0)
         clock, cpu = search.Clock(), time.process_time()
         search.run_search(

@@ -7,7 +7,17 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
-from dse.commands import benchmark, explore, hardware, inspect, placements, scores, trust, validate
+from dse.commands import (
+    benchmark,
+    explore,
+    hardware,
+    inspect,
+    placements,
+    scores,
+    trust,
+    validate,
+    worker,
+)
 
 
 class OneLineErrors(TyperGroup):
@@ -65,7 +75,17 @@ def _root(
     pass
 
 
-for module in (explore, inspect, hardware, trust, scores, placements, benchmark, validate):
+for module in (
+    explore,
+    worker,
+    inspect,
+    hardware,
+    trust,
+    scores,
+    placements,
+    benchmark,
+    validate,
+):
     module.register(app)
 
 

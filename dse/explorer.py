@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from dse import converter_ranges, layers, search, tables, uncertainty, units, workers
+from dse import converter_ranges, layers, search, slots, tables, uncertainty, units, workers
 from dse import run as runs
 from dse.checkpoint_search import (
     Effort,
@@ -30,6 +30,7 @@ from dse.screening import Screening
 from dse.settings import Settings, slug
 from dse.setup import expert_table, make_problem, settings_architecture
 from dse.smallest import smallest_budget_mm2
+from dse.storage import Place, hide, shared_place, shown
 from dse.validation_sheet import model_error
 
 _VERSIONS = ("dse", "torch", "aihwkit", "numpy", "pandas", "scipy", "optuna")
@@ -99,38 +100,80 @@ def start(
     settings: Settings,
     folder: Path,
     *,
+    place: Place | None = None,
     timeout_s: float | None = None,
     jobs: int = 1,
+    heartbeat_s: float = slots.HEARTBEAT_S,
     report: bool = True,
     callbacks: Callbacks | None = None,
     effort: Effort | None = None,
 ) -> runs.Run:
-    """Run a new search into `folder` (see `explore`)."""
+    """Run a new search into `folder` (see `explore`).
+
+    Args:
+        place: where its study lies; in the folder's journal by default.
+        heartbeat_s: how often its workers give a sign of life.
+    """
     settings_architecture(settings)  # an unknown model is told before anything is written
-    with runs.created(folder, _config(settings)):
-        effort, callbacks = effort or Effort(), callbacks or Callbacks()
-        return _search(settings, folder, timeout_s, jobs, report, callbacks, effort)
+    place = place or _journal(folder)
+    effort, callbacks = effort or Effort(), callbacks or Callbacks()
+    objectives = len(settings.metrics)
+    with (
+        runs.created(folder, _config(settings)),
+        place.errors(),
+        workers.reserved(place, objectives),
+    ):
+        return _search(
+            settings, folder, place, timeout_s, jobs, heartbeat_s, report, callbacks, effort
+        )
 
 
 def resume(
     folder: Path,
     *,
     trials: int | None = None,
+    storage: str = "",
     timeout_s: float | None = None,
     jobs: int = 1,
     report: bool = True,
     callbacks: Callbacks | None = None,
     effort: Effort | None = None,
 ) -> runs.Run:
-    """Go on with an interrupted search, or with a finished one up to more `trials`."""
+    """Go on with an interrupted search, or with a finished one up to more `trials`.
+
+    Args:
+        storage: URL of the storage that holds its study, if the folder's journal does not.
+    """
     settings = read_settings(folder)
     if trials is not None:
         settings = replace(settings, trials=trials)
-    with runs.locked(folder):
-        with runs.one_line_errors(folder):
-            runs.mend_journal(folder / runs.JOURNAL)
-        effort, callbacks = effort or Effort(), callbacks or Callbacks()
-        return _search(settings, folder, timeout_s, jobs, report, callbacks, effort)
+    place = find_study(folder, storage)
+    effort, callbacks = effort or Effort(), callbacks or Callbacks()
+    with runs.locked(folder), place.errors():
+        return _search(
+            settings, folder, place, timeout_s, jobs, slots.HEARTBEAT_S, report, callbacks, effort
+        )
+
+
+def _journal(folder: Path) -> Place:
+    return Place(str(folder / runs.JOURNAL))
+
+
+def find_study(folder: Path, storage: str = "") -> Place:
+    """Where the study of a run lies, which the run knows, password aside.
+
+    Args:
+        storage: URL with the password; a run with a journal needs none.
+
+    Raises:
+        ValueError: the URL is missing.
+    """
+    config = runs.read_config(folder)
+    if "study" not in config:
+        return _journal(folder)
+    if not storage:
+        raise ValueError(f"the study of {folder} lies in {config['storage']}: add --storage URL")
+    return shared_place(storage, config["study"])
 
 
 def read_settings(folder: Path) -> Settings:
@@ -141,8 +184,10 @@ def read_settings(folder: Path) -> Settings:
 def _search(
     settings: Settings,
     folder: Path,
+    place: Place,
     timeout_s: float | None,
     jobs: int,
+    heartbeat_s: float,
     report: bool,
     callbacks: Callbacks,
     effort: Effort,
@@ -152,19 +197,21 @@ def _search(
     problem = make_problem(settings, memory_bytes=effort.memory_bytes, layers=callbacks.layers)
     callbacks.stage("costing designs")
     with runs.one_line_errors(folder):
-        study = search.open_study(search.journal_storage(folder / runs.JOURNAL), problem)
-        search.requeue(study)
-        results = search.load_results(study)
-        results[CLEAN] = problem.simulate(CLEAN)
-        screening = Screening(problem, results, settings.seed)
+        study = search.open_study(place.open(), problem, place.study)
+        if place.is_journal:
+            slots.requeue(study)
+        screening = _screening(settings, problem, study)
         if not len(screening.pool):
             raise ValueError(nothing_fits(problem))
+        if not place.is_journal:
+            heartbeat_s = study.user_attrs.get(workers.HEARTBEAT, heartbeat_s)
+            _share(settings, folder, place, study, heartbeat_s)
         study.sampler = search.make_sampler(
-            settings.sampler, screening, settings.seed + len(study.get_trials(deepcopy=False))
+            settings.sampler, screening, settings.seed + len(search.finished(study))
         )
         set_up = time.perf_counter() - started
         clock = search.Clock()
-        with workers.helpers(settings, folder, jobs - 1, timeout_s):
+        with workers.helpers(settings, place, jobs - 1, timeout_s, heartbeat_s):
             outcome = search.run_search(
                 study,
                 problem,
@@ -173,7 +220,7 @@ def _search(
                 timeout_s=timeout_s,
                 clock=clock,
                 show=callbacks.progress,
-                turn=workers.turn(folder),
+                heartbeat_s=heartbeat_s,
             )
         screening.results.update(search.load_results(study))
         stage = None
@@ -192,6 +239,68 @@ def _search(
         callbacks.stage("drawing the report")
         write_report(folder)
     return runs.load_run(folder)
+
+
+def _screening(settings: Settings, problem: Problem, study: optuna.Study) -> Screening:
+    """Costed designs with what the study knows of their accuracy."""
+    results = search.load_results(study)
+    results[CLEAN] = problem.simulate(CLEAN)
+    return Screening(problem, results, settings.seed)
+
+
+def _share(
+    settings: Settings, folder: Path, place: Place, study: optuna.Study, heartbeat_s: float
+) -> None:
+    """Let workers join, and the run folder know where its study lies."""
+    config = runs.read_config(folder) | {
+        "settings": settings.document(),
+        "storage": shown(place.url),
+        "study": place.study,
+    }
+    workers.announce(study, config, heartbeat_s)
+    runs.write_json(folder / runs.CONFIG, config)
+
+
+def draw(folder: Path, storage: str = "", name: str = "") -> Path:
+    """Draw report.html: from the run's tables, or from its study while that is being worked on.
+
+    Args:
+        storage: URL of the storage that holds the study; the folder is made if need be.
+        name: of the study there; the run's own by default.
+    """
+    config = runs.read_config(folder) if runs.is_run(folder) or not storage else None
+    if config is None and not name:
+        raise ValueError(f"{folder} is no run folder, so name the study: add --study NAME")
+    if storage and (config is None or "study" in config):
+        _draw_study(folder, shared_place(storage, name or find_study(folder, storage).study))
+    elif config is not None and config.get("outcome", runs.UNDER_WAY) == runs.UNDER_WAY:
+        place = find_study(folder, storage)
+        if not Path(place.url).exists():
+            raise ValueError(f"{folder} has no {runs.JOURNAL} to draw a report from")
+        _draw_study(folder, place)
+    return write_report(folder)
+
+
+def _draw_study(folder: Path, place: Place) -> None:
+    """Write the tables of a study as it stands."""
+    with place.errors(), runs.one_line_errors(folder):
+        storage = place.open()
+        if place.is_journal:
+            carried = {"config": runs.read_config(folder)}
+        else:
+            carried = workers.read_announced(storage, place)
+        with workers.usable_settings(carried) as settings:
+            problem = make_problem(settings)
+        study = search.open_study(storage, problem, place.study)
+        screening = _screening(settings, problem, study)
+        under_way = len(search.finished(study)) < settings.trials
+        if not runs.is_run(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            home = {"storage": shown(place.url), "study": place.study}
+            runs.write_json(folder / runs.CONFIG, carried["config"] | home)
+        asked = Settings.read(carried["config"]["settings"])
+        outcome = runs.UNDER_WAY if under_way else "finished"
+        finish(asked, folder, problem, study, screening, outcome, {"cost": 0.0})
 
 
 def nothing_fits(problem: Problem) -> str:
@@ -231,7 +340,9 @@ def finish(
     names = problem.space.names
     proposed = tables.Chosen(
         # A run of an earlier version may lack a parameter: it had the first choice.
-        np.array([[t.params.get(n, 0) for n in names] for t in finished]).reshape(-1, len(names)),
+        np.array([[t.params.get(n, 0) for n in names] for t in finished], dtype=np.int64).reshape(
+            -1, len(names)
+        ),
         np.array([t.number for t in finished], dtype=np.int64),
     )
     reasons = {t.number: t.user_attrs["reason"] for t in finished if "reason" in t.user_attrs}
@@ -298,7 +409,7 @@ def _config(settings: Settings) -> dict[str, Any]:
     """What is known before the search: enough to repeat it."""
     architecture = settings_architecture(settings)
     return {
-        "command": shlex.join(["dse", *hide_passwords(sys.argv[1:])]),
+        "command": shlex.join(["dse", *map(hide, sys.argv[1:])]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": architecture.name,
         "model_title": architecture.title,
@@ -323,13 +434,6 @@ def _versions(packages: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def hide_passwords(arguments: Iterable[str]) -> list[str]:
-    """Command-line arguments with the password of any storage URL replaced by ***."""
-    import re
-
-    return [re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", argument) for argument in arguments]
 
 
 def write_report(folder: Path) -> Path:

@@ -11,7 +11,8 @@
     report.html         the report
 
 Every file but the journal is written beside its name and moved into place, so that a crash or a
-full disk leaves the old file or the new one. The journal's last line is mended on resuming.
+full disk leaves the old file or the new one. A last line of the journal that was cut off is removed
+before the next is written.
 """
 
 import json
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 CONFIG, JOURNAL = "config.json", "study.journal"
 TABLES = ("candidates", "experts", "progress", "tornado", "layers", "checkpoint")
 REPORT = "report.html"
+UNDER_WAY = "under way"  # outcome of a run whose report was drawn before its search ended
 _LOCK = ".lock"
 
 
@@ -78,17 +80,6 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def mend_journal(path: Path) -> None:
-    """Cut off a last line that a crash or a full disk left unfinished."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        content = file.read()
-        complete = content.rfind(b"\n") + 1
-        if complete < len(content):
-            file.truncate(complete)
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for one search; the operating system frees it when the process dies.
@@ -134,7 +125,7 @@ def created(folder: Path, config: dict[str, Any]) -> Iterator[None]:
             write_json(folder / CONFIG, config)
             yield
     except BaseException:
-        if not (folder / JOURNAL).exists() or _trials(folder / JOURNAL) == 0:
+        if not _begun(folder):
             shutil.rmtree(folder, ignore_errors=True)
             for path in missing[1:]:
                 if path.is_dir() and not any(path.iterdir()):
@@ -142,9 +133,15 @@ def created(folder: Path, config: dict[str, Any]) -> Iterator[None]:
         raise
 
 
-def _trials(journal: Path) -> int:
-    """Count trials in a journal without loading Optuna (operation 4 creates a trial)."""
-    return journal.read_bytes().count(b'"op_code":4,')
+def _begun(folder: Path) -> bool:
+    """Whether the search came to a trial, or a shared storage holds its study.
+
+    Counts claims in the journal without loading Optuna (operation 6 claims or ends a trial).
+    """
+    if is_run(folder) and "study" in read_config(folder):
+        return True
+    journal = folder / JOURNAL
+    return journal.exists() and b'"op_code":6,' in journal.read_bytes()
 
 
 def is_run(folder: Path) -> bool:

@@ -5,24 +5,24 @@ simulation that its accuracy depends on is looked up or run. What a simulation s
 design that shares its key, so the front is drawn from all costed designs with a known accuracy.
 """
 
-import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from dse.limits import objective_values
 from dse.problem import CLEAN, Problem
 from dse.screening import Pool, Results, Screening, ScreeningSampler, simulated_columns
+from dse.slots import HEARTBEAT_S, claim, empty_slots, fill, finished, give_back, heartbeat
+from dse.storage import STUDY
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-REQUEUED = "requeued"
+# Seconds between two looks for a trial when others work on all that are left.
+_IDLE_S = 0.2
 
 
 @dataclass
@@ -77,7 +77,7 @@ def make_sampler(name: str, screening: Screening, seed: int) -> optuna.samplers.
 
 
 def open_study(
-    storage: optuna.storages.BaseStorage, problem: Problem, name: str = "dse"
+    storage: optuna.storages.BaseStorage, problem: Problem, name: str = STUDY
 ) -> optuna.Study:
     """Create the study or load it, without Optuna's own messages."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -85,33 +85,6 @@ def open_study(
     return optuna.create_study(
         storage=storage, study_name=name, directions=directions, load_if_exists=True
     )
-
-
-def journal_storage(path: Path) -> optuna.storages.BaseStorage:
-    """The study's journal file; its lock is the operating system's and dies with the process."""
-    from filelock import FileLock
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-    from optuna.storages.journal._file import BaseJournalFileLock
-
-    class Lock(BaseJournalFileLock):
-        def __init__(self) -> None:
-            self.lock = FileLock(path.with_name(f".{path.name}.lock"))
-
-        def acquire(self) -> bool:
-            self.lock.acquire()
-            return True
-
-        def release(self) -> None:
-            self.lock.release()
-
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=Lock()))
-
-
-def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials that count: every finished one but those that a crash cut off."""
-    trials = study.get_trials(deepcopy=False, states=FINISHED)
-    return [trial for trial in trials if REQUEUED not in trial.user_attrs]
 
 
 def load_results(study: optuna.Study) -> Results:
@@ -129,59 +102,6 @@ def load_looks(study: optuna.Study) -> Results:
     return {
         int(t.user_attrs["code"]): t.user_attrs["look"] for t in trials if "look" in t.user_attrs
     }
-
-
-def requeue(study: optuna.Study, dead_only: bool = False) -> int:
-    """Give designs whose worker died back to the queue.
-
-    Args:
-        dead_only: only those whose process on this machine is gone; otherwise every running one,
-            for a study that nobody else works on.
-
-    Returns:
-        How many.
-    """
-    cut_off = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    if dead_only:
-        cut_off = [trial for trial in cut_off if not _lives(trial.user_attrs.get("worker"))]
-    for trial in cut_off:
-        study._storage.set_trial_user_attr(trial._trial_id, REQUEUED, True)
-        study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params:
-            study.enqueue_trial(trial.params)
-    return len(cut_off)
-
-
-def _lives(process: int | None) -> bool:
-    """Whether a process of this machine runs (a finished one that nobody reaped does not)."""
-    if process is None:
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    status = Path(f"/proc/{process}/stat")
-    return not (status.exists() and ") Z " in status.read_text(errors="replace"))
-
-
-def claim(
-    study: optuna.Study, trials: int, turn: AbstractContextManager[Any]
-) -> tuple[optuna.Trial | None, int]:
-    """A new trial, unless enough are finished or under way; and how many are finished.
-
-    Args:
-        turn: held while counting and asking, so that workers never start more than `trials`.
-    """
-    with turn:
-        done = len(finished(study))
-        running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-        if done + running >= trials:
-            return None, done
-        trial = study.ask()
-        trial.set_user_attr("worker", os.getpid())
-        return trial, done
 
 
 def run_trial(
@@ -226,7 +146,7 @@ def run_trial(
         values = objective_values(problem.objectives, {**pool.metrics, **simulated})[0].tolist()
     before = time.perf_counter()
     progress = _record(trial, screening, reason, clock, counted)
-    study.tell(trial, values, state=state)
+    study.tell(trial, values, state=state, skip_if_finished=True)
     clock.cost += time.perf_counter() - before
     return progress
 
@@ -284,42 +204,52 @@ def run_search(
     timeout_s: float | None = None,
     clock: Clock,
     show: Callable[[Progress], None] = lambda progress: None,
-    turn: AbstractContextManager[Any] | None = None,
+    heartbeat_s: float = HEARTBEAT_S,
 ) -> str:
     """Run trials until there are `trials` finished ones, or time is up, or Ctrl-C.
 
+    Others may work on the same study: each trial is run by one of them (see `dse.slots`).
+
     Args:
-        turn: lock shared with other workers of this study (see `claim`). What a worker held that
-            died is queued again by the others.
+        heartbeat_s: seconds between signs of life; equal for all workers of a study.
 
     Returns:
         "finished", "timeout" or "interrupted".
     """
     if CLEAN not in screening.results:
         raise ValueError("the clean model must be simulated before a search")
-    if not study.get_trials(deepcopy=False):
-        for design in screening.anchors().tolist():
-            study.enqueue_trial(dict(zip(problem.space.names, design, strict=True)))
+    anchors = _anchors(screening) if empty_slots(study, trials) else []
     offset = max((p["seconds"] for p in progress_rows(study)), default=0.0)
-    try:
+    with heartbeat(study, heartbeat_s) as heart:
         while True:
             if timeout_s is not None and clock.total > timeout_s:
                 return "timeout"
-            trial, done = claim(study, trials, turn or nullcontext())
-            if trial is not None:
+            try:
+                done = len(finished(study))
+                if done >= trials:
+                    return "finished"
+                fill(study, trials, anchors)
+                trial = claim(study, trials)
+                if trial is None:
+                    time.sleep(_IDLE_S)
+                    continue
+                heart.trial_id = trial._trial_id
                 screening.results.update(load_results(study))
                 screening.looks.update(load_looks(study))
                 counted = Counted(done, trials, offset)
                 show(run_trial(study, trial, problem, screening, clock, counted))
-            elif done >= trials:
-                break
-            else:
-                with turn or nullcontext():
-                    requeue(study, dead_only=True)
-                time.sleep(0.1)
-    except KeyboardInterrupt:
-        return "interrupted"
-    return "finished"
+            except UpdateFinishedTrialError:
+                continue  # silent for too long: the trial was given to another worker
+            except KeyboardInterrupt:
+                if heart.trial_id is not None:
+                    give_back(study, heart.trial_id)
+                return "interrupted"
+
+
+def _anchors(screening: Screening) -> list[dict[str, Any]]:
+    """Parameters of the designs to begin with."""
+    names = screening.problem.space.names
+    return [dict(zip(names, row, strict=True)) for row in screening.anchors().tolist()]
 
 
 def progress_rows(study: optuna.Study) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from dse.console import number, print_table, records, say, si
 from dse.limits import metric, objective_values
 from dse.mapping import read_parts
 from dse.pareto import knee, thin
-from dse.run import Run
+from dse.run import UNDER_WAY, Run
 
 if TYPE_CHECKING:
     import pandas
@@ -83,7 +83,12 @@ def print_run(run: Run) -> None:
     for _, row in references(run).iterrows():
         if row["reason"] and str(row["reason"]) not in ("None", "nan"):
             say(f"{row['reference_name']}: {row['reason']}.")
-    if config.get("outcome") != "finished":
+    if config.get("outcome") == UNDER_WAY:
+        typer.echo(
+            f"The search is under way: {config['counts']['trials']} of "
+            f"{config['settings']['trials']} trials."
+        )
+    elif config.get("outcome") != "finished":
         typer.echo(f"The search was cut short; go on with --resume --output {run.folder}")
     place = run.report if run.report.exists() else run.folder
     typer.echo(f"Report: {place}")

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from dse.explorer import Callbacks
     from dse.run import Run
 
+STORAGE = typer.Option(
+    "",
+    envvar="DSE_STORAGE",
+    help="Database that machines share: postgresql://user:password@host/db, mysql://..., "
+    "or grpc://host:port of a dse storage-proxy.",
+)
+
 
 def explore(
     model: str = typer.Option(
@@ -32,6 +39,11 @@ def explore(
     timeout: str = typer.Option("", help="Stop searching after this time, such as 90s."),
     seed: int = typer.Option(0, help="Of the search; same seed, same result with --jobs 1."),
     jobs: int = typer.Option(1, help="Processes that search together."),
+    storage: str = STORAGE,
+    study: str = typer.Option("", help="Its name in --storage; that of the run folder by default."),
+    heartbeat: str = typer.Option(
+        "5s", help="Between signs of life; a worker that leaves out six is replaced."
+    ),
     sampler: str = typer.Option("screening", help="screening, nsga2, nsga3, tpe, ..."),
     objective: list[str] = typer.Option(
         [], help="delta_loss, accuracy, top1, energy_per_token, throughput, ...; repeatable."
@@ -62,18 +74,16 @@ def explore(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Find the designs that no other beats in accuracy, energy and throughput under a budget."""
-    timeout_s = units.parse(timeout, "time") if timeout else None
-    if jobs < 1:
-        raise ValueError(f"jobs is {jobs}: at least 1")
+    timeout_s = read_effort(timeout, jobs)
     checkpoint_time_s = units.parse(checkpoint_time, "time")
     memory = int(units.parse(max_memory, "memory size")) if max_memory else None
     real = str(checkpoint.resolve()) if checkpoint is not None else None
-    with _watch(as_json) as callbacks:
+    with watch(as_json) as callbacks:
         if resume:
             from dse.checkpoint_search import Effort
 
             run = _resume(
-                output, model, real, budget_area, trials, timeout_s, jobs, callbacks,
+                output, model, real, budget_area, trials, storage, timeout_s, jobs, callbacks,
                 Effort(checkpoint_time_s, memory),
             )  # fmt: skip
         else:
@@ -81,6 +91,7 @@ def explore(
             from dse.explorer import default_folder, start
             from dse.settings import budget_constraints
             from dse.space import more_of
+            from dse.storage import shared_place
 
             model = model or real or ""
             if not model or not budget_area:
@@ -110,10 +121,23 @@ def explore(
             )
             folder = output if output is not None else default_folder(settings)
             run = start(
-                settings, folder, timeout_s=timeout_s, jobs=jobs, callbacks=callbacks,
+                settings,
+                folder,
+                place=shared_place(storage, study or folder.name) if storage else None,
+                timeout_s=timeout_s,
+                jobs=jobs,
+                heartbeat_s=units.parse(heartbeat, "time"),
+                callbacks=callbacks,
                 effort=Effort(checkpoint_time_s, memory),
-            )  # fmt: skip
+            )
     show_result(run, as_json)
+
+
+def read_effort(timeout: str, jobs: int) -> float | None:
+    """Seconds of --timeout, none without it; --jobs is checked."""
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}: at least 1")
+    return units.parse(timeout, "time") if timeout else None
 
 
 def _settings(**values: Any) -> Any:
@@ -139,6 +163,7 @@ def _resume(
     checkpoint: str | None,
     budget_area: str,
     trials: int | None,
+    storage: str,
     timeout_s: float | None,
     jobs: int,
     callbacks: "Callbacks",
@@ -159,12 +184,18 @@ def _resume(
         known = settings.checkpoint or "no checkpoint"
         raise ValueError(f"{output} uses {known}: leave out --checkpoint, or start a new run")
     return resume(
-        output, trials=trials, timeout_s=timeout_s, jobs=jobs, callbacks=callbacks, effort=effort
+        output,
+        trials=trials,
+        storage=storage,
+        timeout_s=timeout_s,
+        jobs=jobs,
+        callbacks=callbacks,
+        effort=effort,
     )
 
 
 @contextmanager
-def _watch(quiet: bool) -> Iterator["Callbacks"]:
+def watch(quiet: bool) -> Iterator["Callbacks"]:
     """Progress on standard error: a bar on a terminal, a line every few seconds in a pipe."""
     from dse.explorer import Callbacks
 

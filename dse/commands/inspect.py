@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+from dse.commands.explore import STORAGE
+
 RUN = typer.Argument(help="Run folder.")
 _WEIGHTS = "delta_loss=1,energy_per_token=1,throughput=1"
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
@@ -145,12 +147,17 @@ def export(
     write_atomically(output, write)
 
 
-def report(run: Path = RUN, as_json: bool = JSON) -> None:
-    """Draw report.html again from a run's tables."""
+def report(
+    run: Path = RUN,
+    storage: str = STORAGE,
+    study: str = typer.Option("", help="Its name in --storage; the run's own by default."),
+    as_json: bool = JSON,
+) -> None:
+    """Draw report.html again; of a search under way, or by --storage, as its study stands now."""
     from dse.console import print_json
-    from dse.explorer import write_report
+    from dse.explorer import draw
 
-    path = write_report(run)
+    path = draw(run, storage, study)
     if as_json:
         print_json({"report": str(path)})
     else:

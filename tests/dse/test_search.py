@@ -5,11 +5,12 @@ import optuna
 import pytest
 from search_fixture import KnownLoss, LookedAt, small_problem
 
-from dse import search
+from dse import search, slots
 from dse.limits import objective_values
 from dse.pareto import hypervolume, non_dominated
 from dse.problem import CLEAN
 from dse.screening import Screening, pool_of, simulated_columns
+from dse.storage import journal_storage
 
 SMALL = {
     "choices": {
@@ -34,7 +35,7 @@ SMALL = {
 
 def run(problem, trials, sampler="screening", seed=0, storage=None):
     study = search.open_study(storage or optuna.storages.InMemoryStorage(), problem)
-    search.requeue(study)
+    slots.requeue(study)
     results = search.load_results(study)
     results[CLEAN] = problem.simulate(CLEAN)
     screening = Screening(problem, results, seed)
@@ -123,11 +124,11 @@ def test_the_hypervolume_never_falls():
 
 def test_an_interrupted_search_goes_on_without_losing_or_repeating(tmp_path):
     simulator = KnownLoss(interrupt_at=4)
-    storage = search.journal_storage(tmp_path / "study.journal")
+    storage = journal_storage(tmp_path / "study.journal")
     study, _, outcome = run(small_problem(simulator), 16, storage=storage)
     before = [t.params for t in search.finished(study)]
     assert outcome == "interrupted"
-    resumed = search.journal_storage(tmp_path / "study.journal")
+    resumed = journal_storage(tmp_path / "study.journal")
     study, screening, outcome = run(small_problem(simulator), 16, storage=resumed)
     finished = search.finished(study)
     assert outcome == "finished"
@@ -210,11 +211,11 @@ def test_a_front_never_rests_on_a_look():
 def test_a_resumed_search_looks_at_nothing_twice(tmp_path):
     simulator = LookedAt(interrupt_at=8)
     path = tmp_path / "study.journal"
-    assert run(small_problem(simulator, **SMALL), 30, storage=search.journal_storage(path))[2] == (
+    assert run(small_problem(simulator, **SMALL), 30, storage=journal_storage(path))[2] == (
         "interrupted"
     )
     simulator.interrupt_at = None
-    run(small_problem(simulator, **SMALL), 30, storage=search.journal_storage(path))
+    run(small_problem(simulator, **SMALL), 30, storage=journal_storage(path))
     clean = [call for call in simulator.looks if all(np.frombuffer(call[1], dtype=bool))]
     others = [call for call in simulator.looks if call not in clean]
     assert len(others) == len(set(others))

@@ -1,0 +1,399 @@
+"""Many workers on one study: a real PostgreSQL, dying workers, storages that go away."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import optuna
+import psutil
+import pytest
+from optuna.trial import TrialState
+from postgres_fixture import PASSWORD, PLAIN, Postgres
+from search_fixture import small_problem
+from typer.testing import CliRunner
+
+from dse import run as runs
+from dse import search, slots, workers
+from dse.cli import app
+from dse.explorer import _config
+from dse.problem import CLEAN
+from dse.screening import Screening
+from dse.settings import Settings
+from dse.storage import (
+    Place,
+    _database,
+    hide,
+    journal_storage,
+    patient,
+    read_url,
+    shared_storage,
+    shown,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    try:
+        server = Postgres()
+    except (ImportError, OSError, LookupError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no PostgreSQL can be started here: {error}")
+    server.start()
+    yield server
+    server.remove()
+
+
+def invoke(*arguments: object, **options):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+
+
+def one_line(result, *words: str) -> None:
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0]
+    assert PLAIN not in result.output
+    assert PASSWORD not in result.output
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return small_problem()
+
+
+def go(storage, problem, trials, name="dse", **options):
+    """A whole search on a small problem, as a worker of its own does it."""
+    study = search.open_study(storage, problem, name)
+    results = search.load_results(study)
+    results[CLEAN] = problem.simulate(CLEAN)
+    screening = Screening(problem, results, 0)
+    study.sampler = search.make_sampler("random", screening, 0)
+    clock = search.Clock()
+    outcome = search.run_search(study, problem, screening, trials=trials, clock=clock, **options)
+    return study, outcome
+
+
+# Slots -------------------------------------------------------------------------------------------
+
+
+def empty_study():
+    return optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=["minimize"])
+
+
+def test_each_slot_is_claimed_once_by_many_threads(tmp_path):
+    path = tmp_path / "study.journal"
+    optuna.create_study(storage=journal_storage(path), study_name="dse")
+    ran = []
+
+    def work():
+        study = optuna.load_study(storage=journal_storage(path), study_name="dse")
+        while len(slots.finished(study)) < 12:
+            slots.fill(study, 12)
+            if (trial := slots.claim(study, 12)) is not None:
+                ran.append(trial.user_attrs["slot"])
+                study.tell(trial, 0.0)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ran) == list(range(12))
+
+
+def test_a_slot_filled_twice_is_run_once():
+    study = empty_study()
+    for slot in (0, 0, 1, 0, 1):
+        study.enqueue_trial({}, user_attrs={slots.SLOT: slot})
+    first, second = slots.claim(study, 2), slots.claim(study, 2)
+    assert (first.user_attrs["slot"], second.user_attrs["slot"]) == (0, 1)
+    assert slots.claim(study, 2) is None
+    study.tell(first, 1.0)
+    study.tell(second, 1.0)
+    slots.fill(study, 2)
+    assert slots.claim(study, 2) is None
+    assert [t.number for t in slots.finished(study)] == [first.number, second.number]
+
+
+def test_a_trial_that_fails_with_a_reason_keeps_its_slot_and_one_cut_off_does_not():
+    study = empty_study()
+    slots.fill(study, 2, [{"x": 3}])
+    cut, failed = slots.claim(study, 2), slots.claim(study, 2)
+    assert cut.suggest_int("x", 0, 9) == 3
+    failed.set_user_attr("reason", "not finite")
+    study.tell(failed, state=TrialState.FAIL)
+    assert slots.requeue(study) == 1
+    assert slots.empty_slots(study, 2) == [0]
+    slots.fill(study, 2)
+    again = slots.claim(study, 2)
+    assert again.suggest_int("x", 0, 9) == 3
+    assert slots.claim(study, 2) is None
+
+
+def test_a_silent_worker_loses_its_trial_and_one_that_beats_does_not():
+    study = empty_study()
+    slots.fill(study, 2)
+    living, watching = slots.Heart(study), slots.Heart(study)
+    dead, alive = slots.claim(study, 2), slots.claim(study, 2)
+    living.trial_id = alive._trial_id
+    for _ in range(slots.SILENCE):
+        living.beat()
+        watching.look()
+    assert study.trials[dead.number].state == TrialState.RUNNING
+    watching.look()
+    assert study.trials[dead.number].state == TrialState.FAIL
+    assert study.trials[alive.number].state == TrialState.RUNNING
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        dead.set_user_attr("beaten", True)  # a worker that was only slow learns of it
+
+
+class Death(BaseException):
+    """The process ends here."""
+
+
+def test_dying_at_any_write_loses_nothing_that_was_finished(tmp_path, problem):
+    """A new process after each death, which comes some writes later; half of them tear a line."""
+    path = tmp_path / "study.journal"
+    kept: dict[int, list[float] | None] = {}
+    deaths, outcome = 0, ""
+    while outcome != "finished":
+        storage = journal_storage(path)
+        writes = iter(range(15 + 7 * deaths))
+
+        def write(logs, append=storage._backend.append_logs, writes=writes, torn=deaths % 2):
+            if next(writes, None) is None:
+                if torn:
+                    with path.open("ab") as file:
+                        file.write(b'{"op_code":6,"worker_id":"7b')
+                raise Death
+            append(logs)
+
+        storage._backend.append_logs = write
+        try:
+            study = search.open_study(storage, problem)
+            before = {t.number: t.values for t in slots.finished(study)}
+            assert before.items() >= kept.items()
+            kept = before
+            slots.requeue(study)
+            study, outcome = go(storage, problem, 4, heartbeat_s=100)
+        except Death:
+            deaths += 1
+    assert deaths > 2
+    finished = slots.finished(study)
+    assert sorted(t.user_attrs["slot"] for t in finished) == list(range(4))
+    assert {t.number: t.values for t in finished}.items() >= kept.items()
+
+
+# A shared storage --------------------------------------------------------------------------------
+
+
+def start_worker(url: str, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "dse", "worker", "--study", "shared", "--json", *options]
+    environment = {**os.environ, "DSE_STORAGE": url, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def held_by(study, process) -> optuna.trial.FrozenTrial | None:
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    mine = [t for t in running if t.user_attrs.get("worker", "").endswith(f":{process.pid}")]
+    return mine[0] if mine else None
+
+
+def kill_in_mid_trial(study, process) -> int:
+    """SIGKILL, sent while the process holds a trial; returns the number of the trial."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if held_by(study, process):
+            process.send_signal(signal.SIGSTOP)
+            if trial := held_by(study, process):
+                process.kill()
+                process.wait()
+                return trial.number
+            process.send_signal(signal.SIGCONT)
+        time.sleep(0.02)
+    raise AssertionError(f"never held a trial: {process.communicate()}")
+
+
+def test_workers_die_and_exactly_the_wanted_trials_are_finished(postgres, tmp_path):
+    """Four workers, one of them a helper; two are killed in mid-trial and one report is drawn."""
+    wanted = 8
+    settings = Settings("deepseekmoe", 200.0, trials=wanted, tokens=1536)
+    study = optuna.create_study(
+        storage=shared_storage(postgres.url),
+        study_name="shared",
+        directions=["minimize"] * len(settings.metrics),
+    )
+    workers.announce(study, _config(settings), heartbeat_s=1.0)
+    doomed = [start_worker(postgres.url) for _ in range(2)]
+    left = start_worker(postgres.url, "--jobs", "2")
+    try:
+        cut = [kill_in_mid_trial(study, process) for process in doomed]
+        for child in psutil.Process(left.pid).children():
+            assert PLAIN not in " ".join(child.cmdline())
+            assert PASSWORD not in " ".join(child.cmdline())
+        folder = tmp_path / "report"
+        drawn = invoke("report", folder, "--storage", postgres.url, "--study", "shared", "--json")
+        output, errors = left.communicate(timeout=240)
+    finally:
+        for process in (*doomed, left):
+            process.kill()
+    assert left.returncode == 0, errors
+    assert json.loads(output)["outcome"] == "finished"
+    assert json.loads(output)["trials"] == json.loads(output)["wanted"] == wanted
+    finished = slots.finished(study)
+    assert sorted(t.user_attrs["slot"] for t in finished) == list(range(wanted))
+    states = Counter(t.state for t in study.trials)
+    assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == wanted
+    assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
+    assert all(slots.cut_off(study.trials[number]) for number in cut)
+    assert drawn.exit_code == 0, drawn.output
+    run = runs.load_run(folder)
+    assert run.config["study"] == "shared"
+    assert run.config["outcome"] in (runs.UNDER_WAY, "finished")
+    assert len(run.front()) > 0
+    assert run.report.exists()
+    for path in folder.iterdir():
+        assert PLAIN.encode() not in path.read_bytes()
+        assert PASSWORD.encode() not in path.read_bytes()
+
+
+def test_a_storage_that_goes_away_is_waited_for(postgres, problem):
+    said: list[str] = []
+    storage = patient(_database(read_url(postgres.url)), "postgresql", said.append)
+    back = threading.Timer(2.0, postgres.start)
+
+    def show(progress):
+        if progress.finished == 2:
+            postgres.stop()
+            back.start()
+
+    study, outcome = go(storage, problem, 5, name="away", show=show, heartbeat_s=0.3)
+    back.join()
+    assert outcome == "finished"
+    assert len(slots.finished(study)) == 5
+    assert len(study.trials) == 5
+    assert [line.split()[3] for line in said] == ["away:", "back"]
+    assert 2 <= float(said[1].split()[-2]) <= 30
+
+
+def test_a_storage_that_stays_away_is_one_line(postgres):
+    said: list[str] = []
+    inner = Place(postgres.url, "gone").open()
+    storage = patient(inner, "postgresql", said.append, patience_s=0.5)
+    postgres.stop()
+    try:
+        one_line(invoke("worker", "--storage", postgres.url, "--study", "x"), "onnection refused")
+        with pytest.raises(optuna.exceptions.StorageInternalError):
+            inner._backend.get_all_studies()
+        assert storage is inner
+    finally:
+        postgres.start()
+
+
+def test_a_proxy_serves_workers_without_the_password(postgres, problem):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dse", "storage-proxy", "--port", str(port), "--json"]
+    environment = {**os.environ, "DSE_STORAGE": postgres.url}
+    proxy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        document = json.loads("".join(iter(proxy.stdout.readline, "}\n")) + "}")
+        assert document["url"] == f"grpc://localhost:{port}"
+        assert PLAIN not in json.dumps(document)
+        study, outcome = go(shared_storage(document["url"]), problem, 4, name="by proxy")
+        assert outcome == "finished"
+        assert len(slots.finished(study)) == len(study.trials) == 4
+        one_line(invoke("worker", "--storage", document["url"], "--study", "no"), "by proxy")
+    finally:
+        proxy.terminate()
+        proxy.wait(20)
+    assert proxy.returncode == 0
+
+
+def test_what_a_shared_storage_refuses_is_one_line_without_the_password(
+    postgres, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("dse.storage._CONNECT_S", 1)
+    url = postgres.url
+    wrong = url.replace(PASSWORD, PLAIN.replace("@", "") + "x")
+    for address, words in (
+        (wrong, ["password authentication failed"]),
+        (url.replace("/postgres", "/nowhere"), ["nowhere"]),
+        (url.replace(PASSWORD, PLAIN), ["%40"]),
+        (url.replace(str(postgres.port), "port"), ["no storage URL"]),
+        (url.replace("127.0.0.1", "no.such.host.invalid"), ["no.such.host.invalid"]),
+        (f"sqlite:///{tmp_path}/study.db", ["--jobs"]),
+        ("redis://localhost", ["postgresql://"]),
+        ("study.db", ["no storage URL"]),
+        ("grpc://localhost:1", ["localhost:1"]),
+    ):
+        one_line(invoke("worker", "--storage", address, "--study", "x"), *words)
+    one_line(invoke("worker", "--study", "x"), "DSE_STORAGE")
+    one_line(invoke("worker", "--storage", url), "--study")
+    one_line(invoke("worker", "--storage", url, "--study", "x"), "no study 'x'")
+    one_line(invoke("storage-proxy"), "DSE_STORAGE")
+    one_line(invoke("report", tmp_path / "new", "--storage", url), "--study NAME")
+    one_line(invoke("report", tmp_path / "new", "--storage", url, "--study", "x"), "no study 'x'")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_study_that_exists_or_that_nothing_fits_leaves_no_trace(postgres, tmp_path):
+    explore = ["explore", "--model", "deepseekmoe", "--tokens", "1536", "--storage", postgres.url]
+    explore += ["--output", tmp_path / "run", "--study", "new"]
+    one_line(invoke(*explore, "--budget-area", "3mm2"), "nothing fits in 3 mm2")
+    storage = shared_storage(postgres.url)
+    assert "new" not in [study.study_name for study in storage.get_all_studies()]
+    optuna.create_study(storage=storage, study_name="new", directions=["minimize"] * 3)
+    one_line(invoke(*explore, "--budget-area", "200mm2"), "already holds a study 'new'")
+    assert list(tmp_path.iterdir()) == []
+    one_line(invoke("worker", "--storage", postgres.url, "--study", "new"), "being set up")
+
+
+def test_a_missing_driver_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    secret = "mysql://user:secret@localhost/db"
+    result = invoke("worker", "--storage", secret, "--study", "x")
+    one_line(result, "mysql://localhost/db", "pymysql", "dse[workers]")
+    assert "secret" not in result.output
+
+
+def test_a_storage_url_is_shown_without_user_password_and_options():
+    for url in (
+        "postgresql://user:secret@host:5432/db?sslmode=require&password=secret",
+        "postgresql://host:5432/db?user=user&password=se%40cret",
+    ):
+        assert shown(url) == "postgresql://host:5432/db"
+        assert hide(f"--storage={url}") == "--storage=postgresql://host:5432/db"
+        assert "secret" not in repr(Place(url, "study"))
+    assert hide("postgresql://user:sec@ret/x@host/db") == "***"
+    assert hide("--trials=4") == "--trials=4"
+    assert str(read_url("postgres://u@h/d").drivername) == "postgresql+psycopg"
+    assert str(read_url("mysql+mysqldb://u@h/d").drivername) == "mysql+mysqldb"
+
+
+def test_a_model_file_travels_with_its_study(tmp_path):
+    path = tmp_path / "my-moe" / "config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"model_type": "olmoe"}))
+    attributes = {}
+    study = SimpleNamespace(set_user_attr=attributes.__setitem__)
+    document = Settings("deepseekmoe", 200.0).document() | {"model": str(path.parent)}
+    workers.announce(study, {"settings": document, "model_source": str(path)}, 5.0)
+    carried = json.loads(json.dumps(attributes[workers.RUN]))
+    path.unlink()
+    with workers.usable_settings(carried) as settings:
+        assert settings.model.endswith("my-moe/config.json")
+        assert json.loads(Path(settings.model).read_text()) == {"model_type": "olmoe"}
