@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from dse.limits import objective_values
 from dse.problem import CLEAN, Problem
 from dse.screening import Pool, Results, Screening, ScreeningSampler, simulated_columns
-from dse.slots import HEARTBEAT_S, claim, empty_slots, fill, finished, give_back, heartbeat
+from dse.slots import FAILED, HEARTBEAT_S, claim, empty_slots, fill, finished, give_back, heartbeat
 from dse.storage import STUDY
 
 # Seconds between two looks for a trial when others work on all that are left.
@@ -146,6 +146,8 @@ def run_trial(
         values = objective_values(problem.objectives, {**pool.metrics, **simulated})[0].tolist()
     before = time.perf_counter()
     progress = _record(trial, screening, reason, clock, counted)
+    if state == TrialState.FAIL:
+        trial.set_user_attr(FAILED, True)
     study.tell(trial, values, state=state, skip_if_finished=True)
     clock.cost += time.perf_counter() - before
     return progress

@@ -2,8 +2,8 @@
 
 A study of N trials has slots 0 ... N-1; a trial carries the number of its slot. A worker claims
 one by moving it from waiting to running, which every Optuna storage does atomically. When its
-worker stops or dies, a trial is failed without a reason; that empties its slot, and any worker
-fills it again. Should two do so at once, the earlier trial holds the slot, and whoever claims the
+worker stops or dies, a trial is failed unmarked; that empties its slot, and any worker fills it
+again. Should two do so at once, the earlier trial holds the slot, and whoever claims the
 other throws it away. So no step needs a lock, and dying between any two of them loses nothing.
 """
 
@@ -18,15 +18,18 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-SLOT, BEAT = "slot", "beat"
+SLOT, BEAT, FAILED = "slot", "beat", "failed"
 # Seconds between two signs of life, and how many may stay out before a worker counts as dead.
 HEARTBEAT_S = 5.0
 SILENCE = 6
 
 
 def cut_off(trial: FrozenTrial) -> bool:
-    """Whether a trial ended because its worker did: a simulation that fails leaves a reason."""
-    return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
+    """Whether a trial ended because its worker did: one whose simulation fails is marked so.
+
+    A reason alone says nothing: a worker may die between giving one and ruling the design out.
+    """
+    return trial.state == TrialState.FAIL and FAILED not in trial.user_attrs
 
 
 def holders(study: optuna.Study) -> dict[int, FrozenTrial]:
@@ -43,7 +46,7 @@ def _slot(trial: FrozenTrial) -> int:
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that count: complete, ruled out, or failed with a reason; one a slot."""
+    """Trials that count: complete, ruled out, or marked as failed; one a slot."""
     return [trial for trial in holders(study).values() if trial.state.is_finished()]
 
 
@@ -77,7 +80,9 @@ def claim(study: optuna.Study, trials: int) -> optuna.Trial | None:
     Optuna's own `ask` would make a new trial then.
     """
     storage = study._storage
-    for waiting in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+    waiting_trials = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    # By slot, so that what was cut off comes next and a resumed search goes the way it would have.
+    for waiting in sorted(waiting_trials, key=_slot):
         slot = _slot(waiting)
         if not 0 <= slot < trials:
             continue

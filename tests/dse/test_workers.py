@@ -125,11 +125,13 @@ def test_a_slot_filled_twice_is_run_once():
     assert [t.number for t in slots.finished(study)] == [first.number, second.number]
 
 
-def test_a_trial_that_fails_with_a_reason_keeps_its_slot_and_one_cut_off_does_not():
+def test_a_trial_that_fails_keeps_its_slot_and_one_cut_off_does_not():
     study = empty_study()
     slots.fill(study, 2, [{"x": 3}])
     cut, failed = slots.claim(study, 2), slots.claim(study, 2)
     assert cut.suggest_int("x", 0, 9) == 3
+    cut.set_user_attr("reason", "ruled out, but its worker dies before saying so")
+    failed.set_user_attr(slots.FAILED, True)
     failed.set_user_attr("reason", "not finite")
     study.tell(failed, state=TrialState.FAIL)
     assert slots.requeue(study) == 1
@@ -191,6 +193,7 @@ def test_dying_at_any_write_loses_nothing_that_was_finished(tmp_path, problem):
     assert deaths > 2
     finished = slots.finished(study)
     assert sorted(t.user_attrs["slot"] for t in finished) == list(range(4))
+    assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in finished)
     assert {t.number: t.values for t in finished}.items() >= kept.items()
 
 
@@ -255,6 +258,7 @@ def test_workers_die_and_exactly_the_wanted_trials_are_finished(postgres, tmp_pa
     finished = slots.finished(study)
     assert sorted(t.user_attrs["slot"] for t in finished) == list(range(wanted))
     states = Counter(t.state for t in study.trials)
+    assert [t.user_attrs for t in finished if t.state == TrialState.FAIL] == []
     assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == wanted
     assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
     assert all(slots.cut_off(study.trials[number]) for number in cut)
