@@ -137,7 +137,7 @@ def test_a_run_leaves_a_whole_folder(finished):
     run = load_run(finished)
     names = {path.name for path in finished.iterdir() if not path.name.startswith(".")}
     assert names == {"config.json", "study.journal", "candidates.parquet", "experts.parquet",
-                     "progress.parquet", "tornado.parquet", "report.html",
+                     "layers.parquet", "progress.parquet", "tornado.parquet", "report.html",
                      "terminal.txt"}  # fmt: skip
     table = run.candidates
     assert table["trial"].is_unique
