@@ -32,6 +32,8 @@ def captions(run: Run) -> dict[str, str]:
         "step": "Bars of every layer of one step over time: above what the accelerator does, below "
         "what the layer's tiles do; following steps in grey.",
         "timeline": "Stages of one token's way through the selected design, end to end.",
+        "utilisation": "Shares of cells that hold weights in the selected design and the reference "
+        "designs, of the blocks in use and of all tiles and tiers.",
         "map": f"Map of {len(run.experts)} routed experts by layer, digital in blue and analog in "
         "orange, darker for a higher value.",
         "coverage": "Share of expert calls served digitally against the share of digital experts, "

@@ -27,9 +27,23 @@ from reports.figures.step import layer_icicle, layer_terms, step_timeline
 from reports.figures.theme import DARK, LIGHT
 from reports.figures.tornado import tornado_bars
 from reports.figures.trade import accuracy_against_digital_share, pareto_front
+from reports.figures.utilisation import tile_utilisation
 from reports.run_folder import Run, read_run, recommended_row
 
 REPORT = "report.html"
+
+#: What the rings of each drill-down are, as deep as the run's tables go.
+LEVELS = {
+    "energy:layer": "system, layers, module, component",
+    "energy:component": "system, subsystem, component",
+    "energy:module": "system, module",
+    "latency:component": "system, subsystem, component",
+    "latency:module": "system, module; the run keeps no times of the components inside a module, "
+    "which work at the same time",
+    "area:component": "system, subsystem, component; modules share the hardware, so that no area "
+    "is one module's own",
+    "area:module": "system, module",
+}
 _HERE = Path(__file__).parent
 
 #: Columns of the table of candidates on the page; the CSV has all of them.
@@ -133,6 +147,7 @@ def available_breakdowns(run: Run) -> dict[str, Any]:
     if len(run.layers) and breakdown_columns(candidates, "energy", "module"):
         found["energy:layer"] = {
             "label": "energy by layer",
+            "levels": LEVELS["energy:layer"],
             "figure": "icicle:energy:layer",
             "bars": "bars:energy:module",
             "columns": [],
@@ -144,6 +159,7 @@ def available_breakdowns(run: Run) -> dict[str, Any]:
                 nodes = tree(parts)
                 found[f"{quantity}:{by}"] = {
                     "label": f"{quantity} by {by}",
+                    "levels": LEVELS[f"{quantity}:{by}"],
                     "figure": f"icicle:{quantity}:{by}",
                     "bars": f"bars:{quantity}:{by}",
                     "columns": [node["columns"] for node in nodes],
@@ -182,6 +198,7 @@ def _figures(run: Run, shown: pd.DataFrame, selected: pd.Series | None) -> dict[
                 continue
             built[f"icicle:{key}"] = breakdown_icicle(shown, who, quantity, by)
             built[f"bars:{key}"] = breakdown_bars(shown, compared, quantity, by)
+        built["utilisation"] = tile_utilisation(shown, compared)
         built["timeline"] = decode_timeline(shown, who)
         if len(run.layers):
             rate: Any = selected["throughput_tokens_per_s"]

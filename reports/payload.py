@@ -90,10 +90,9 @@ def strip(figure: go.Figure) -> dict[str, Any]:
     for trace in plain_figure["data"]:
         if trace.get("meta"):
             for name in ("x", "y", "z", "text", "customdata", "values", "base"):
-                keep = name in ("x", "y") and (
-                    "column" in trace["meta"] or "placement" in trace["meta"]
-                    or "timeline" in trace["meta"] or "order" in trace["meta"]
-                )  # fmt: skip
+                keep = name in ("x", "y") and not {
+                    "column", "placement", "share", "timeline", "order"
+                }.isdisjoint(trace["meta"])  # fmt: skip
                 if not keep:
                     trace.pop(name, None)
             if isinstance(trace.get("marker"), dict) and "colour" in trace["meta"]:

@@ -11,6 +11,7 @@ from reports.figures.sweep import heat_map, lines, parts_bar
 from reports.figures.theme import DARK, LIGHT, themed
 from reports.figures.tornado import tornado_bars
 from reports.figures.trade import accuracy_against_digital_share, pareto_front
+from reports.figures.utilisation import tile_utilisation
 
 __all__ = [
     "DARK",
@@ -32,6 +33,7 @@ __all__ = [
     "placement_map",
     "step_timeline",
     "themed",
+    "tile_utilisation",
     "time_split",
     "tornado_bars",
 ]

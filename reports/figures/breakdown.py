@@ -99,7 +99,7 @@ def breakdown_bars(
     rows = [design(candidates, trial) for trial in trials]
     if not parts or not rows:
         return empty_figure(f"This run holds no {quantity} by {by}.")
-    names = [plain(_name(row)).replace(", ", ",<br>") for row in rows]
+    names = [plain(name_of(row)).replace(", ", ",<br>") for row in rows]
     figure = go.Figure()
     unit = TOTALS[quantity].unit
     for index, (part, source) in enumerate(parts.items()):
@@ -167,7 +167,8 @@ def _value(row: pd.Series, name: str, missing: float = 0.0) -> float:
     return missing if value is None or pd.isna(value) else float(value)
 
 
-def _name(row: pd.Series) -> str:
+def name_of(row: pd.Series) -> str:
+    """A reference by its name, a design by its trial."""
     reference = row.get("reference_name")
     return str(reference) if not pd.isna(reference) else f"design {row['trial']}"
 

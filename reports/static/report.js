@@ -150,9 +150,12 @@ function bindParallel(spec) {
 const sum = (names, i) => names.reduce((total, name) => total + (value(name, i) || 0), 0);
 function bindParts(trace) {
   const meta = trace.meta, i = state.selected;
-  if (meta.column) {
-    const rows = [...new Set([i, ...groups.reference])];
-    return {...trace, x: pick(meta.column, rows), y: rows.map((k) => plain(nameOf(k)).replace(", ", ",<br>"))};
+  if (meta.column || meta.share) {
+    const rows = [...new Set([i, ...groups.reference])], names = rows.map((k) => plain(nameOf(k)).replace(", ", ",<br>"));
+    if (meta.column) return {...trace, x: pick(meta.column, rows), y: names};
+    const has = (k) => value("tiles", k) > 0;
+    return {...trace, x: rows.map((k) => (has(k) ? value(meta.share, k) : null)), y: names,
+      text: meta.tiles ? rows.map((k) => (has(k) ? `${show("tiles", k)} tiles of ${show("tiers", k)} tiers` : "")) : null};
   }
   if (meta.timeline) {
     const x = meta.timeline.map((name) => value(name, i) || 0), total = x.reduce((a, b) => a + b, 0);
@@ -280,7 +283,7 @@ const THEMES = ["light", "dark"];
 const theme = () => document.documentElement.dataset.theme || THEMES[Number(matchMedia("(prefers-color-scheme: dark)").matches)];
 const specOf = (name) => run.figures[name] || run.figures[run.breakdowns[byId("quantity")?.value]?.[name === "icicle" ? "figure" : "bars"]];
 const plots = [...document.querySelectorAll(".plot")].map((div) => div.id.slice(5)).filter((name) => specOf(name));
-const LINKED = ["pareto", "parallel", "share"], OF_SELECTED = ["icicle", "bars", "step", "timeline", "map", "coverage"];
+const LINKED = ["pareto", "parallel", "share"], OF_SELECTED = ["icicle", "bars", "step", "timeline", "utilisation", "map", "coverage"];
 function layoutOf(name, spec) {
   const layout = {...spec.layout, template: run.templates[theme()], uirevision: "kept", selections: [], autosize: true,
     // A box is gone once its designs are marked: a revision that never repeats keeps Plotly from restoring it.
@@ -530,7 +533,11 @@ function connect() {
   byId("copy").onclick = copy;
   byId("theme").onclick = () => setTheme(THEMES[1 - THEMES.indexOf(theme())]);
   matchMedia("(prefers-color-scheme: dark)").onchange = () => setTheme();
-  if (byId("quantity")) byId("quantity").onchange = () => { draw("icicle"); draw("bars"); };
+  if (byId("quantity")) byId("quantity").onchange = () => {
+    byId("levels").textContent = run.breakdowns[byId("quantity").value].levels;
+    draw("icicle");
+    draw("bars");
+  };
   if (byId("map-colour")) {
     if (experts.load) byId("map-colour").value = "load";
     byId("map-colour").onchange = () => draw("map");

@@ -102,6 +102,7 @@ def made_up_candidates(designs: int, seed: int = 0, simulated: float = 0.3) -> p
         parts = rng.dirichlet(np.ones(len(names)) * 2, designs)
         for index, name in enumerate(names):
             table[f"{what}_{name}{unit}"] = parts[:, index] * np.asarray(total)
+    table["occupancy"] = 0.9 * table["utilisation"]
     ruled_out = table["state"] == "ruled_out"
     accuracies = ["delta_loss_nats", "delta_loss_stderr", "top1", "top1_stderr", "accuracy",
                   "accuracy_stderr", "accuracy_source"]  # fmt: skip

@@ -153,6 +153,7 @@ def test_a_selected_design_is_selected_everywhere(
     ring = page.evaluate("document.getElementById('plot-pareto').data.at(-1).x[0]")
     assert ring == pytest.approx(row["energy_j_per_token"], rel=1e-6)
     page.select_option("#quantity", "energy:component")
+    assert page.inner_text("#levels") == "system, subsystem, component"
     total = page.evaluate("document.getElementById('plot-icicle').data[0].values[0]")
     assert total == pytest.approx(row["energy_j_per_token"], rel=1e-5)
     step = page.evaluate(

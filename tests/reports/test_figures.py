@@ -73,6 +73,21 @@ def test_the_map_shows_each_expert_once(run: Run) -> None:
     assert not (cells["digital"] & cells["analog"]).any()
 
 
+def test_utilisation_is_shown_where_there_are_tiles(run: Run) -> None:
+    table = run.candidates.copy()
+    table.loc[table["reference_name"] == "all digital", "tiles"] = 0
+    figure = figures.tile_utilisation(table, [3, "all digital", "all analog"])
+    row = table[table["trial"] == 3].iloc[0]
+    for trace in figure.data:
+        share = row["occupancy" if "all tiles" in trace.name else "utilisation"]
+        assert trace.x[0] == pytest.approx(share)
+        assert trace.x[1] is None and trace.x[2] > 0
+    assert figure.data[0].text[0].startswith(f"{row['tiles']:,} tiles")
+    assert (
+        figures.tile_utilisation(table.drop(columns=["occupancy", "utilisation"]), [3]).data == ()
+    )
+
+
 def test_coverage_runs_from_nothing_to_everything(run: Run) -> None:
     for trace in figures.digital_coverage(run.experts).data:
         assert trace.y[0] == 0 and trace.y[-1] == pytest.approx(1)
