@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from dse import reproduce as module
-from dse.reproduce import layer_matched_random, reproduce, served_frequency
+from dse import reproduce_selections as module
+from dse.reproduce import reproduce, served_frequency
 from dse.reproduce_figures import quartiles, recovery_lines
+from dse.reproduce_selections import layer_matched_random
 from workloads.checkpoint import load_miniature
 from workloads.moe import forward
 
