@@ -279,13 +279,12 @@ function bindOrders(spec) {
 }
 
 // ---- drawing ----
-const THEMES = ["light", "dark"];
-const theme = () => document.documentElement.dataset.theme || THEMES[Number(matchMedia("(prefers-color-scheme: dark)").matches)];
+const dark = matchMedia("(prefers-color-scheme: dark)");
 const specOf = (name) => run.figures[name] || run.figures[run.breakdowns[byId("quantity")?.value]?.[name === "icicle" ? "figure" : "bars"]];
 const plots = [...document.querySelectorAll(".plot")].map((div) => div.id.slice(5)).filter((name) => specOf(name));
 const LINKED = ["pareto", "parallel", "share"], OF_SELECTED = ["icicle", "bars", "step", "timeline", "utilisation", "map", "coverage"];
 function layoutOf(name, spec) {
-  const layout = {...spec.layout, template: run.templates[theme()], uirevision: "kept", selections: [], autosize: true,
+  const layout = {...spec.layout, template: run.templates[dark.matches ? "dark" : "light"], uirevision: "kept", selections: [], autosize: true,
     // A box is gone once its designs are marked: a revision that never repeats keeps Plotly from restoring it.
     selectionrevision: performance.now()};
   const coarse = matchMedia("(pointer: coarse)").matches;
@@ -501,11 +500,6 @@ function along(step) {
   const column = numbers(state.axes.x), front = [...groups.front].sort((a, b) => column[a] - column[b]);
   if (front.length) select(front[(front.indexOf(state.selected) + step + front.length) % front.length]);
 }
-function setTheme(name) {
-  if (name) document.documentElement.dataset.theme = name;
-  byId("theme").textContent = theme() === "dark" ? "Light" : "Dark";
-  redraw(plots);
-}
 function connect() {
   const pareto = run.figures.pareto.data.find((trace) => trace.meta.colour)?.meta;
   state.axes = {x: pareto.x, y: pareto.y, colour: pareto.colour};
@@ -531,8 +525,7 @@ function connect() {
   byId("page-on").onclick = () => { state.page += 1; fillTable(); };
   byId("highlight").onclick = () => mark(chosenRows());
   byId("copy").onclick = copy;
-  byId("theme").onclick = () => setTheme(THEMES[1 - THEMES.indexOf(theme())]);
-  matchMedia("(prefers-color-scheme: dark)").onchange = () => setTheme();
+  dark.onchange = () => redraw(plots);
   if (byId("quantity")) byId("quantity").onchange = () => {
     byId("levels").textContent = run.breakdowns[byId("quantity").value].levels;
     draw("icicle");
@@ -547,6 +540,5 @@ function connect() {
 connect();
 tableHead();
 describe();
-byId("theme").textContent = theme() === "dark" ? "Light" : "Dark";
 watch();
 })();

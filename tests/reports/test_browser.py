@@ -130,6 +130,16 @@ def test_every_view_renders(
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    paper = "document.querySelector('#plot-pareto .main-svg').style.background"
+    page.emulate_media(color_scheme="light" if scheme == "dark" else "dark")
+    see(page, "pareto")
+    other = page.evaluate(paper)
+    page.emulate_media(color_scheme=scheme)
+    page.evaluate("scrollTo(0, 0)")
+    see(page, *all_figures(page))
+    assert page.evaluate(paper) != other, "figures follow the reader's colour scheme"
+    page.evaluate("scrollTo(0, 0)")
+    settle(page)
     page.screenshot(path=SCREENSHOTS / f"report-{width}-{scheme}.png", full_page=True)
 
 
