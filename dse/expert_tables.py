@@ -242,7 +242,14 @@ def busiest_tile_slots(
         spread = tables.analog_spread[layer].take(row[few])
         used = tables.used[layer].take(row[few])
         slots[few], bubble, tile[few] = _one_group(
-            analog[few], tokens[few], spread, used, mapping.take(few), start[few], end[few]
+            analog[few],
+            tokens[few],
+            spread,
+            used,
+            mapping.expert_blocks[few],
+            mapping.down_blocks[few],
+            start[few],
+            end[few],
         )
         total = tables.total_deviation[layer].take(row[few])
         varies[few] = total * bubble[0] + bubble[1]
@@ -282,7 +289,8 @@ def _one_group(
     tokens: Array,
     spread: Array,
     used: Array,
-    mapping: Mapping,
+    expert_blocks: NDArray[np.int64],
+    down: NDArray[np.int64],
     start: Array,
     end: Array,
 ) -> tuple[Array, tuple[Array, Array], NDArray[np.int64]]:
@@ -300,15 +308,14 @@ def _one_group(
     width = np.rint(end) - np.rint(start)
     whole = end - start >= 1
     tiles = np.where(whole, np.maximum(width, 1.0), 1.0)
-    per_tile = mapping.expert_blocks / tiles
-    left = np.mod(mapping.expert_blocks, tiles)
+    per_tile = expert_blocks / tiles
+    left = np.mod(expert_blocks, tiles)
     most_left = np.ceil(analog * left / tiles)  # blocks that the fullest tile has of these
     uneven = (tokens - used) * (most_left / analog - left / tiles)
     variance = np.maximum(spread**2 - used, 0.0) / analog * most_left * (1 - left / tiles)
     most = largest_of_normals(LARGEST_GROUP)
     extreme = most.take(np.minimum(tiles, LARGEST_GROUP).astype(np.int64))
-    down = mapping.down_blocks
-    chain = np.ceil((mapping.expert_blocks - down) / tiles) + np.ceil(down / tiles)
+    chain = np.ceil((expert_blocks - down) / tiles) + np.ceil(down / tiles)
     # Three reasons to wait that do not add: they are the same tile's only now and then.
     wait = used * (chain - per_tile)
     slots = tokens * per_tile + np.sqrt(uneven**2 + extreme**2 * variance + wait**2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -244,10 +244,6 @@ class Mapping:
     fits: NDArray[np.bool_]
     utilisation: Array
     occupancy: Array
-
-    def take(self, rows: NDArray[np.int64]) -> Mapping:
-        """The mapping of some of the designs."""
-        return Mapping(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def map_experts(

@@ -7,6 +7,7 @@ is simulated next; all those designs are then complete at once.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -222,7 +223,7 @@ class Screening:
             mean, error = self._difference(code, other) if other in self.looks else (0.0, 1.0)
             surely.append(mean > _SURE * error)
         cheaper = self._costs(front.take(np.flatnonzero(np.array(surely, dtype=bool))))
-        beaten = all((cheaper <= row).all(axis=1).any() for row in self._costs(sharing))
+        beaten = bool(_reached(cheaper, self._costs(sharing)).all())
         if beaten:
             self._beaten.add(code)
         return beaten
@@ -375,13 +376,9 @@ class Screening:
             Points by key, summed over the quantiles; points that a candidate reaches by cost.
         """
         _, values = self._front()
-        points = qmc.Sobol(len(self.corner), seed=0).random(_POINTS)
-        points = self.ideal + points * (self.corner - self.ideal)
+        points = self.ideal + _sobol(len(self.corner)) * (self.corner - self.ideal)
         front = values[non_dominated(values)]
-        won = np.zeros(len(points), dtype=bool)
-        for row in front:
-            won |= (row <= points).all(axis=1)
-        points = points[~won]
+        points = points[~_reached(front, points)]
         simulated = np.array([wanted.simulated for wanted in self.problem.objectives])
         reached = np.ones((len(candidates), len(points)), dtype=bool)
         for cost, point in zip(self._costs(candidates).T, points[:, ~simulated].T, strict=True):
@@ -411,7 +408,21 @@ class Screening:
         if estimated or not len(values):  # accuracies have no such bound
             return np.zeros(len(pool), dtype=bool)
         least = self._objectives(pool, self.problem.least_loss(pool.codes, self.results))
-        return np.array([(values <= row).all(axis=1).any() for row in least], dtype=bool)
+        return _reached(values, least)
+
+
+@lru_cache(maxsize=8)
+def _sobol(objectives: int) -> Floats:
+    """Sample points of the unit box."""
+    return np.asarray(qmc.Sobol(objectives, seed=0).random(_POINTS))
+
+
+def _reached(values: Floats, points: Floats) -> NDArray[np.bool_]:
+    """Which points [n, objectives] a value [m, objectives] equals or beats in every objective."""
+    within = np.ones((len(points), len(values)), dtype=bool)
+    for value, point in zip(values.T, points.T, strict=True):
+        within &= value <= point[:, None]
+    return np.asarray(within.any(axis=1))
 
 
 def pool_of(costed: Costed) -> Pool:
