@@ -245,9 +245,15 @@ def test_resuming_a_finished_run_keeps_its_trials(finished):
 
 def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "dse", *EXPLORE, "--output", str(folder), *options]
+
+    def heed_interrupts() -> None:
+        # A shell's background job ignores them, and so would its children.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ},
+        preexec_fn=heed_interrupts,
+    )  # fmt: skip
 
 
 def finished_trials(folder: Path) -> int:
