@@ -267,6 +267,11 @@ class Screening:
         self.archive = complete.take(front)
         return self.hypervolume(values[front])
 
+    def remember(self, indices: NDArray[np.int64]) -> None:
+        """Put designs of an earlier session [designs, parameters] into the pool."""
+        if len(indices):
+            self.pool = self.pool.join(self._cost(indices))
+
     def refine(self, generations: int = 12) -> Pool:
         """Last look at the cost side: neighbours of the front that share its simulations.
 

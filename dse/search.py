@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
@@ -53,11 +54,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Counted:
-    """Where a study stands: finished and wanted trials, seconds of earlier sessions."""
+    """Where a study stands: finished and wanted trials; seconds and hypervolume of earlier sessions."""
 
     finished: int
     wanted: int
     offset_s: float = 0.0
+    reached: float = 0.0
 
 
 def make_sampler(name: str, screening: Screening, seed: int) -> optuna.samplers.BaseSampler:
@@ -160,7 +162,8 @@ def _record(
     progress = Progress(
         trial=trial.number,
         seconds=counted.offset_s + clock.total,
-        hypervolume=screening.front_hypervolume(),
+        # After a resumption the designs that reached it may first have to be found again.
+        hypervolume=max(counted.reached, screening.front_hypervolume()),
         simulated=sum(code != CLEAN for code in screening.results),
         costed=screening.costed,
         finished=counted.finished + 1,
@@ -197,6 +200,13 @@ def simulate_once(
     return results.get(code)
 
 
+def _completed(study: optuna.Study, problem: Problem) -> NDArray[np.int64]:
+    """Choice numbers of complete trials [trials, parameters]."""
+    complete = [t for t in finished(study) if t.state == TrialState.COMPLETE]
+    designs = [[t.params[name] for name in problem.space.names] for t in complete]
+    return np.array(designs, dtype=np.int64).reshape(-1, len(problem.space.names))
+
+
 def run_search(
     study: optuna.Study,
     problem: Problem,
@@ -221,7 +231,11 @@ def run_search(
     if CLEAN not in screening.results:
         raise ValueError("the clean model must be simulated before a search")
     anchors = _anchors(screening) if empty_slots(study, trials) else []
-    offset = max((p["seconds"] for p in progress_rows(study)), default=0.0)
+    earlier = progress_rows(study)
+    offset, reached = (
+        max((p[name] for p in earlier), default=0.0) for name in ("seconds", "hypervolume")
+    )
+    screening.remember(_completed(study, problem))
     with heartbeat(study, heartbeat_s) as heart:
         while True:
             if timeout_s is not None and clock.total > timeout_s:
@@ -238,7 +252,7 @@ def run_search(
                 heart.trial_id = trial._trial_id
                 screening.results.update(load_results(study))
                 screening.looks.update(load_looks(study))
-                counted = Counted(done, trials, offset)
+                counted = Counted(done, trials, offset, reached)
                 show(run_trial(study, trial, problem, screening, clock, counted))
             except UpdateFinishedTrialError:
                 continue  # silent for too long: the trial was given to another worker
