@@ -54,7 +54,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Counted:
-    """Where a study stands: finished and wanted trials; seconds and hypervolume of earlier sessions."""
+    """Where a study stands: finished and wanted trials, seconds and hypervolume before."""
 
     finished: int
     wanted: int
