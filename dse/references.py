@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ALL_DIGITAL = "all digital"
 ALL_ANALOG = "all analog"
-EXPERTS_ANALOG = "dense digital, all experts analog"
+EXPERTS_ANALOG = "all experts analog"
 
 
 def reference_table(

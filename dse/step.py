@@ -1,8 +1,7 @@
 """Energy, time and area of one step of designs.
 
 Formulas in the order of a step: where weights lie, what the accelerator computes and moves, how
-long each stage takes, what each component spends. Energies are per step here, and divided by the
-step's tokens at the end.
+long each stage takes; `dse.step_energy` says what each component spends.
 """
 
 from __future__ import annotations
@@ -15,37 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.expert_tables import ExpertTables
-from dse.latency import (
-    DigitalWork,
-    ExpertWork,
-    Times,
-    analog_part_s,
-    expert_stages,
-    mvm_time_s,
-)
-from dse.mapping import (
-    Flags,
-    Mapping,
-    Part,
-    map_experts,
-    matrix_energy_j,
-    model_shape,
-    moved_bytes,
-    partial_sums,
-)
+from dse.latency import DigitalWork, ExpertWork, Times, analog_part_s, expert_stages, mvm_time_s
+from dse.mapping import Flags, Mapping, Part, map_experts, model_shape
+from dse.step_energy import energies, weight_bytes
 from hwmodels.components import link
 from hwmodels.digital import (
     Accelerator,
     accelerator_area_mm2,
-    mac_energy_j,
     memory_capacity_bytes,
-    memory_energy_j_per_byte,
-    sram_energy_j_per_byte,
     stage_time_s,
-    static_power_w,
     step_time_s,
 )
-from hwmodels.tile import Tile, tile_area_mm2
+from hwmodels.tile import tile_area_mm2
 from workloads.architecture import MoEArchitecture
 
 if TYPE_CHECKING:
@@ -56,9 +36,6 @@ Array = NDArray[np.float64]
 CACHE_BYTES = 2
 """Keys and values are kept in 16 bits."""
 ACTIVATION_BYTES = 2
-
-TILE_COMPONENTS = ("tile_input", "tile_array", "tile_adc", "tile_digital")
-ACCELERATOR_COMPONENTS = ("mac", "weight_memory", "kv_cache", "sram", "static")
 
 
 @dataclass(frozen=True)
@@ -131,7 +108,7 @@ def step_costs(
         key: {name: value / tokens + zero for name, value in parts.items()}
         for key, parts in energy.items()
     }
-    area = {name: value + zero for name, value in _areas(system).items()}
+    area = {name: value + zero for name, value in areas(system).items()}
     modules = {name: value / _per(step) + zero for name, value in times.module_s.items()}
     components = _by_component(energy)
     held = _held_bytes(step, accelerator, mapping)
@@ -190,10 +167,6 @@ def _broadcast(mapping: Mapping, zero: Array) -> Mapping:
     return Mapping(**{name: np.broadcast_to(value, zero.shape) for name, value in fields.items()})
 
 
-def _weight_bytes(accelerator: Accelerator) -> Array:
-    return np.asarray(accelerator.weight_bits, dtype=float) / 8
-
-
 def _resident_share(step: Step, accelerator: Accelerator) -> Array:
     """Share of the dense digital weights that stay in SRAM from step to step.
 
@@ -203,7 +176,7 @@ def _resident_share(step: Step, accelerator: Accelerator) -> Array:
     weights = _digital_weights(step, "embedding")
     activations = 4 * step.tokens * step.architecture.hidden_size * ACTIVATION_BYTES
     room = np.maximum(np.asarray(accelerator.sram_bytes, dtype=float) - activations, 0.0)
-    share = np.minimum(room / np.maximum(weights * _weight_bytes(accelerator), 1.0), 1.0)
+    share = np.minimum(room / np.maximum(weights * weight_bytes(accelerator), 1.0), 1.0)
     return np.floor(share) if accelerator.kind == "silicon" else share
 
 
@@ -218,9 +191,9 @@ def _part_work(step: Step, part: Part, accelerator: Accelerator, resident: Array
     tokens, analog = step.part_tokens(part.name), step.is_analog(part.name)
     if part.name == "embedding":
         looked_up = tokens * step.architecture.hidden_size
-        return DigitalWork(np.zeros(()), looked_up * _weight_bytes(accelerator))
+        return DigitalWork(np.zeros(()), looked_up * weight_bytes(accelerator))
     macs = np.where(analog, 0.0, tokens * part.macs_per_token)
-    memory = np.where(analog, 0.0, part.weights * _weight_bytes(accelerator) * (1 - resident))
+    memory = np.where(analog, 0.0, part.weights * weight_bytes(accelerator) * (1 - resident))
     if part.name == "attention":
         macs = macs + step.attention_macs
         memory = memory + step.cache_bytes
@@ -257,7 +230,7 @@ def expert_work(
     return ExpertWork(
         tables,
         model.expert_weights,
-        model.expert_weights * _weight_bytes(system.accelerator),
+        model.expert_weights * weight_bytes(system.accelerator),
         shared_analog,
         shared_digital / layers,
     )
@@ -292,120 +265,7 @@ def _times(
     return Times(module_s, accelerator_s + experts_s + overhead, np.maximum(tiles_s, busiest))
 
 
-def _analog_energy(
-    step: Step, shapes: tuple[tuple[int, int, int], ...], evaluations: Any, system: System
-) -> dict[str, Array]:
-    """Energy of evaluating matrices on tiles: the tiles, the links, the digital sums (J)."""
-    tile: Tile = system.tile
-    node: Any = system.accelerator.node_nm
-    parts = {
-        f"tile_{name}": evaluations * value for name, value in matrix_energy_j(tile, shapes).items()
-    }
-    moved = evaluations * moved_bytes(tile, shapes)
-    parts["link"] = link.energy_j(moved, link.hops(np.asarray(system.tiles)), node)
-    sums = evaluations * partial_sums(shapes, tile.rows)
-    parts["mac"] = sums * mac_energy_j(system.accelerator)
-    return parts
-
-
-def energies(
-    step: Step,
-    tables: ExpertTables,
-    system: System,
-    mapping: Mapping,
-    work: dict[str, DigitalWork],
-    interval: Array,
-) -> dict[str, dict[str, Array]]:
-    """Energy of a step by module and component (J); static energy is a module of its own."""
-    accelerator = system.accelerator
-    energy = {}
-    for name, part in step.parts.items():
-        cache = step.cache_bytes if name == "attention" else 0
-        parts = _digital_energy(accelerator, work[name], cache, _streamed(step, part, accelerator))
-        if np.any(step.is_analog(name)):
-            evaluations = np.where(step.is_analog(name), float(step.part_tokens(name)), 0.0)
-            parts = _add(parts, _analog_energy(step, part.shapes, evaluations, system))
-        energy[name] = parts
-    place = tables.place(mapping.order, mapping.digital_experts)
-    evaluated = tables.analog_activations.take(place)
-    all_analog = tables.analog_activations[:, 0].take(mapping.order)
-    energy["routed_expert"] = expert_energy(
-        step,
-        system,
-        analog=evaluated,
-        digital=all_analog - evaluated,
-        unique=tables.unique_total.take(place),
-    )
-    energy["static"] = {"static": static_power_w(accelerator) * interval}
-    return _limit(accelerator, energy, interval)
-
-
-def _streamed(step: Step, part: Part, accelerator: Accelerator) -> Array:
-    """Weight bytes of a dense part that pass through SRAM in a step."""
-    if part.name == "embedding":
-        return np.zeros(())
-    return np.where(step.is_analog(part.name), 0.0, part.weights * _weight_bytes(accelerator))
-
-
-def _digital_energy(
-    accelerator: Accelerator, work: DigitalWork, cache_bytes: int, streamed: Array
-) -> dict[str, Array]:
-    per_byte = memory_energy_j_per_byte(accelerator)
-    return {
-        "mac": work.macs * mac_energy_j(accelerator),
-        "weight_memory": (work.memory_bytes - cache_bytes) * per_byte,
-        "kv_cache": cache_bytes * per_byte,
-        "sram": (streamed + cache_bytes) * sram_energy_j_per_byte(accelerator),
-    }
-
-
-def expert_energy(
-    step: Step, system: System, analog: Array, digital: Array, unique: Array
-) -> dict[str, Array]:
-    """Energy of routed experts: evaluations of analog ones and of digital ones, with the weights
-    of the unique digital experts.
-    """
-    model, accelerator = model_shape(step.architecture), system.accelerator
-    parts = _analog_energy(step, model.expert_shapes, analog, system)
-    # Activation function and product with the gate, and the weighted sum of the experts.
-    elementwise = analog * (2 * model.expert_width + model.hidden_size)
-    macs = digital * float(model.expert_weights) + elementwise
-    fetched = unique * (model.expert_weights * _weight_bytes(accelerator))
-    work = DigitalWork(macs, fetched)
-    return _add(parts, _digital_energy(accelerator, work, 0, fetched))
-
-
-def _add(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:
-    return {
-        name: first[name] + second[name]
-        if name in first and name in second
-        else first.get(name, second.get(name, np.zeros(())))
-        for name in dict.fromkeys((*first, *second))
-    }
-
-
-def _limit(
-    accelerator: Accelerator, energy: dict[str, dict[str, Array]], interval: Array
-) -> dict[str, dict[str, Array]]:
-    """Scale the accelerator's energy down to its board limit, where there is one."""
-    if accelerator.max_power_w is None:
-        return energy
-    spent: Array = np.zeros(())
-    for parts in energy.values():
-        for name in ACCELERATOR_COMPONENTS:
-            spent = spent + parts.get(name, np.zeros(()))
-    limit = np.asarray(accelerator.max_power_w) * interval
-    factor = np.minimum(limit / np.maximum(spent, 1e-300), 1.0)
-    return {
-        module: {
-            name: value * factor if name in ACCELERATOR_COMPONENTS else value
-            for name, value in parts.items()
-        }
-        for module, parts in energy.items()
-    }
-
-
-def _areas(system: System) -> dict[str, Array]:
+def areas(system: System) -> dict[str, Array]:
     """Area by component (mm2): tiles, their routers, the accelerator."""
     count = np.asarray(system.tiles, dtype=float)
     node: Any = system.accelerator.node_nm
@@ -421,4 +281,4 @@ def _held_bytes(step: Step, accelerator: Accelerator, mapping: Mapping) -> Array
     dense = _digital_weights(step)
     expert = float(model_shape(step.architecture).expert_weights)
     weights = dense + mapping.digital_experts * expert
-    return weights * _weight_bytes(accelerator) + step.held_cache_bytes
+    return weights * weight_bytes(accelerator) + step.held_cache_bytes

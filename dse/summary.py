@@ -9,6 +9,7 @@ from dse.console import number, print_table, records, say, si
 from dse.limits import metric, objective_values
 from dse.mapping import read_parts
 from dse.pareto import knee, thin
+from dse.references import EXPERTS_ANALOG
 from dse.run import UNDER_WAY, Run
 
 if TYPE_CHECKING:
@@ -119,6 +120,9 @@ def source_lines(config: dict[str, Any]) -> list[str]:
     ]
 
 
+SHORT = {EXPERTS_ANALOG: "exp. analog"}
+"""Names of reference designs that would not fit the table."""
+
 _LETTERS = {"attention": "A", "shared_expert": "S", "dense_ffn": "F", "router": "R"}
 HEADERS = (
     "design",
@@ -136,7 +140,7 @@ HEADERS = (
 def cells(row: Any) -> tuple[str, ...]:
     """One design as cells of the short table."""
     reference = row["reference_name"]
-    name = str(reference) if isinstance(reference, str) else f"{row['trial']}"
+    name = SHORT.get(reference, str(reference)) if isinstance(reference, str) else f"{row['trial']}"
     return (
         name + ("*" if bool(row["is_knee"]) else ""),
         hardware(row),

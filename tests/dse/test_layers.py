@@ -53,6 +53,15 @@ def test_layers_add_up_to_the_costs(name: str, modules: str, mode: str) -> None:
         length = (places["layer_s"] * count[places.index]).sum()
         assert length / per == pytest.approx(costs.latency_s_per_token[place], rel=1e-9)
         spent = own.filter(like="energy_").to_numpy()
+        waited = own.filter(regex="^latency_").to_numpy()
+        assert np.nanmin(waited) >= 0
+        assert np.nansum(waited) == pytest.approx(costs.latency_s_per_token[place], rel=1e-9)
+        for part in costs.area_component:
+            if part.startswith("tile_"):
+                # What a layer takes of the tiles is what is used of their tiers.
+                used = own[f"area_{part}_mm2"].sum() / costs.area_component[part][place]
+                share = costs.occupancy[place] / costs.utilisation[place]
+                assert used == pytest.approx(share, rel=1e-9)
         static = costs.energy_module["static"][place]
         assert np.nansum(spent) + static == pytest.approx(costs.energy_j_per_token[place], rel=1e-9)
         interval = made.workload.tokens / costs.throughput_tokens_per_s[place]
