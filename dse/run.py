@@ -114,23 +114,35 @@ def created(folder: Path, config: dict[str, Any]) -> Iterator[None]:
         ValueError: when the folder holds a run or anything else, or cannot be written.
     """
     if is_run(folder):
-        raise ValueError(f"{folder} already holds a run: add --resume to go on, or use --output")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(_holds_a_run(folder))
+    if folder.exists() and (not folder.is_dir() or any(map(_foreign, folder.iterdir()))):
         raise ValueError(f"{folder} exists and is not a run folder: choose another --output")
     with one_line_errors(folder):
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(folder):
+    # What is removed lies behind the lock: the folder may be that of another search by now.
+    with locked(folder):
+        if is_run(folder):
+            raise ValueError(_holds_a_run(folder))
+        try:
             write_json(folder / CONFIG, config)
             yield
-    except BaseException:
-        if not _begun(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            for path in missing[1:]:
-                if path.is_dir() and not any(path.iterdir()):
-                    path.rmdir()
-        raise
+        except BaseException:
+            if not _begun(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                for path in missing[1:]:
+                    if path.is_dir() and not any(path.iterdir()):
+                        path.rmdir()
+            raise
+
+
+def _holds_a_run(folder: Path) -> str:
+    return f"{folder} already holds a run: add --resume to go on, or use --output"
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a file is none that a search leaves which is killed before its config.json."""
+    return path.name != _LOCK and not path.name.startswith(f".{CONFIG}.")
 
 
 def _begun(folder: Path) -> bool:

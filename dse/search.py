@@ -73,7 +73,9 @@ def make_sampler(name: str, screening: Screening, seed: int) -> optuna.samplers.
         "tpe-multivariate": lambda: samplers.TPESampler(seed=seed, multivariate=True),
         "gp": lambda: samplers.GPSampler(seed=seed),
         "random": lambda: samplers.RandomSampler(seed=seed),
-        "qmc": lambda: samplers.QMCSampler(seed=seed, warn_independent_sampling=False),
+        "qmc": lambda: samplers.QMCSampler(
+            seed=seed, scramble=True, warn_independent_sampling=False
+        ),
     }
     return makers[name]()
 

@@ -184,6 +184,8 @@ def _timeouts(url: "URL") -> dict[str, Any]:
     waits: dict[str, Any] = {"connect_timeout": _CONNECT_S}
     if url.drivername == "postgresql+psycopg":
         waits["tcp_user_timeout"] = 3000 * _CONNECT_S  # ms, within an open connection
+    if url.drivername == "mysql+pymysql":
+        waits |= {"read_timeout": 3 * _CONNECT_S, "write_timeout": 3 * _CONNECT_S}
     return waits
 
 
@@ -230,10 +232,11 @@ def _reason(error: BaseException, text: str) -> str:
 
 def unreachable(error: BaseException | None) -> bool:
     """Whether an error means that the storage is away and may come back."""
-    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
     while error is not None:
-        if isinstance(error, OperationalError | InterfaceError):
+        # The last is what a second query in a transaction gets whose connection the first lost.
+        if isinstance(error, OperationalError | InterfaceError | PendingRollbackError):
             return True
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             return True

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dse.cli import app
-from dse.run import load_run
+from dse.run import created, is_run, load_run, locked
 
 QUICK = ["--tokens", "1536", "--trials", "2"]
 EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2"]
@@ -233,6 +233,18 @@ def test_an_existing_run_or_folder_is_not_overwritten(finished, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     one_line(invoke(*EXPLORE, *QUICK, "--output", tmp_path), "not a run folder")
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_that_another_search_has_just_taken_is_left_to_it(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    config = {"settings": {}}
+    with locked(folder):  # and killed before it wrote a config.json
+        with pytest.raises(ValueError, match="another search"), created(folder, config):
+            pass
+        assert (folder / ".lock").exists()
+    with created(folder, config):
+        assert is_run(folder)
 
 
 def test_resuming_a_finished_run_keeps_its_trials(finished):

@@ -15,8 +15,9 @@ from types import SimpleNamespace
 import optuna
 import psutil
 import pytest
+import sqlalchemy
+from database_fixture import PASSWORD, PLAIN, MariaDB, Postgres
 from optuna.trial import TrialState
-from postgres_fixture import PASSWORD, PLAIN, Postgres
 from search_fixture import small_problem
 from typer.testing import CliRunner
 
@@ -36,20 +37,36 @@ from dse.storage import (
     read_url,
     shared_storage,
     shown,
+    unreachable,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
+def started(kind):
+    try:
+        return kind()
+    except (ImportError, OSError, LookupError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no {kind.__name__} can be started here: {error}")
+
+
 @pytest.fixture(scope="module")
 def postgres():
-    try:
-        server = Postgres()
-    except (ImportError, OSError, LookupError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no PostgreSQL can be started here: {error}")
-    server.start()
+    server = started(Postgres)
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="module")
+def mariadb():
+    server = started(MariaDB)
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def server(request):
+    return request.getfixturevalue(request.param)
 
 
 def invoke(*arguments: object, **options):
@@ -229,25 +246,25 @@ def kill_in_mid_trial(study, process) -> int:
     raise AssertionError(f"never held a trial: {process.communicate()}")
 
 
-def test_workers_die_and_exactly_the_wanted_trials_are_finished(postgres, tmp_path):
+def test_workers_die_and_exactly_the_wanted_trials_are_finished(server, tmp_path):
     """Four workers, one of them a helper; two are killed in mid-trial and one report is drawn."""
     wanted = 8
     settings = Settings("deepseekmoe", 200.0, trials=wanted, tokens=1536)
     study = optuna.create_study(
-        storage=shared_storage(postgres.url),
+        storage=shared_storage(server.url),
         study_name="shared",
         directions=["minimize"] * len(settings.metrics),
     )
     workers.announce(study, _config(settings), heartbeat_s=1.0)
-    doomed = [start_worker(postgres.url) for _ in range(2)]
-    left = start_worker(postgres.url, "--jobs", "2")
+    doomed = [start_worker(server.url) for _ in range(2)]
+    left = start_worker(server.url, "--jobs", "2")
     try:
         cut = [kill_in_mid_trial(study, process) for process in doomed]
         for child in psutil.Process(left.pid).children():
             assert PLAIN not in " ".join(child.cmdline())
             assert PASSWORD not in " ".join(child.cmdline())
         folder = tmp_path / "report"
-        drawn = invoke("report", folder, "--storage", postgres.url, "--study", "shared", "--json")
+        drawn = invoke("report", folder, "--storage", server.url, "--study", "shared", "--json")
         output, errors = left.communicate(timeout=240)
     finally:
         for process in (*doomed, left):
@@ -273,14 +290,14 @@ def test_workers_die_and_exactly_the_wanted_trials_are_finished(postgres, tmp_pa
         assert PASSWORD.encode() not in path.read_bytes()
 
 
-def test_a_storage_that_goes_away_is_waited_for(postgres, problem):
+def test_a_storage_that_goes_away_is_waited_for(server, problem):
     said: list[str] = []
-    storage = patient(_database(read_url(postgres.url)), "postgresql", said.append)
-    back = threading.Timer(2.0, postgres.start)
+    storage = patient(_database(read_url(server.url)), server.scheme, said.append)
+    back = threading.Timer(2.0, server.start)
 
     def show(progress):
         if progress.finished == 2:
-            postgres.stop()
+            server.stop()
             back.start()
 
     study, outcome = go(storage, problem, 5, name="away", show=show, heartbeat_s=0.3)
@@ -304,6 +321,20 @@ def test_a_storage_that_stays_away_is_one_line(postgres):
         assert storage is inner
     finally:
         postgres.start()
+
+
+def test_what_a_lost_connection_raises_means_that_the_storage_is_away(server):
+    """Optuna tries a read twice in one transaction; the second error is of another kind."""
+    connection = _database(read_url(server.url))._backend.engine.connect()
+    connection.execute(sqlalchemy.text("select 1"))
+    server.stop()
+    try:
+        for _ in range(2):
+            with pytest.raises(sqlalchemy.exc.SQLAlchemyError) as raised:
+                connection.execute(sqlalchemy.text("select 1"))
+            assert unreachable(raised.value)
+    finally:
+        server.start()
 
 
 def test_a_proxy_serves_workers_without_the_password(postgres, problem):
