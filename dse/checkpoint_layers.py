@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dse.noisy_model import NoisyModel, PlacedModel, _Moments, batches, input_of, layer_of
+from dse.noisy_model import NoisyModel, _Moments, batches, input_of, layer_of
+from dse.placed_model import PlacedModel
 from hwmodels.nonideality import (
     Noise,
     ProgrammedMatrix,

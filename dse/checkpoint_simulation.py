@@ -22,8 +22,10 @@ from torch import Tensor
 
 from dse.checkpoint_layers import Noisy, State, StreamedModel, advance
 from dse.checkpoint_memory import LOGITS_BYTES, MemoryPlan, plan_memory
-from dse.noisy_model import PlacedModel, dense_matrices, layer_of
-from dse.simulation import Look, Noise, SimulationResult, Simulator, _in_pairs, _Scores
+from dse.noisy_model import dense_matrices, layer_of
+from dse.placed_model import PlacedModel
+from dse.scores import Look, Scores, in_pairs
+from dse.simulation import Noise, SimulationResult, Simulator
 from workloads.checkpoint import Miniature
 from workloads.checkpoint_folder import (
     CheckpointFolder,
@@ -179,7 +181,7 @@ class CheckpointSimulator(Simulator):
         results: list[SimulationResult | ValueError] = []
         for draws in scores:
             try:
-                results.append(self._result(_in_pairs(draws), seconds))
+                results.append(self._result(in_pairs(draws), seconds))
             except ValueError as error:
                 results.append(error)
         return results
@@ -190,7 +192,7 @@ class CheckpointSimulator(Simulator):
         placements: Sequence[Placement],
         draws: Sequence[Sequence[tuple[int, int]]],
         progress: Progress | None,
-    ) -> list[list[_Scores]]:
+    ) -> list[list[Scores]]:
         """Scores [placements][draws]; until its first noise a placement shares the clean state."""
         layers = self.miniature.config.layers
         dense = [dense_matrices(self._names, one.analog_modules) for one in placements]
@@ -239,7 +241,7 @@ class CheckpointSimulator(Simulator):
         placed = PlacedModel(self.model, placement.noise, clean, own, *draw)
         return Noisy(placed, placement.noise, draw, torch.from_numpy(digital))
 
-    def _head_scores(self, placed: PlacedModel, hidden: Tensor) -> _Scores:
+    def _head_scores(self, placed: PlacedModel, hidden: Tensor) -> Scores:
         """Loss and top-1 of every scored token, some rows at a time to hold few logits."""
         at_once = max(1, LOGITS_BYTES // (4 * self.model.config.vocab_size))
         scored = self._mask.flatten().nonzero().flatten()

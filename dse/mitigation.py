@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dse.noisy_model import NoisyModel, PlacedModel, kind_of, layer_of, percentiles
+from dse.noisy_model import kind_of, layer_of, percentiles
+from dse.placed_model import PlacedModel
 from dse.placement import check_mitigation
-from hwmodels.nonideality import AnalogMatrix, Noise, prepare, program
+from hwmodels.nonideality import AnalogMatrix, prepare, program
 
 REPLACED_SHARE = 1 / 16
 """Share of a layer's experts that gives way to copies of as many others. Twice as many cost the
@@ -50,6 +51,7 @@ class LayerFit:
         return changed
 
 
+@dataclass(eq=False)
 class MitigatedModel(PlacedModel):
     """A placed model whose routers are fitted layer by layer on the calibration text.
 
@@ -57,26 +59,17 @@ class MitigatedModel(PlacedModel):
     changed. names: of `dse.placement.MITIGATIONS`. fits: one for each layer with routed experts.
     """
 
-    def __init__(
-        self,
-        model: NoisyModel,
-        noise: Noise,
-        digital: Tensor,
-        dense: frozenset[str],
-        seed: int,
-        sign: int,
-        names: Sequence[str],
-    ) -> None:
-        super().__init__(model, noise, digital, dense, seed, sign)
-        self.names = check_mitigation(names)
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.names = check_mitigation(self.names)
         self.fits: dict[int, LayerFit] = {}
-        self._model, self._noise, self._draw = model, noise, (seed, sign)
-        tokens = model.calibration_tokens
+        tokens = self.model.calibration_tokens
         if tokens is None:
             raise ValueError("a mitigation needs a calibrated model")
         shape = (tokens.shape[0], tokens.shape[1])
-        self.layers(model.embed(tokens), 0, shape)  # meets every router once, and fits it
-        del self._model
+        self.layers(self.model.embed(tokens), 0, shape)  # meets every router once, and fits it
 
     def linear(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         logits = super().linear(name, x, weight)
@@ -98,7 +91,7 @@ class MitigatedModel(PlacedModel):
         scale, shift = torch.ones_like(logits[0]), torch.zeros_like(logits[0])
         if "router-recalibration" in self.names:
             order = self.orders.get(layer)
-            clean = self._model.router_spread[name]
+            clean = self.model.router_spread[name]
             clean = clean if order is None else clean[:, order]
             noisy = percentiles(logits)
             scale = (clean[1] - clean[0]) / (noisy[1] - noisy[0]).clamp(min=1e-9)
@@ -124,7 +117,7 @@ class MitigatedModel(PlacedModel):
         """Write the weights of experts `copied` into the tiles of `freed`, with its own noise."""
         if not len(freed):
             return
-        model, noise, (seed, sign) = self._model, self._noise, self._draw
+        model, noise, seed = self.model, self.noise, self.seed
         for part in ("gate", "up", "down"):
             name = f"layers.{layer}.experts.{part}"
             source = self.orders[layer][digital + copied]
@@ -132,7 +125,7 @@ class MitigatedModel(PlacedModel):
             generator = torch.Generator().manual_seed(int.from_bytes(digest))
             sizes = model.sizes(name, noise.tile_rows)
             tiles = program(
-                model.weights[name][source], sizes, noise, generator=generator, sign=sign
+                model.weights[name][source], sizes, noise, generator=generator, sign=self.sign
             )
             ranges = model.input_range(name, noise)[source]
             self.matrices[name] = _put(self.matrices[name], prepare(tiles, ranges, noise), freed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,16 +23,12 @@ from hwmodels.nonideality import (
     AnalogMatrix,
     Noise,
     ProgrammedMatrix,
-    analog_grouped_linear,
     block_sizes,
-    multiply,
     prepare,
     program,
-    to_codes,
 )
 from workloads.decoder_config import DecoderConfig
 from workloads.moe import (
-    feed_forward_half,
     head_forward,
     layer_forward,
     plain_grouped_linear,
@@ -215,6 +212,7 @@ class NoisyModel:
         self.cache_bytes = cache_bytes
         self._programmed: OrderedDict[tuple[object, ...], ProgrammedMatrix] = OrderedDict()
         self._cached_bytes = 0
+        self._lock = threading.Lock()  # draws of a placement run side by side
         self._moments: dict[str, _Moments] = {}
         self.calibration_tokens: Tensor | None = None
         self.router_spread: dict[str, Tensor] = {}  # clean PERCENTILES of the logits, [2, experts]
@@ -282,16 +280,18 @@ class NoisyModel:
         """The tiles of one matrix (of all experts of a layer) for one seed; cached."""
         sizes = self.sizes(name, noise.tile_rows)
         key = (name, sizes, noise.noise_model, noise.magnitude, noise.time_s, seed, sign)
-        if key in self._programmed:
-            self._programmed.move_to_end(key)
-            return self._programmed[key]
+        with self._lock:
+            if key in self._programmed:
+                self._programmed.move_to_end(key)
+                return self._programmed[key]
         digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=7).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest))
         matrix = program(self.weights[name], sizes, noise, generator=generator, sign=sign)
-        self._programmed[key] = matrix
-        self._cached_bytes += _bytes(matrix)
-        while self._cached_bytes > self.cache_bytes and len(self._programmed) > 1:
-            self._cached_bytes -= _bytes(self._programmed.popitem(last=False)[1])
+        with self._lock:
+            self._programmed[key] = matrix
+            self._cached_bytes += _bytes(matrix)
+            while self._cached_bytes > self.cache_bytes and len(self._programmed) > 1:
+                self._cached_bytes -= _bytes(self._programmed.popitem(last=False)[1])
         return matrix
 
     def analog(self, name: str, noise: Noise, seed: int, sign: int) -> AnalogMatrix:
@@ -308,141 +308,6 @@ def percentiles(logits: Tensor) -> Tensor:
 
 def _bytes(matrix: ProgrammedMatrix) -> int:
     return matrix.weight.nbytes + matrix.scale.nbytes
-
-
-class PlacedModel:
-    """One placement under one seed: the weights dictionary and the two product hooks.
-
-    digital [moe_layers, experts] bool; dense: names of dense matrices that are analog. The
-    experts of a layer are reordered, digital ones first, together with the router's rows, so that
-    each kind is one contiguous group of rows and of weights.
-    """
-
-    def __init__(
-        self,
-        model: NoisyModel,
-        noise: Noise,
-        digital: Tensor,
-        dense: frozenset[str],
-        seed: int,
-        sign: int,
-    ) -> None:
-        self.config = model.config
-        self.weights = dict(model.weights)
-        self.matrices = {name: model.analog(name, noise, seed, sign) for name in sorted(dense)}
-        self.digital_counts: dict[str, int] = {}
-        self.orders: dict[int, Tensor] = {}  # of the experts of a layer with analog ones
-        self._codes: tuple[Tensor | None, str, Tensor | None] = (None, "", None)
-        self._gated: dict[str, AnalogMatrix] = {}  # gate and up of a layer as one matrix
-        self._up: tuple[Tensor | None, Tensor | None] = (None, None)
-        for index, layer in enumerate(self.config.moe_layers):
-            if not bool(digital[index].all()):
-                self._place_layer(model, noise, layer, digital[index], seed, sign)
-
-    def _place_layer(
-        self, model: NoisyModel, noise: Noise, layer: int, digital: Tensor, seed: int, sign: int
-    ) -> None:
-        order = torch.argsort((~digital).to(torch.int8), stable=True).to(model.device)
-        count = int(digital.sum())
-        self.orders[layer] = order
-        router = f"layers.{layer}.router"
-        self.weights[router] = self.weights[router][order]
-        if router in self.matrices:
-            old = self.matrices[router]
-            self.matrices[router] = replace(
-                old, weight=old.weight[order], output_scale=old.output_scale[:, order]
-            )
-        for part in ("gate", "up", "down"):
-            name = f"layers.{layer}.experts.{part}"
-            self.digital_counts[name] = count
-            programmed = model.programmed(name, noise, seed, sign)
-            ranges = model.input_range(name, noise)
-            if count:
-                self.weights[name] = model.weights[name].index_select(0, order[:count])
-                rest = order[count:]
-                programmed = replace(
-                    programmed, weight=programmed.weight[rest], scale=programmed.scale[rest]
-                )
-                ranges = ranges[rest]
-            self.matrices[name] = prepare(programmed, ranges, noise)
-
-    def linear(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
-        matrix = self.matrices.get(name)
-        if matrix is None:
-            return plain_linear(name, x, weight)
-        return multiply(self._to_codes(name, x, matrix), matrix)
-
-    def grouped_linear(self, name: str, x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
-        matrix = self.matrices.get(name)
-        if matrix is None:
-            return plain_grouped_linear(name, x, weight, counts)
-        digital = self.digital_counts[name]
-        if not digital:
-            return self._grouped_analog(name, x, x, matrix, counts)
-        rows = int(counts[:digital].sum())
-        clean = plain_grouped_linear(name, x[:rows], weight, counts[:digital])
-        noisy = self._grouped_analog(name, x, x[rows:], matrix, counts[digital:])
-        return torch.cat((clean, noisy))
-
-    def _grouped_analog(
-        self, name: str, source: Tensor, x: Tensor, matrix: AnalogMatrix, counts: Tensor
-    ) -> Tensor:
-        """Rows x (a part of `source`) through analog experts.
-
-        Gate and up have the same inputs: one product computes both, the second half is kept.
-        """
-        if name.endswith(".up") and self._up[0] is source and self._up[1] is not None:
-            up = self._up[1]
-            self._up = (None, None)
-            return up
-        if not name.endswith(".gate"):
-            return analog_grouped_linear(x, matrix, counts)
-        if name not in self._gated:
-            self._gated[name] = _side_by_side(matrix, self.matrices[f"{name[:-5]}.up"])
-        gate, up = analog_grouped_linear(x, self._gated[name], counts).chunk(2, dim=1)
-        self._up = (source, up)
-        return gate
-
-    def _to_codes(self, name: str, x: Tensor, matrix: AnalogMatrix) -> Tensor:
-        """DAC codes of x, kept for the next matrix that the same activations feed."""
-        held, held_name, codes = self._codes
-        if held is x and held_name == input_of(name) and codes is not None:
-            return codes
-        codes = to_codes(x, matrix)
-        self._codes = (x, input_of(name), codes)
-        return codes
-
-    def layers(self, hidden: Tensor, first: int, shape: tuple[int, int]) -> Tensor:
-        """Hidden states after the last layer from those [B*T, d] before layer `first`."""
-        for layer in range(first, self.config.layers):
-            hidden = layer_forward(
-                self.config, self.weights, hidden, layer, shape,
-                linear=self.linear, grouped_linear=self.grouped_linear,
-            )  # fmt: skip
-        return hidden
-
-    def layers_after_attention(
-        self, hidden: Tensor, x: Tensor, first: int, shape: tuple[int, int]
-    ) -> Tensor:
-        """The same from what `attention_half` of layer `first` returned."""
-        hidden = feed_forward_half(
-            self.config, self.weights, hidden, x, first,
-            linear=self.linear, grouped_linear=self.grouped_linear,
-        )  # fmt: skip
-        return self.layers(hidden, first + 1, shape)
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits [N, V] of hidden states [N, d] after the last layer."""
-        return head_forward(self.config, self.weights, hidden, linear=self.linear)
-
-
-def _side_by_side(left: AnalogMatrix, right: AnalogMatrix) -> AnalogMatrix:
-    """Two matrices with the same inputs as one with the outputs of both."""
-    return replace(
-        left,
-        weight=torch.cat((left.weight, right.weight), dim=-2),
-        output_scale=torch.cat((left.output_scale, right.output_scale), dim=-1),
-    )
 
 
 def batches(rows: int, size: int) -> Iterator[slice]:

@@ -9,8 +9,10 @@ full model's percentage points.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,24 +24,38 @@ from dse.noisy_model import (
     PARTS,
     FullModel,
     NoisyModel,
-    PlacedModel,
     batches,
     dense_matrices,
     full_inputs,
     layer_of,
 )
+from dse.placed_model import PlacedModel
 from dse.placement import check_mitigation
-from dse.statistics import FloatArray, stratified_mean
+from dse.scores import (
+    BenchmarkResult,
+    Look,
+    Scores,
+    SimulationResult,
+    Stratum,
+    in_pairs,
+    paired_difference,
+    summarise,
+)
+from dse.statistics import stratified_mean
+from dse.threads import in_threads
 from hwmodels.nonideality import NOISE_MODELS, Noise
 from workloads.checkpoint import Miniature
 from workloads.moe import attention_half, feed_forward_half
 from workloads.tasks import Benchmark
 from workloads.tasks import benchmarks as text_and_tasks
 
+T = TypeVar("T")
+
 __all__ = [
     "NOISE_MODELS",
     "PARTS",
     "BenchmarkResult",
+    "Look",
     "Noise",
     "SimulationResult",
     "Simulator",
@@ -49,89 +65,6 @@ __all__ = [
 
 # Sequences a forward pass: large enough for full matrix products, small enough for the cache.
 _BATCH = 32
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """One benchmark: mean loss (nats) and top-1 over its scored tokens; accuracy of a task is the
-    share of its instances with every answer token right, None for text. Each with the standard
-    error of its change from the clean model (see SimulationResult)."""
-
-    kind: str
-    loss: float
-    loss_stderr: float
-    top1: float
-    top1_stderr: float
-    accuracy: float | None
-    accuracy_stderr: float | None
-
-
-@dataclass(frozen=True)
-class SimulationResult:
-    """What a placement does to a model.
-
-    loss (nats) and top1 are means over the scored tokens of the text benchmarks, accuracy is the
-    mean over the tasks of the share of instances solved; all averaged over the noise seeds.
-
-    Each standard error is that of the CHANGE from the clean model on the same tokens, for drawing
-    both new noise and new text: with change d[p, i] of antithetic pair p on sequence i,
-    variance = var_p(mean_i d) / pairs + var_i(mean_p d) / sequences - var(residual) / (pairs *
-    sequences), sequences being drawn within each benchmark. The last term is the interaction,
-    which the first two both contain. With a single pair the first term cannot be estimated and
-    the error covers text only. The error of an all-digital placement is exactly zero.
-
-    Arrays for pairing with another result: loss_by_sequence [pairs, text sequences] in nats a
-    token and accuracy_by_task [pairs, tasks].
-    """
-
-    loss: float
-    delta_loss: float
-    delta_loss_stderr: float
-    top1: float
-    top1_stderr: float
-    accuracy: float
-    accuracy_stderr: float
-    clean_loss: float
-    clean_top1: float
-    clean_accuracy: float
-    per_benchmark: dict[str, BenchmarkResult]
-    seeds: int
-    tokens: int
-    seconds: float
-    source: str
-    loss_by_sequence: FloatArray = field(repr=False, compare=False)
-    accuracy_by_task: FloatArray = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """Sums over each sequence, [draws, sequences]; of a clean pass [1, sequences]."""
-
-    loss: FloatArray
-    top1: FloatArray
-    solved: FloatArray
-
-
-@dataclass(frozen=True)
-class _Stratum:
-    """The rows of one benchmark and how many tokens and instances each row scores."""
-
-    name: str
-    kind: str
-    rows: slice
-    tokens: FloatArray
-    instances: FloatArray
-
-
-@dataclass(frozen=True)
-class Look:
-    """First look at a placement: mean loss (nats) and top-1 of half the text sequences.
-
-    Arrays [pairs, sequences looked at]; two looks of one simulator can be paired.
-    """
-
-    loss: FloatArray
-    top1: FloatArray
 
 
 class Simulator:
@@ -233,11 +166,11 @@ class Simulator:
         """The part of `evaluate` that a quarter of its time buys: half the text, every draw."""
         rows = self._look_rows
         scores = self._noisy(noise, digital, analog_modules, rows)
-        scores = scores or _Scores(*(part[:, rows] for part in vars(self._clean).values()))
+        scores = scores or Scores(*(part[:, rows] for part in vars(self._clean).values()))
         tokens = self._row_tokens[rows]
         return Look(scores.loss / tokens, scores.top1 / tokens)
 
-    def _joined(self, rest: _Scores, rows: npt.NDArray[np.int64], look: Look) -> _Scores:
+    def _joined(self, rest: Scores, rows: npt.NDArray[np.int64], look: Look) -> Scores:
         """Scores of all sequences from those of a look and of the rest."""
         tokens = self._row_tokens[self._look_rows]
         looked = (look.loss * tokens, look.top1 * tokens, np.zeros_like(look.loss))
@@ -246,7 +179,7 @@ class Simulator:
             whole = np.empty((len(part), len(self._inputs)))
             whole[:, rows], whole[:, self._look_rows] = part, first
             joined.append(whole)
-        return _Scores(*joined)
+        return Scores(*joined)
 
     def _noisy(
         self,
@@ -254,7 +187,7 @@ class Simulator:
         digital: npt.NDArray[np.bool_],
         analog_modules: Sequence[str],
         rows: npt.NDArray[np.int64],
-    ) -> _Scores | None:
+    ) -> Scores | None:
         """Scores of some sequences [pairs, rows]; None when nothing is analog."""
         digital = np.asarray(digital, dtype=bool)
         if digital.shape != self.all_digital().shape:
@@ -266,12 +199,16 @@ class Simulator:
         first = self._first_analog_layer(digital, dense)
         if first is None:
             return None
-        return _in_pairs(
-            [
-                self._score(self._placed(noise, digital, dense, seed, sign), first, rows)
-                for seed, sign in self._draws(noise)
-            ]
-        )
+
+        def one(seed: int, sign: int) -> Scores:
+            return self._score(self._placed(noise, digital, dense, seed, sign), first, rows)
+
+        jobs = [partial(one, *draw) for draw in self._draws(noise)]
+        return in_pairs(self._jobs(jobs))
+
+    def _jobs(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
+        """What independent jobs return; a GPU is busy with one at a time."""
+        return in_threads(jobs) if self.device.type == "cpu" else [job() for job in jobs]
 
     def _draws(self, noise: Noise) -> list[tuple[int, int]]:
         if noise.magnitude == 0 and noise.time_s is None:
@@ -310,7 +247,7 @@ class Simulator:
         tokens = torch.cat([bench.tokens for bench in benchmarks]).to(self.device)
         self._inputs, self._targets = tokens[:, :-1], tokens[:, 1:]
         self._mask = torch.cat([bench.answer_mask for bench in benchmarks]).to(self.device)
-        self._strata: list[_Stratum] = []
+        self._strata: list[Stratum] = []
         instance_rows, offset, start = [], 0, 0
         for bench in benchmarks:
             stop = start + len(bench.tokens)
@@ -320,7 +257,7 @@ class Simulator:
             tokens_per_row = bench.answer_mask.sum(1).double().numpy()
             per_row = [len(set(row[row >= 0].tolist())) for row in bench.instance]
             self._strata.append(
-                _Stratum(bench.name, bench.kind, slice(start, stop), tokens_per_row,
+                Stratum(bench.name, bench.kind, slice(start, stop), tokens_per_row,
                          np.array(per_row, dtype=float))
             )  # fmt: skip
             start = stop
@@ -363,7 +300,7 @@ class Simulator:
         rows: npt.NDArray[np.int64] | None = None,
         *,
         reuse: bool = True,
-    ) -> _Scores:
+    ) -> Scores:
         """One pass of some sequences (None: all) from layer `first` on.
 
         None for `first`: only the head, on clean states. reuse: attention of the first layer is
@@ -371,33 +308,51 @@ class Simulator:
         """
         chosen = torch.arange(len(self._inputs)) if rows is None else torch.from_numpy(rows)
         chosen = chosen.to(self.device)
-        length = self._inputs.shape[1]
+        shape = (len(chosen), self._inputs.shape[1])
         first = self.miniature.config.layers if first is None else first
         attention = f"layers.{first}.attention."
         reuse = reuse and first < self.miniature.config.layers
         reuse = reuse and not any(name.startswith(attention) for name in placed.matrices)
         clean = self._clean_attended[first] if reuse else (self._clean_hidden[first],)
-        by_row = [part.unflatten(0, (-1, length)) for part in clean]
-        loss = torch.zeros(len(chosen), length, dtype=torch.float64, device=self.device)
-        right = torch.zeros(len(chosen), length, dtype=torch.bool, device=self.device)
-        for batch in batches(len(chosen), _BATCH):
-            picked = chosen[batch]
-            states = [part[picked].flatten(0, 1) for part in by_row]
-            shape = (len(picked), length)
-            if reuse:
-                hidden = placed.layers_after_attention(states[0], states[1], first, shape)
-            else:
-                hidden = placed.layers(states[0], first, shape)
-            mask = self._mask[picked]
-            logits = placed.head(hidden[mask.flatten()])
-            targets = self._targets[picked][mask]
-            loss[batch][mask] = torch.nn.functional.cross_entropy(
-                logits, targets, reduction="none"
-            ).double()
-            right[batch][mask] = logits.argmax(-1) == targets
+        loss = torch.zeros(shape, dtype=torch.float64, device=self.device)
+        right = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        jobs = [
+            # A copy each: a placed model remembers the inputs of its last product.
+            partial(self._score_batch, copy(placed), first, clean, chosen[batch], loss[batch],
+                    right[batch])
+            for batch in batches(len(chosen), _BATCH)
+        ]  # fmt: skip
+        self._jobs(jobs)
         return self._by_sequence(loss, right, chosen)
 
-    def _by_sequence(self, loss: Tensor, right: Tensor, chosen: Tensor | None = None) -> _Scores:
+    @torch.no_grad()
+    def _score_batch(
+        self,
+        placed: PlacedModel,
+        first: int,
+        clean: Sequence[Tensor],
+        rows: Tensor,
+        loss: Tensor,
+        right: Tensor,
+    ) -> None:
+        """Fill loss and right [rows, T] of some sequences from clean states before `first`.
+
+        Two states: what follows the attention of layer `first`; one: before it.
+        """
+        shape = (len(rows), self._inputs.shape[1])
+        states = [part.unflatten(0, (-1, shape[1]))[rows].flatten(0, 1) for part in clean]
+        if len(states) == 2:
+            hidden = placed.layers_after_attention(states[0], states[1], first, shape)
+        else:
+            hidden = placed.layers(states[0], first, shape)
+        mask = self._mask[rows]
+        logits = placed.head(hidden[mask.flatten()])
+        targets = self._targets[rows][mask]
+        entropy = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        loss[mask] = entropy.double()
+        right[mask] = logits.argmax(-1) == targets
+
+    def _by_sequence(self, loss: Tensor, right: Tensor, chosen: Tensor | None = None) -> Scores:
         """Sums a sequence; an instance is solved when none of its scored tokens is wrong."""
         instance, mask = self._instance, self._mask
         if chosen is not None:
@@ -412,109 +367,19 @@ class Simulator:
         owner[instance[known]] = row[known]
         solved = torch.zeros(len(loss), dtype=torch.float64, device=self.device)
         solved.index_add_(0, owner, ((tokens > 0) & (correct == tokens)).double())
-        return _Scores(
+        return Scores(
             loss.sum(1).cpu().numpy()[None],
             right.sum(1).double().cpu().numpy()[None],
             solved.cpu().numpy()[None],
         )
 
-    def _result(self, scores: _Scores, seconds: float) -> SimulationResult:
-        if not np.isfinite(scores.loss).all():
-            raise ValueError("the simulated loss is not finite; the noise is beyond the model")
-        text = [item for item in self._strata if item.kind == "text"] or self._strata
-        tasks = [item for item in self._strata if item.kind == "task"]
-        share = np.array([item.tokens.sum() for item in text])
-        share = share / share.sum()
-        clean_loss, _ = _mean(self._clean.loss, text, "tokens", share)
-        clean_top1, _ = _mean(self._clean.top1, text, "tokens", share)
-        delta, delta_error = _mean(scores.loss - self._clean.loss, text, "tokens", share)
-        top1, top1_error = _mean(scores.top1 - self._clean.top1, text, "tokens", share)
-        even = np.full(len(tasks), 1 / max(len(tasks), 1))
-        clean_accuracy, _ = _mean(self._clean.solved, tasks, "instances", even)
-        accuracy, accuracy_error = _mean(
-            scores.solved - self._clean.solved, tasks, "instances", even
-        )
-        by_sequence = [scores.loss[:, item.rows] / item.tokens for item in text]
-        by_task = [scores.solved[:, item.rows].sum(1) / item.instances.sum() for item in tasks]
-        return SimulationResult(
-            loss=clean_loss + delta,
-            delta_loss=delta,
-            delta_loss_stderr=delta_error,
-            top1=clean_top1 + top1,
-            top1_stderr=top1_error,
-            accuracy=clean_accuracy + accuracy,
-            accuracy_stderr=accuracy_error,
-            clean_loss=clean_loss,
-            clean_top1=clean_top1,
-            clean_accuracy=clean_accuracy,
-            per_benchmark={item.name: self._one(scores, item) for item in self._strata},
-            seeds=self.seeds,
-            tokens=self.tokens,
-            seconds=seconds,
-            source=self.source,
-            loss_by_sequence=np.concatenate(by_sequence, axis=1),
-            accuracy_by_task=np.stack(by_task, axis=1)
-            if tasks
-            else np.empty((len(scores.loss), 0)),
-        )
-
-    def _one(self, scores: _Scores, item: _Stratum) -> BenchmarkResult:
-        one = np.ones(1)
-        clean_loss, _ = _mean(self._clean.loss, [item], "tokens", one)
-        loss, loss_error = _mean(scores.loss - self._clean.loss, [item], "tokens", one)
-        clean_top1, _ = _mean(self._clean.top1, [item], "tokens", one)
-        top1, top1_error = _mean(scores.top1 - self._clean.top1, [item], "tokens", one)
-        accuracy, accuracy_error = None, None
-        if item.kind == "task":
-            clean, _ = _mean(self._clean.solved, [item], "instances", one)
-            change, accuracy_error = _mean(
-                scores.solved - self._clean.solved, [item], "instances", one
-            )
-            accuracy = clean + change
-        return BenchmarkResult(
-            item.kind, clean_loss + loss, loss_error, clean_top1 + top1, top1_error,
-            accuracy, accuracy_error,
+    def _result(self, scores: Scores, seconds: float) -> SimulationResult:
+        return summarise(
+            scores, self._clean, self._strata,
+            seeds=self.seeds, seconds=seconds, source=self.source,
         )  # fmt: skip
 
 
 def _calibration_tokens(miniature: Miniature) -> Tensor:
     parts = text_and_tasks(miniature, tokens=4096, split="calibration")
     return torch.cat([part.tokens[:, :-1] for part in parts])
-
-
-def _in_pairs(scores: Sequence[_Scores]) -> _Scores:
-    """Draws in a row become antithetic pair means, [pairs, sequences]."""
-
-    def average(arrays: list[FloatArray]) -> FloatArray:
-        stacked = np.concatenate(arrays)
-        if len(stacked) == 1:
-            return stacked
-        mean: FloatArray = (stacked[0::2] + stacked[1::2]) / 2
-        return mean
-
-    return _Scores(
-        average([item.loss for item in scores]),
-        average([item.top1 for item in scores]),
-        average([item.solved for item in scores]),
-    )
-
-
-def _mean(
-    sums: FloatArray, strata: Sequence[_Stratum], unit: str, share: FloatArray
-) -> tuple[float, float]:
-    parts = [(sums[:, item.rows], getattr(item, unit)) for item in strata]
-    return stratified_mean(parts, share)
-
-
-def paired_difference(first: SimulationResult, second: SimulationResult) -> tuple[float, float]:
-    """Loss of `first` minus that of `second` (nats) and its standard error.
-
-    Both must come from one simulator, so that they share tokens and noise seeds; what the two
-    have in common cancels. Raises ValueError when their arrays do not match.
-    """
-    left, right = first.loss_by_sequence, second.loss_by_sequence
-    if left.shape[1] != right.shape[1]:
-        raise ValueError("the two results do not share their tokens")
-    difference = left - right
-    units = np.ones(difference.shape[1])
-    return stratified_mean([(difference, units)], np.ones(1))

@@ -21,8 +21,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -39,8 +41,13 @@ RRAM_TIMES_S = (1.0, 86400.0, 172800.0)
 # aihwkit's floor of the drift read-out (GlobalDriftCompensation.readout).
 _SMALLEST_READOUT = 1e-4
 
+_FILTERS = threading.Lock()
+
 # From so many rows an expert on (measured on one thread) experts are multiplied one by one.
 _ROWS_ALONE = 100
+
+# Up to so many rows a product is faster with the weights on the left (measured).
+_FEW_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -207,13 +214,25 @@ def program(
         return _on(weight.device, ProgrammedMatrix(scaled, column, tuple(sizes)))
     model = device_model(noise.noise_model, float(noise.magnitude))
     write = _write_single_device if noise.noise_model == "cmo-hfox" else _write_device_pair
-    with SignedNormal(generator, sign), warnings.catch_warnings():
-        # aihwkit's HERMES model indexes with a list that holds one mask; torch warns each time.
-        warnings.filterwarnings("ignore", message="Using a non-tuple sequence")
+    with SignedNormal(generator, sign), _quiet(noise.noise_model):
         noisy, compensation = write(model, scaled, tuple(sizes), noise.time_s)
     if compensation is not None:
         column = column * compensation.unsqueeze(-1)
     return _on(weight.device, ProgrammedMatrix(noisy, column, tuple(sizes)))
+
+
+@contextmanager
+def _quiet(noise_model: str) -> Iterator[None]:
+    """Silences aihwkit's HERMES model, which indexes with a list that holds one mask.
+
+    Torch warns each time. Filters of warnings are one for all threads: one may change them.
+    """
+    if not noise_model.startswith("hermes"):
+        yield
+        return
+    with _FILTERS, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using a non-tuple sequence")
+        yield
 
 
 def _on(device: torch.device, matrix: ProgrammedMatrix) -> ProgrammedMatrix:
@@ -346,6 +365,10 @@ def multiply(codes: Tensor, matrix: AnalogMatrix) -> Tensor:
 
     Each row block is read by its own ADC before the digital sum.
     """
+    if len(codes) <= _FEW_ROWS and len(matrix.sizes) == 1:
+        # Weights on the left pass once; the result is a transposed view.
+        product = torch.mm(matrix.weight, codes.T)
+        return _to_levels(product, matrix.adc_levels).mul_(matrix.output_scale.mT).T
     result = matrix.weight.new_empty(len(codes), matrix.weight.shape[-2])
     return _multiply_into(result, codes, matrix.weight, matrix.output_scale, matrix)
 

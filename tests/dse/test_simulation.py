@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dse.noisy_model import NoisyModel, PlacedModel, dense_matrices, kind_of
+from dse.noisy_model import NoisyModel, dense_matrices, kind_of
+from dse.placed_model import PlacedModel
 from dse.simulation import Noise, Simulator, paired_difference, stratified_mean
 from hwmodels.nonideality import analog_linear, prepare
 from workloads.architecture import load_model
