@@ -63,8 +63,8 @@ __all__ = [
     "stratified_mean",
 ]
 
-# Sequences a forward pass: large enough for full matrix products, small enough for the cache.
-_BATCH = 32
+# Sequences a forward pass: enough for full matrix products, few enough for cache and allocator.
+_BATCH = 16
 
 
 class Simulator:
