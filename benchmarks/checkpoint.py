@@ -1,7 +1,8 @@
-"""Peak memory of a noisy simulation on a checkpoint in OLMoE's format, against its size.
+"""Peak memory and time of a noisy simulation on a checkpoint of a model's real format and size.
 
-Writes random bfloat16 weights at OLMoE's full width, one shard a layer, into a temporary folder and
-simulates one placement on them in a process of its own. Weights mean nothing here, bytes do.
+Writes random bfloat16 weights (`--write FOLDER` keeps them and stops there, `--folder FOLDER` takes
+them) and simulates one placement on them in a process of its own. Weights mean nothing here, bytes
+do. The peak counts what the process has mapped of the shards; `anonymous` is without them.
 """
 
 import argparse
@@ -11,84 +12,89 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-
-from workloads.architecture import load_model
-from workloads.families import family_config, family_weight_shapes, stored_names
-from workloads.huggingface import parse_config
-from workloads.miniature.corpus import TOKENIZER_FILE
+from workloads.architecture import published_config
+from workloads.checkpoint_export import write_random
 
 SIMULATE = """
-import json, resource, sys, time
+import json, resource, sys, threading, time
 import numpy as np
 import torch
 from dse.checkpoint_memory import resident_bytes
-from dse.checkpoint_search import held_out_text
+from dse.checkpoint_model import held_out_text
 from dse.checkpoint_simulation import CheckpointSimulator, Noise
 from workloads.checkpoint_folder import load_tokenizer, open_checkpoint
-folder, limit, tokens, analog = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+
+def watch():
+    while True:
+        lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+        for kind in peaks:
+            peaks[kind] = max(peaks[kind], 1024 * int(lines[kind].split()[0]))
+        time.sleep(0.02)
+
+folder, limit, tokens, analog, seeds = sys.argv[1], *map(int, sys.argv[2:])
+peaks = {"RssAnon": 0, "RssFile": 0}
+threading.Thread(target=watch, daemon=True).start()
 tokenizer = load_tokenizer(open_checkpoint(folder))
 text = held_out_text("test", tokenizer, tokens)
 calibration = torch.cat([t.tokens[:, :-1] for t in held_out_text("calibration", tokenizer, tokens)])
 before, start = resident_bytes(), time.perf_counter()
-simulator = CheckpointSimulator(folder, text, calibration, seeds=2, max_memory_bytes=limit)
+tell = lambda done, total: print(f"layer {done} of {total}", round(time.perf_counter() - start, 1),
+                                 file=sys.stderr, flush=True)
+simulator = CheckpointSimulator(folder, text, calibration, seeds=seeds, max_memory_bytes=limit,
+                                progress=tell)
+clean = time.perf_counter()
 digital = simulator.all_digital()
 digital[:, :analog] = False
-simulator.evaluate(Noise(), digital)
+result, = simulator.evaluate_many(Noise(), [digital], progress=tell)
+layers = simulator.model.config.layers
 print(json.dumps({
     "resident_before_bytes": before,
     "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    "peak_anonymous_bytes": peaks["RssAnon"],
+    "peak_mapped_bytes": peaks["RssFile"],
     "experts_at_once": simulator.plan.group,
+    "delta_loss_nats": result.delta_loss,
+    "clean_seconds_a_layer": round((clean - start) / layers / 2, 2),
+    "noisy_seconds_a_layer": round((time.perf_counter() - clean) / layers, 2),
     "seconds": round(time.perf_counter() - start, 1),
 }))
 """
 
 
-def write_random(folder: Path, layers: int) -> int:
-    """Write a checkpoint of `layers` layers; its size in bytes."""
-    a = load_model("olmoe")
-    config = {"model_type": "olmoe", "num_hidden_layers": layers, "hidden_size": a.hidden_size,
-              "num_attention_heads": a.heads, "num_key_value_heads": a.kv_heads,
-              "vocab_size": a.vocab_size, "num_experts": a.routed_experts,
-              "num_experts_per_tok": a.experts_per_token,
-              "intermediate_size": a.expert_intermediate_size}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_bytes(TOKENIZER_FILE.read_bytes())
-    architecture = parse_config(config, where="config.json", name="random", title="", source="")
-    decoder = family_config(architecture, config, "config.json")
-    weight_map: dict[str, str] = {}
-    shards: dict[str, dict[str, torch.Size]] = {}
-    for name, shape in family_weight_shapes(decoder).items():
-        shard = name.split(".")[1] if name.startswith("layers.") else "ends"
-        for stored in stored_names("olmoe", name, decoder.routed_experts):
-            shards.setdefault(shard, {})[stored] = torch.Size(shape[-2:])
-    for shard, shapes in shards.items():
-        file = f"model-{shard}.safetensors"
-        tensors = {n: torch.empty(s, dtype=torch.bfloat16).normal_(0, 0.02)
-                   for n, s in shapes.items()}  # fmt: skip
-        save_file(tensors, folder / file)
-        weight_map |= dict.fromkeys(tensors, file)
-    index = {"weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    return sum(file.stat().st_size for file in folder.iterdir())
+def write(options: argparse.Namespace, folder: Path) -> None:
+    """Write the model's checkpoint, with fewer layers if asked."""
+    config = published_config(options.model)
+    if options.layers:
+        config["num_hidden_layers"] = options.layers
+    write_random(config, folder)
 
 
 def main() -> None:
     """Write, simulate, print."""
+    models = ("olmoe", "deepseekmoe")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--model", choices=models, default="olmoe")
+    parser.add_argument("--layers", type=int, default=4, help="0: as many as the model has")
+    parser.add_argument("--write", type=Path, help="new folder for the checkpoint; then stop")
+    parser.add_argument("--folder", type=Path, help="take this checkpoint")
     parser.add_argument("--max-memory-mib", type=int, default=2048)
     parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--analog", type=int, default=64, help="analog experts of each layer")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    limit = options.max_memory_mib << 20
+    if options.write:
+        write(options, options.write)
+        return
     with tempfile.TemporaryDirectory() as name:
-        size = write_random(Path(name), options.layers)
-        numbers = [str(n) for n in (limit, options.tokens, options.analog)]
-        command = [sys.executable, "-c", SIMULATE, name, *numbers]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        folder = options.folder or Path(name) / "checkpoint"
+        if not options.folder:
+            write(options, folder)
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        limit = options.max_memory_mib << 20
+        numbers = (limit, options.tokens, options.analog, options.seeds)
+        command = [sys.executable, "-c", SIMULATE, str(folder), *map(str, numbers)]
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found = {"checkpoint_bytes": size, "limit_bytes": limit, **json.loads(run.stdout)}
     found["within"] = found["peak_bytes"] <= limit
     if options.json:

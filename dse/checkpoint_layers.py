@@ -2,33 +2,24 @@
 
 All placements and noise draws of a pass go through a group of experts before the next one is
 read, so that the weights and programmed tiles in memory are those of one group, whatever the size
-of the checkpoint. Each expert's noise has a seed of its own: the size of the groups, which the
-memory allows, does not change a result.
+of the checkpoint.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dse.noisy_model import NoisyModel, _Moments, batches, input_of, layer_of
+from dse.checkpoint_stream import Draw, ExpertGroup, Slot, StreamedModel
+from dse.mitigation import LayerFit, fit_layer
+from dse.noisy_model import _Moments, batches, input_of, kind_of, percentiles
 from dse.placed_model import PlacedModel
-from hwmodels.nonideality import (
-    Noise,
-    ProgrammedMatrix,
-    analog_grouped_linear,
-    block_sizes,
-    prepare,
-    program,
-)
-from workloads.checkpoint_folder import CheckpointFolder, layer_names, read_tensors, read_weights
-from workloads.families import PARTS, FamilyConfig, family_weight_shapes, stored_names
+from hwmodels.nonideality import Noise, ProgrammedMatrix, analog_grouped_linear, prepare
+from workloads.families import PARTS
 from workloads.moe import (
     Linear,
     Observe,
@@ -43,160 +34,28 @@ from workloads.moe import (
 
 # Sequences that pass a layer's attention together.
 _BATCH = 16
-Draw = tuple[int, int]
 
 
-class LayerWeights(dict[str, Tensor]):
-    """A checkpoint's tensors of `workloads.moe` except experts; another layer's replace the held.
-
-    `embedding` and what follows the last layer (`final_norm`, `lm_head`) are layers of their own.
-    """
-
-    def __init__(
-        self, checkpoint: CheckpointFolder, config: FamilyConfig, device: torch.device
-    ) -> None:
-        super().__init__()
-        self.checkpoint, self.config, self.device = checkpoint, config, device
-
-    def __missing__(self, name: str) -> Tensor:
-        self.clear()
-        if name.startswith("layers."):
-            every = layer_names(self.config, layer_of(name, self.config.layers))
-            names = tuple(one for one in every if ".experts." not in one)
-        elif name == "embedding":
-            names = ("embedding",)
-        else:
-            names = ("final_norm", "embedding" if self.config.tie_embeddings else "lm_head")
-        read = read_weights(self.checkpoint, self.config, names, device=self.device)
-        if self.config.tie_embeddings and name in ("final_norm", "lm_head"):
-            read["lm_head"] = read.pop("embedding")
-        if name not in read:
-            raise KeyError(name)
-        self.update(read)
-        return self[name]
-
-
-@dataclass(frozen=True)
-class ExpertGroup:
-    """Some of a layer's `total` experts: numbers, and matrices by part, [G, outputs, inputs]."""
-
-    layer: int
-    experts: range
-    total: int
-    weights: dict[str, Tensor]
-
-
-class StreamedModel(NoisyModel):
-    """A NoisyModel whose weights come from the checkpoint when they are asked for.
-
-    group: experts that are held at a time.
-    """
-
-    def __init__(
-        self,
-        checkpoint: CheckpointFolder,
-        config: FamilyConfig,
-        device: torch.device,
-        group: int,
-        cache_bytes: int,
-    ) -> None:
-        # NaN is refused when a tensor is read, and a tied head is an lm_head of its own.
-        super().__init__(
-            replace(config, tie_embeddings=False), {}, device=device, cache_bytes=cache_bytes
-        )
-        self.checkpoint, self.family, self.group = checkpoint, config, group
-        self.weights = LayerWeights(checkpoint, config, device)
-        self.shapes = family_weight_shapes(config)
-        self.shapes.setdefault("lm_head", self.shapes["embedding"])
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Hidden states [B*T, d] before the first layer; reads only the rows that occur."""
-        (name,) = stored_names(self.family.family, "embedding", 0)
-        used, place = tokens.cpu().flatten().unique(return_inverse=True)
-        ((_, table),) = read_tensors(self.checkpoint, (name,))
-        return table[used].float()[place].to(self.device)
-
-    def enter(self, name: str) -> None:
-        """Hold the dense weights of the layer of `name`; forget the tiles of the one before."""
-        if name not in self.weights:
-            self._programmed.clear()
-            self._cached_bytes = 0
-            _ = self.weights[name]
-
-    def expert_groups(self, layer: int) -> Iterator[ExpertGroup]:
-        """The experts of a layer in groups, read one after the other."""
-        count = self.config.routed_experts
-        for start in range(0, count, self.group):
-            experts = range(start, min(start + self.group, count))
-            yield ExpertGroup(layer, experts, count, self._read_experts(layer, experts))
-
-    def _read_experts(self, layer: int, experts: range) -> dict[str, Tensor]:
-        weights: dict[str, Tensor] = {}
-        places: dict[str, Tensor] = {}
-        for part in PARTS:
-            name = f"layers.{layer}.experts.{part}"
-            shape = (len(experts), *self.shapes[name][1:])
-            weights[part] = torch.empty(shape, device=self.device)
-            stored = stored_names(self.family.family, name, self.config.routed_experts)
-            places |= dict(zip(stored[experts.start : experts.stop], weights[part], strict=True))
-        for name, tensor in read_tensors(self.checkpoint, places):
-            places[name].copy_(tensor)
-        return weights
-
-    def sizes(self, name: str, tile_rows: int) -> tuple[int, ...]:
-        """Row blocks of a matrix."""
-        inputs = self.shapes[name][-1]
-        return block_sizes(inputs, math.ceil(inputs / tile_rows))
-
-    def input_range(self, name: str, noise: Noise) -> Tensor:
-        """beta_inp of a matrix, [blocks] or [experts, blocks]; see NoisyModel."""
-        if ".experts." not in name:
-            return super().input_range(name, noise)
-        deviation = self._moments[input_of(name)].deviation(self.sizes(name, noise.tile_rows))
-        deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
-        return (noise.input_range_std * deviation).float()
-
-    def program_experts(
-        self, group: ExpertGroup, part: str, which: Sequence[int], noise: Noise, draw: Draw
-    ) -> ProgrammedMatrix:
-        """Tiles of some experts of a group (`which`: positions in it) for one noise draw."""
-        name = f"layers.{group.layer}.experts.{part}"
-        sizes = self.sizes(name, noise.tile_rows)
-        made = [
-            program_expert(group.weights[part][i], sizes, noise, name, group.experts[i], draw)
-            for i in which
-        ]
-        weight = torch.stack([matrix.weight for matrix in made])
-        return ProgrammedMatrix(weight, torch.stack([matrix.scale for matrix in made]), sizes)
-
-    @torch.no_grad()
-    def calibrate(
-        self,
-        tokens: Tensor,
-        observe: Observe | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
-        """Measure the inputs of every matrix in a clean forward pass over tokens [B, T]."""
-        self._moments = {}
-        recorder = _Recorder(self)
-        state = State(self.embed(tokens), recorder)
-        shape = (tokens.shape[0], tokens.shape[1])
-        for layer in range(self.config.layers):
-            self.enter(f"layers.{layer}.attention_norm")
-            advance(self, layer, [state], shape, observe)
-            if progress is not None:
-                progress(layer + 1, self.config.layers)
-        self.enter("final_norm")
-        head_forward(self.config, self.weights, state.hidden, linear=recorder.inputs_only)
-
-
-def program_expert(
-    weight: Tensor, sizes: tuple[int, ...], noise: Noise, name: str, expert: int, draw: Draw
-) -> ProgrammedMatrix:
-    """Tiles of one expert's matrix [outputs, inputs]; the draw and the expert seed the noise."""
-    digest = hashlib.blake2b(f"{draw[0]}/{name}/{expert}".encode(), digest_size=7).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest))
-    return program(weight, sizes, noise, generator=generator, sign=draw[1])
+@torch.no_grad()
+def calibrate(
+    model: StreamedModel,
+    tokens: Tensor,
+    observe: Observe | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Measure inputs of every matrix and logits of every router in a clean pass over [B, T]."""
+    model._moments = {}
+    model.calibration_tokens = tokens
+    recorder = _Recorder(model)
+    state = State(model.embed(tokens), recorder)
+    shape = (tokens.shape[0], tokens.shape[1])
+    for layer in range(model.config.layers):
+        model.enter(f"layers.{layer}.attention_norm")
+        advance(model, layer, [state], shape, observe)
+        if progress is not None:
+            progress(layer + 1, model.config.layers)
+    model.enter("final_norm")
+    head_forward(model.config, model.weights, state.hidden, linear=recorder.inputs_only)
 
 
 class Way:
@@ -205,8 +64,12 @@ class Way:
     def linear(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         return plain_linear(name, x, weight)
 
-    def analog(self, group: ExpertGroup) -> list[int]:
-        """Positions in the group of the analog experts."""
+    def clean(self, group: ExpertGroup) -> list[int]:
+        """Positions in the group of the digital experts."""
+        return list(range(len(group.experts)))
+
+    def analog(self, group: ExpertGroup) -> list[Slot]:
+        """Tiles that hold experts of the group, in rising order."""
         return []
 
     def digital_product(
@@ -233,7 +96,10 @@ class _Recorder(Way):
 
     def linear(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         self._record(name, x, 1, None)
-        return plain_linear(name, x, weight)
+        y = plain_linear(name, x, weight)
+        if kind_of(name) == "router":
+            self.model.router_spread[name] = percentiles(y)
+        return y
 
     def inputs_only(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         self._record(name, x, 1, None)
@@ -247,14 +113,32 @@ class _Recorder(Way):
         return plain_grouped_linear(name, x, weight, counts)
 
 
+@dataclass(frozen=True)
+class LayerMitigation:
+    """Mitigations (`names`) of one layer, whose router is fitted on the last `rows` of a state.
+
+    clean [2, experts]: percentiles of the router's logits without noise.
+    """
+
+    names: tuple[str, ...]
+    rows: int
+    clean: Tensor
+    experts_per_token: int
+
+
 @dataclass
 class Noisy(Way):
-    """One layer of a placement under one draw: `digital` [experts] of this layer."""
+    """One layer of a placement under one draw: `digital` [experts] of this layer.
+
+    fit: of the layer's router; made when the router is met, if there is a mitigation.
+    """
 
     placed: PlacedModel
     noise: Noise
     draw: Draw
     digital: Tensor
+    mitigation: LayerMitigation | None = None
+    fit: LayerFit | None = None
 
     @property
     def tiles(self) -> tuple[object, ...]:
@@ -263,10 +147,25 @@ class Noisy(Way):
         return (noise.noise_model, noise.magnitude, noise.time_s, noise.tile_rows, self.draw)
 
     def linear(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
-        return self.placed.linear(name, x, weight)
+        y = self.placed.linear(name, x, weight)
+        if self.mitigation is None or kind_of(name) != "router":
+            return y
+        how, analog = self.mitigation, (~self.digital).nonzero().flatten().to(y.device)
+        self.fit = fit_layer(y[-how.rows :], how.clean, analog, how.names, how.experts_per_token)
+        return self.fit.apply(y)
 
-    def analog(self, group: ExpertGroup) -> list[int]:
-        return [i for i, expert in enumerate(group.experts) if not self.digital[expert]]
+    def clean(self, group: ExpertGroup) -> list[int]:
+        return [i for i, expert in enumerate(group.experts) if self.digital[expert]]
+
+    def analog(self, group: ExpertGroup) -> list[Slot]:
+        held = {e: e for e in (~self.digital).nonzero().flatten().tolist()}
+        if self.fit is not None:
+            held |= dict(zip(self.fit.freed.tolist(), self.fit.copied.tolist(), strict=True))
+        return sorted(
+            (expert - group.experts.start, slot)
+            for slot, expert in held.items()
+            if expert in group.experts
+        )
 
 
 @dataclass
@@ -301,10 +200,8 @@ def advance(
         shared: dict[tuple[object, ...], list[tuple[State, _Routed]]] = {}
         for state, inputs in zip(states, routed, strict=True):
             assert inputs is not None
-            analog = state.way.analog(group)
-            digital = sorted(set(range(len(group.experts))) - set(analog))
-            _add_digital(group, digital, state, inputs)
-            if analog and isinstance(state.way, Noisy):
+            _add_digital(group, state.way.clean(group), state, inputs)
+            if isinstance(state.way, Noisy) and state.way.analog(group):
                 shared.setdefault(state.way.tiles, []).append((state, inputs))
         for members in shared.values():
             _add_analog(model, group, members)
@@ -321,20 +218,23 @@ def _before_experts(
     linear: Linear = state.way.linear
     weights, config, length = model.weights, model.config, shape[1]
     after, inputs = [], []
+    sparse = layer in config.moe_layers
     for batch in batches(shape[0], _BATCH):
         part = state.hidden[batch.start * length : batch.stop * length]
         size = (batch.stop - batch.start, length)
-        if layer not in config.moe_layers:
+        if not sparse:
             after.append(layer_forward(config, weights, part, layer, size, linear=linear))
             continue
         hidden, x = attention_half(config, weights, part, layer, size, linear=linear)
-        indices, chosen = route(config, weights, x, layer, linear=linear, observe=observe)
         if config.shared_experts:
             hidden = hidden + shared_forward(weights, x, layer, linear=linear)
         after.append(hidden)
-        inputs.append((x, indices, chosen))
+        inputs.append(x)
     state.hidden = torch.cat(after)
-    return _Routed(*(torch.cat(parts) for parts in zip(*inputs, strict=True))) if inputs else None
+    if not sparse:
+        return None
+    every = torch.cat(inputs)
+    return _Routed(every, *route(config, weights, every, layer, linear=linear, observe=observe))
 
 
 def _rows(inputs: _Routed, experts: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -372,20 +272,22 @@ def _add_analog(
 ) -> None:
     """Add what analog experts of a group compute, for states that share noise and draw."""
     ways = [state.way for state, _ in members]
-    needed = sorted({i for way in ways for i in way.analog(group)})
+    needed = sorted({slot for way in ways for slot in way.analog(group)})
+    place = {slot: i for i, slot in enumerate(needed)}
     first = ways[0]
     assert isinstance(first, Noisy)
     tiles = {
         part: model.program_experts(group, part, needed, first.noise, first.draw) for part in PARTS
     }
     for state, inputs in members:
-        way = state.way
+        way, device = state.way, inputs.x.device
         assert isinstance(way, Noisy)
-        which = way.analog(group)
-        rows = torch.tensor([needed.index(i) for i in which], device=inputs.x.device)
-        experts = torch.tensor(which, device=inputs.x.device) + group.experts.start
+        slots = way.analog(group)
+        rows = torch.tensor([place[slot] for slot in slots], device=device)
+        held = torch.tensor([i for i, _ in slots], device=device) + group.experts.start
+        experts = torch.tensor([slot for _, slot in slots], device=device)
         token, weight, counts = _rows(inputs, experts, group.total)
-        product = _analog_product(model, group.layer, tiles, rows, experts, counts, way.noise)
+        product = _analog_product(model, group.layer, tiles, rows, held, counts, way.noise)
         _add_experts(state, inputs.x[token], token, weight, product)
 
 
@@ -394,18 +296,18 @@ def _analog_product(
     layer: int,
     tiles: dict[str, ProgrammedMatrix],
     rows: Tensor,
-    experts: Tensor,
+    held: Tensor,
     counts: Tensor,
     noise: Noise,
 ) -> Callable[[str, Tensor], Tensor]:
-    """Products of rows sorted by expert with the experts' tiles (`rows`: their places in them)."""
+    """Products of rows sorted by expert with tiles (`rows`: which) that hold experts `held`."""
 
     def product(part: str, x: Tensor) -> Tensor:
         name = f"layers.{layer}.experts.{part}"
         whole = tiles[part]
         if len(rows) < len(whole.weight):
             whole = replace(whole, weight=whole.weight[rows], scale=whole.scale[rows])
-        ranges = model.input_range(name, noise)[experts]
+        ranges = model.input_range(name, noise)[held]
         return analog_grouped_linear(x, prepare(whole, ranges, noise), counts)
 
     return product

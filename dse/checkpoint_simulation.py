@@ -20,10 +20,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from dse.checkpoint_layers import Noisy, State, StreamedModel, advance
+from dse.checkpoint_layers import LayerMitigation, Noisy, State, advance, calibrate
 from dse.checkpoint_memory import LOGITS_BYTES, MemoryPlan, plan_memory
+from dse.checkpoint_stream import StreamedModel
 from dse.noisy_model import dense_matrices, layer_of
 from dse.placed_model import PlacedModel
+from dse.placement import check_mitigation
 from dse.scores import Look, Scores, in_pairs
 from dse.simulation import Noise, SimulationResult, Simulator
 from workloads.checkpoint import Miniature
@@ -73,9 +75,11 @@ class CheckpointSimulator(Simulator):
 
     benchmarks: token sets in the checkpoint's own vocabulary (`text_benchmark`), all rows of one
     length. calibration_tokens [B, T] set the input ranges; take other text than is scored. seeds,
-    device, first_seed: as in Simulator. max_memory_bytes bounds the memory of this process (see
-    `dse.checkpoint_memory`). observe sees the routing of the calibration tokens; progress is called
-    with (layers done, layers) in each of the two passes that this takes.
+    device, first_seed: as in Simulator. mitigation: as there; it is fitted on the calibration
+    tokens, which then travel along in rows as long as the benchmarks'. max_memory_bytes bounds the
+    memory of this process (see `dse.checkpoint_memory`). observe sees the routing of the
+    calibration tokens; progress is called with (layers done, layers) in each of the two passes
+    that this takes.
     Raises ValueError for what cannot be read or computed, naming file and tensor.
     """
 
@@ -87,6 +91,7 @@ class CheckpointSimulator(Simulator):
         seeds: int = 4,
         device: str | torch.device | None = None,
         *,
+        mitigation: Sequence[str] = (),
         first_seed: int = 0,
         max_memory_bytes: int | None = None,
         observe: Observe | None = None,
@@ -107,16 +112,18 @@ class CheckpointSimulator(Simulator):
             checkpoint.architecture.name, config, {}, load_tokenizer(checkpoint), checkpoint.source
         )
         self.seeds, self.first_seed = seeds, first_seed
+        self.mitigation = check_mitigation(mitigation)
         self._names = dict.fromkeys(family_weight_shapes(config), torch.empty(0))
         if config.tie_embeddings:
             self._names["lm_head"] = torch.empty(0)
         self._load(benchmarks)
-        rows = max(self._inputs.numel(), calibration_tokens.numel())
+        both = (self._inputs.numel(), calibration_tokens.numel())
+        rows = sum(both) if self.mitigation else max(both)
         self.plan: MemoryPlan = plan_memory(checkpoint, config, rows, seeds, max_memory_bytes)
         self.model: StreamedModel = StreamedModel(
             checkpoint, config, self.device, self.plan.group, self.plan.cache_bytes
         )
-        self.model.calibrate(calibration_tokens, observe, progress)
+        calibrate(self.model, calibration_tokens, observe, progress)
         clean = Placement(Noise(), self.all_digital())
         ((self._clean,),) = self._pass([clean], [[(0, 1)]], progress)
 
@@ -201,8 +208,8 @@ class CheckpointSimulator(Simulator):
             for one, analog in zip(placements, dense, strict=True)
         ]
         first_noisy = [layers if layer is None else layer for layer in first]
-        rows, length = self._inputs.shape
-        clean = State(self.model.embed(self._inputs))
+        tokens = self._tokens()
+        clean = State(self.model.embed(tokens))
         states: dict[tuple[int, tuple[int, int]], State] = {}
         for layer in range(layers):
             self.model.enter(f"layers.{layer}.attention_norm")
@@ -213,7 +220,7 @@ class CheckpointSimulator(Simulator):
             moving = [*states.values()]
             if layer < max(first_noisy):
                 moving.append(clean)
-            advance(self.model, layer, moving, (rows, length))
+            advance(self.model, layer, moving, (tokens.shape[0], tokens.shape[1]))
             if progress is not None:
                 progress(layer + 1, layers)
         self.model.enter("final_norm")
@@ -228,6 +235,14 @@ class CheckpointSimulator(Simulator):
             for number, placement in enumerate(placements)
         ]
 
+    def _tokens(self) -> Tensor:
+        """Tokens of a pass [B, T]: those that are scored, then those that routers are fitted on."""
+        if not self.mitigation:
+            return self._inputs
+        fitted = self.model.calibration_tokens
+        assert fitted is not None
+        return torch.cat((self._inputs, fitted.to(self._inputs.device)))
+
     def _way(
         self, placement: Placement, dense: frozenset[str], layer: int, draw: tuple[int, int]
     ) -> Noisy:
@@ -239,7 +254,17 @@ class CheckpointSimulator(Simulator):
         own = frozenset(name for name in dense if layer_of(name, config.layers) == layer)
         clean = torch.from_numpy(self.all_digital())
         placed = PlacedModel(self.model, placement.noise, clean, own, *draw)
-        return Noisy(placed, placement.noise, draw, torch.from_numpy(digital))
+        way = Noisy(placed, placement.noise, draw, torch.from_numpy(digital))
+        if self.mitigation and layer in config.moe_layers:
+            fitted = self.model.calibration_tokens
+            assert fitted is not None
+            way.mitigation = LayerMitigation(
+                self.mitigation,
+                fitted.numel(),
+                self.model.router_spread[f"layers.{layer}.router"],
+                config.experts_per_token,
+            )
+        return way
 
     def _head_scores(self, placed: PlacedModel, hidden: Tensor) -> Scores:
         """Loss and top-1 of every scored token, some rows at a time to hold few logits."""

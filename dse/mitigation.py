@@ -18,7 +18,7 @@ from torch import Tensor
 from dse.noisy_model import kind_of, layer_of, percentiles
 from dse.placed_model import PlacedModel
 from dse.placement import check_mitigation
-from hwmodels.nonideality import AnalogMatrix, prepare, program
+from hwmodels.nonideality import AnalogMatrix, Noise, ProgrammedMatrix, prepare, program
 
 REPLACED_SHARE = 1 / 16
 """Share of a layer's experts that gives way to copies of as many others. Twice as many cost the
@@ -81,54 +81,90 @@ class MitigatedModel(PlacedModel):
         return self.fits[layer].apply(logits)
 
     def _fit(self, layer: int, name: str, logits: Tensor) -> LayerFit:
-        """Map the noisy logits' percentiles onto the clean ones, then free under-used experts.
-
-        Percentile normalisation is taken expert by expert as the linear map between the 5th and
-        the 95th percentiles; the paper's abstract names no percentiles.
-        """
+        """Fit a layer's router, and write the copies that it asks for."""
         experts = logits.shape[1]
-        none = torch.empty(0, dtype=torch.int64, device=logits.device)
-        scale, shift = torch.ones_like(logits[0]), torch.zeros_like(logits[0])
-        if "router-recalibration" in self.names:
-            order = self.orders.get(layer)
-            clean = self.model.router_spread[name]
-            clean = clean if order is None else clean[:, order]
-            noisy = percentiles(logits)
-            scale = (clean[1] - clean[0]) / (noisy[1] - noisy[0]).clamp(min=1e-9)
-            shift = clean[0] - noisy[0] * scale
-        fit = LayerFit(scale, shift, none, none, none)
-        if "expert-replacement" in self.names and layer in self.orders:
-            digital = self.digital_counts[f"layers.{layer}.experts.gate"]
-            used = self._load(fit.apply(logits))[digital:]
-            # Experts that a token needs are left; an expert is copied or freed, not both.
-            count = min(round(REPLACED_SHARE * experts), len(used) // 2,
-                        experts - self.config.experts_per_token)  # fmt: skip
-            by_use = used.argsort(descending=True, stable=True) + digital
-            fit = replace(fit, copied=by_use[:count], freed=by_use.flip(0)[:count])
-            self._copy(layer, fit.copied - digital, fit.freed - digital, digital)
-        return replace(fit, load=self._load(fit.apply(logits)))
-
-    def _load(self, logits: Tensor) -> Tensor:
-        """Share of the tokens that each expert gets, [E]."""
-        chosen = logits.topk(self.config.experts_per_token, dim=-1).indices.flatten()
-        return torch.bincount(chosen, minlength=logits.shape[1]) / len(logits)
+        order = self.orders.get(layer)
+        clean = self.model.router_spread[name]
+        first = experts  # of the analog experts, which come last
+        if order is not None:
+            clean = clean[:, order]
+            first = self.digital_counts[f"layers.{layer}.experts.gate"]
+        analog = torch.arange(first, experts, device=logits.device)
+        fit = fit_layer(logits, clean, analog, self.names, self.config.experts_per_token)
+        self._copy(layer, fit.copied - first, fit.freed - first, first)
+        return fit
 
     def _copy(self, layer: int, copied: Tensor, freed: Tensor, digital: int) -> None:
         """Write the weights of experts `copied` into the tiles of `freed`, with its own noise."""
         if not len(freed):
             return
-        model, noise, seed = self.model, self.noise, self.seed
+        model, noise, draw = self.model, self.noise, (self.seed, self.sign)
         for part in ("gate", "up", "down"):
             name = f"layers.{layer}.experts.{part}"
-            source = self.orders[layer][digital + copied]
-            digest = hashlib.blake2b(f"{seed}/{name}/copies".encode(), digest_size=7).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest))
+            source, slots = (self.orders[layer][digital + which] for which in (copied, freed))
             sizes = model.sizes(name, noise.tile_rows)
-            tiles = program(
-                model.weights[name][source], sizes, noise, generator=generator, sign=self.sign
-            )
+            made = [
+                program_expert(weight, sizes, noise, copy_of(name), slot, draw)
+                for weight, slot in zip(model.weights[name][source], slots.tolist(), strict=True)
+            ]
+            weight = torch.stack([matrix.weight for matrix in made])
+            tiles = ProgrammedMatrix(weight, torch.stack([m.scale for m in made]), sizes)
             ranges = model.input_range(name, noise)[source]
             self.matrices[name] = _put(self.matrices[name], prepare(tiles, ranges, noise), freed)
+
+
+def fit_layer(
+    logits: Tensor, clean: Tensor, analog: Tensor, names: Sequence[str], experts_per_token: int
+) -> LayerFit:
+    """Map noisy logits' percentiles onto the clean ones, then free under-used analog experts.
+
+    Percentile normalisation is taken expert by expert as the linear map between the 5th and the
+    95th percentiles; the paper's abstract names no percentiles.
+
+    Args:
+        logits: of the calibration tokens, [N, E].
+        clean: `router_spread` of the layer, [2, E].
+        analog: numbers of the analog experts.
+    """
+    experts = logits.shape[1]
+    none = torch.empty(0, dtype=torch.int64, device=logits.device)
+    scale, shift = torch.ones_like(logits[0]), torch.zeros_like(logits[0])
+    if "router-recalibration" in names:
+        noisy = percentiles(logits)
+        scale = (clean[1] - clean[0]) / (noisy[1] - noisy[0]).clamp(min=1e-9)
+        shift = clean[0] - noisy[0] * scale
+
+    def load(fit: LayerFit) -> Tensor:
+        """Share of the tokens that each expert gets, [E]."""
+        chosen = fit.apply(logits).topk(experts_per_token, dim=-1).indices.flatten()
+        return torch.bincount(chosen, minlength=experts) / len(logits)
+
+    fit = LayerFit(scale, shift, none, none, none)
+    if "expert-replacement" in names:
+        # Experts that a token needs are left; an expert is copied or freed, not both.
+        count = min(round(REPLACED_SHARE * experts), len(analog) // 2, experts - experts_per_token)
+        by_use = analog[load(fit)[analog].argsort(descending=True, stable=True)]
+        fit = replace(fit, copied=by_use[:count], freed=by_use.flip(0)[:count])
+    return replace(fit, load=load(fit))
+
+
+def copy_of(name: str) -> str:
+    """What names a matrix in the seed of the noise of its copies."""
+    return f"{name}/copy"
+
+
+def program_expert(
+    weight: Tensor,
+    sizes: tuple[int, ...],
+    noise: Noise,
+    name: str,
+    expert: int,
+    draw: tuple[int, int],
+) -> ProgrammedMatrix:
+    """Tiles of one expert's matrix [outputs, inputs]; the draw and the expert seed the noise."""
+    digest = hashlib.blake2b(f"{draw[0]}/{name}/{expert}".encode(), digest_size=7).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest))
+    return program(weight, sizes, noise, generator=generator, sign=draw[1])
 
 
 def _put(matrix: AnalogMatrix, part: AnalogMatrix, experts: Tensor) -> AnalogMatrix:

@@ -1,12 +1,16 @@
-"""What mitigations do to one placement of a miniature, against the same placement without them."""
+"""What mitigations do to one placement, against the same placement without them."""
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
 import torch
 
+from dse.checkpoint_model import RealModel
+from dse.checkpoint_scores import checkpoint_scores
 from dse.mitigation import MitigatedModel
 from dse.noisy_model import dense_matrices
 from dse.placement import check_mitigation, digital_mask, digital_order, expert_scores
@@ -14,7 +18,8 @@ from dse.setup import load_architecture, traced_routing
 from dse.simulation import Noise, SimulationResult, Simulator, paired_difference
 from dse.statistics import stratified_mean
 from workloads.checkpoint import load_miniature
-from workloads.tasks import benchmarks
+from workloads.miniature import corpus
+from workloads.tasks import LENGTH, benchmarks
 
 
 def mitigation_table(
@@ -37,17 +42,64 @@ def mitigation_table(
     architecture = load_architecture(model)
     miniature = load_miniature(architecture.stand_in)
     plain = Simulator(miniature, benchmarks(miniature, tokens), architecture, seeds=seeds)
-    order = digital_order(
-        expert_scores(score, miniature.weights, traced_routing(miniature)), "global"
-    )
-    shape = plain.all_digital().shape
-    digital = digital_mask(order, round(share * len(order)), (shape[0], shape[1]))
-    chosen = [(), *((name,) for name in names), *([names] if len(names) > 1 else [])]
-    rows, base = [], None
-    for some in chosen:
+    scores = expert_scores(score, miniature.weights, traced_routing(miniature))
+    digital = _most_worthy(scores, share)
+    rows = _effects(plain, noise, digital, analog_modules, names)
+    for row, some in zip(rows, _chosen(names), strict=True):
+        plain.mitigation = some
+        row["largest_load"] = _largest_load(plain, noise, digital, analog_modules)
+    return pandas.DataFrame(rows), miniature.source
+
+
+def checkpoint_mitigation_table(
+    folder: str | Path,
+    noise: Noise,
+    mitigations: Sequence[str],
+    share: float = 0.25,
+    score: str = "max_neuron_norm",
+    analog_modules: Sequence[str] = (),
+    tokens: int = 2048,
+    seeds: int = 4,
+    memory_bytes: int | None = None,
+) -> tuple[pandas.DataFrame, str]:
+    """The same for a real checkpoint, on text: no accuracy, no load. One pass over it a row.
+
+    Raises ValueError for fewer than two rows of tokens a text, which have no error.
+    """
+    least = 2 * len(corpus.DOMAINS) * LENGTH
+    if tokens < least:
+        raise ValueError(f"tokens is {tokens}: at least {least}, for an error bar")
+    names = check_mitigation(mitigations)
+    model = RealModel(folder, tokens, seeds, memory_bytes, names)
+    digital = _most_worthy(checkpoint_scores(model.checkpoint, score), share)
+    rows = _effects(model.simulator(), noise, digital, analog_modules, names)
+    return pandas.DataFrame(rows).dropna(axis=1, how="all"), model.source
+
+
+def _most_worthy(scores: np.ndarray, share: float) -> np.ndarray:
+    order = digital_order(scores, "global")
+    return digital_mask(order, round(share * len(order)), (scores.shape[0], scores.shape[1]))
+
+
+def _chosen(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """None, each, and all together."""
+    return [(), *((name,) for name in names), *([names] if len(names) > 1 else [])]
+
+
+def _effects(
+    plain: Simulator,
+    noise: Noise,
+    digital: np.ndarray,
+    modules: Sequence[str],
+    names: tuple[str, ...],
+) -> list[dict[str, Any]]:
+    """Rows of the table; the first one is without a mitigation."""
+    rows: list[dict[str, Any]] = []
+    base = None
+    for some in _chosen(names):
         simulator = copy.copy(plain)
         simulator.mitigation = some
-        result = simulator.evaluate(noise, digital, analog_modules)
+        result = simulator.evaluate(noise, digital, modules)
         base = base or result
         loss, loss_error = paired_difference(result, base)
         accuracy, accuracy_error = _accuracy_change(result, base)
@@ -60,14 +112,15 @@ def mitigation_table(
                 "loss_change_nats_stderr": loss_error if some else np.nan,
                 "accuracy_change": accuracy if some else np.nan,
                 "accuracy_change_stderr": accuracy_error if some else np.nan,
-                "largest_load": _largest_load(simulator, noise, digital, analog_modules),
             }
         )
-    return pandas.DataFrame(rows), plain.miniature.source
+    return rows
 
 
 def _accuracy_change(first: SimulationResult, second: SimulationResult) -> tuple[float, float]:
     change = first.accuracy_by_task - second.accuracy_by_task
+    if not change.shape[1]:
+        return np.nan, np.nan
     return stratified_mean([(change, np.ones(change.shape[1]))], np.ones(1))
 
 

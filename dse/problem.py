@@ -26,7 +26,7 @@ from workloads.architecture import MoEArchitecture
 from workloads.routing import Routing
 
 if TYPE_CHECKING:
-    from dse.checkpoint_search import RealModel
+    from dse.checkpoint_model import RealModel
     from dse.simulation import Noise, Simulator
 
 Floats = NDArray[np.float64]

@@ -43,7 +43,7 @@ def settings_architecture(settings: Settings) -> MoEArchitecture:
     """
     if settings.checkpoint is None:
         return load_architecture(settings.model)
-    from dse.checkpoint_search import real_architecture
+    from dse.checkpoint_model import real_architecture
 
     return real_architecture(settings.checkpoint, settings.model)
 
@@ -92,10 +92,14 @@ def make_problem(
     )
     real = None
     if settings.checkpoint is not None:
-        from dse.checkpoint_search import RealModel
+        from dse.checkpoint_model import RealModel
 
         real = RealModel(
-            settings.checkpoint, settings.checkpoint_tokens, settings.noise_seeds, memory_bytes
+            settings.checkpoint,
+            settings.checkpoint_tokens,
+            settings.noise_seeds,
+            memory_bytes,
+            settings.mitigation,
         )
         routing = real.routing(layers)
     space = settings.space().for_parts(placeable_parts(architecture, miniature.weights))

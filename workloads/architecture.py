@@ -293,6 +293,11 @@ def model_names() -> tuple[str, ...]:
     return tuple(_catalogue())
 
 
+def published_config(name: str) -> dict[str, Any]:
+    """The keys of a shipped architecture's config.json that fix its matrices, by short name."""
+    return dict(_catalogue()[name]["config"])
+
+
 @cache
 def _named(name: str) -> MoEArchitecture:
     from workloads.huggingface import parse_config

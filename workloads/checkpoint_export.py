@@ -1,18 +1,24 @@
-"""A miniature written out as a Hugging Face folder, in the shard format of real checkpoints."""
+"""Hugging Face folders in the shard format of real checkpoints: a miniature, or random weights."""
 
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from workloads.checkpoint import Miniature
 from workloads.decoder_config import DecoderConfig
-from workloads.families import stored_names
+from workloads.families import family_config, family_weight_shapes, stored_names
+from workloads.huggingface import parse_config
+from workloads.miniature.corpus import TOKENIZER_FILE
+
+_POOL = 1 << 24
 
 
 def write_checkpoint(miniature: Miniature, folder: str | Path, shard_bytes: int = 8 << 20) -> None:
@@ -24,17 +30,56 @@ def write_checkpoint(miniature: Miniature, folder: str | Path, shard_bytes: int 
     Raises:
         ValueError: the folder exists, or no family stores such a decoder.
     """
-    target = Path(folder)
-    if target.exists():
-        raise ValueError(f"{target} exists already; give a new folder")
     config = hugging_face_config(miniature.config)
     tensors = _stored_tensors(miniature, config["model_type"])
+    with _complete_or_not(Path(folder)) as temporary:
+        _write_json(temporary / "config.json", config)
+        miniature.tokenizer.save(str(temporary / "tokenizer.json"))
+        _write_shards(temporary, tensors.items(), shard_bytes)
+
+
+def write_random(config: Mapping[str, Any], folder: str | Path, shard_bytes: int = 1 << 30) -> None:
+    """Write a checkpoint of random bfloat16 weights for a config.json, with our own tokenizer.
+
+    Its numbers mean nothing; format and size are real. Matrices are normal with the standard
+    deviation 0.02 of an untrained model, cut out of one random pool at different places; norms
+    are 1. The rest as in `write_checkpoint`; one shard at a time is in memory.
+    """
+    architecture = parse_config(config, where="config.json", name="", title="", source="")
+    decoder = family_config(architecture, config, "config.json")
+    generator = torch.Generator().manual_seed(0)
+    pool = torch.empty(_POOL).normal_(0, 0.02, generator=generator).bfloat16()
+
+    def tensors() -> Iterator[tuple[str, Tensor]]:
+        for name, shape in family_weight_shapes(decoder).items():
+            for stored in stored_names(decoder.family, name, decoder.routed_experts):
+                yield stored, _random(torch.Size(shape[-2:]), pool, generator)
+
+    with _complete_or_not(Path(folder)) as temporary:
+        _write_json(temporary / "config.json", {**config, "torch_dtype": "bfloat16"})
+        (temporary / "tokenizer.json").write_bytes(TOKENIZER_FILE.read_bytes())
+        _write_shards(temporary, tensors(), shard_bytes)
+
+
+def _random(shape: torch.Size, pool: Tensor, generator: torch.Generator) -> Tensor:
+    if len(shape) == 1:
+        return torch.ones(shape, dtype=pool.dtype)
+    count = shape.numel()
+    if count >= len(pool):
+        pool = pool.repeat(2 + count // len(pool))
+    start = int(torch.randint(len(pool) - count, (), generator=generator))
+    return pool[start : start + count].view(shape)
+
+
+@contextmanager
+def _complete_or_not(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` when all has been written."""
+    if target.exists():
+        raise ValueError(f"{target} exists already; give a new folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
-        _write_json(temporary / "config.json", config)
-        miniature.tokenizer.save(str(temporary / "tokenizer.json"))
-        _write_shards(temporary, tensors, shard_bytes)
+        yield temporary
         temporary.chmod(0o755)
         temporary.rename(target)
     except BaseException:
@@ -99,21 +144,30 @@ def _stored_tensors(miniature: Miniature, family: str) -> dict[str, Tensor]:
     }
 
 
-def _write_shards(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: int) -> None:
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.nbytes > shard_bytes:
-            shards.append({})
-            size = 0
-        shards[-1][name] = tensor.clone()  # safetensors refuses tensors that share memory
-        size += tensor.nbytes
+def _write_shards(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_bytes: int) -> None:
+    """Write shards one after the other; their names say how many there are, so last of all."""
+    held: dict[str, Tensor] = {}
+    members: list[list[str]] = []
+    size = total = 0
+
+    def write() -> None:
+        nonlocal size
+        save_file(held, folder / str(len(members)), metadata={"format": "pt"})
+        members.append(list(held))
+        held.clear()
+        size = 0
+
+    for name, tensor in tensors:
+        if held and size + tensor.nbytes > shard_bytes:
+            write()
+        held[name] = tensor.clone()  # safetensors refuses tensors that share memory
+        size, total = size + tensor.nbytes, total + tensor.nbytes
+    write()
     weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards, start=1):
-        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        save_file(shard, folder / file, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(shard, file)
-    total = sum(tensor.nbytes for tensor in tensors.values())
+    for number, names in enumerate(members):
+        file = f"model-{number + 1:05}-of-{len(members):05}.safetensors"
+        (folder / str(number)).rename(folder / file)
+        weight_map |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     _write_json(folder / "model.safetensors.index.json", index)
 

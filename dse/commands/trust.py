@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dse import units
 from dse.commands import complete
 
 if TYPE_CHECKING:
@@ -80,43 +81,49 @@ def mitigate(
     ),
     noise_model: str = NOISE_MODEL,
     magnitude: float = MAGNITUDE,
-    tokens: int = typer.Option(8192, min=1536, help="Tokens that loss is measured on."),
+    tokens: int | None = typer.Option(
+        None, min=1024, help="Tokens that loss is measured on.  [8192, of a checkpoint 2048]"
+    ),
     seeds: int = typer.Option(4, min=2, help="Noise seeds, an even number."),
+    checkpoint: Path | None = typer.Option(None, help="Hugging Face folder: on its weights."),
+    max_memory: str = typer.Option("", help="Memory with a checkpoint, such as 8GiB."),
     as_json: bool = JSON,
 ) -> None:
     """What router recalibration and expert replacement change in a placement's loss."""
-    from dse.mitigation_table import mitigation_table
+    from dse.mitigation_table import checkpoint_mitigation_table, mitigation_table
     from dse.placement import MITIGATIONS
 
-    table, source = mitigation_table(
-        model,
-        _noise(noise_model, magnitude),
-        mitigation or MITIGATIONS,
-        share,
-        score,
-        analog_module,
-        tokens,
-        seeds,
-    )
+    noise, names = _noise(noise_model, magnitude), mitigation or MITIGATIONS
+    if checkpoint is None:
+        table, source = mitigation_table(
+            model, noise, names, share, score, analog_module, tokens or 8192, seeds
+        )
+    else:
+        memory = int(units.parse(max_memory, "memory size")) if max_memory else None
+        table, source = checkpoint_mitigation_table(
+            checkpoint, noise, names, share, score, analog_module, tokens or 2048, seeds, memory
+        )
     if as_json:
         _print_tables({"mitigation": table}, as_json, source=source)
         return
     from dse.console import print_table
 
+    headers = {"loss_change_nats": "change of it", "accuracy_change": "accuracy"}
+    changes = [name for name in headers if name in table]
     cells = [
         (
             row["mitigation"],
             f"{row['delta_loss_nats']:.4f} ± {row['delta_loss_stderr']:.4f}",
             *(
                 f"{row[name]:+.4f} ± {row[f'{name}_stderr']:.4f}" if number else "–"
-                for name in ("loss_change_nats", "accuracy_change")
+                for name in changes
             ),
-            f"{row['largest_load']:.2f}",
+            *([f"{row['largest_load']:.2f}"] if "largest_load" in table else []),
         )
         for number, row in table.iterrows()
     ]
-    headers = ("mitigation", "added loss", "change of it", "accuracy", "largest load")
-    print_table(headers, cells)
+    load = ["largest load"] if "largest_load" in table else []
+    print_table(["mitigation", "added loss", *(headers[name] for name in changes), *load], cells)
     typer.echo(f"source: {source}; nats, shares, ± one standard error; load of an even share")
 
 

@@ -3,6 +3,10 @@
 import itertools
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,17 +17,19 @@ from typer.testing import CliRunner
 
 from dse import checkpoint_search
 from dse.checkpoint_cache import cache_folder, keep_result, read_results
+from dse.checkpoint_model import RealModel
 from dse.checkpoint_search import Effort, Stage, placement_of, run_stage, spread, wanted_codes
-from dse.checkpoint_simulation import CheckpointSimulator
+from dse.checkpoint_simulation import CheckpointSimulator, Placement
 from dse.cli import app
 from dse.placement import expert_scores
 from dse.problem import CLEAN
 from dse.run import load_run
 from dse.settings import Settings
 from dse.setup import make_problem
+from dse.simulation import Noise
 from dse.statistics import rank_correlation
 from workloads.checkpoint import FOLDER, load_miniature
-from workloads.checkpoint_export import write_checkpoint
+from workloads.checkpoint_export import write_checkpoint, write_random
 from workloads.checkpoint_folder import open_checkpoint
 
 RECORDED = Path(__file__).parents[1] / "workloads" / "reference_logits"
@@ -143,6 +149,69 @@ def test_a_resumed_run_simulates_nothing_again(finished, tmp_path, monkeypatch):
     assert resumed.exit_code == 0, resumed.output
     told = json.loads(resumed.stdout)["checkpoint"]
     assert (told["newly_simulated"], told["reused"]) == (0, told["placements_simulated"])
+
+
+RANDOM = {"model_type": "olmoe", "num_hidden_layers": 2, "hidden_size": 128,
+          "intermediate_size": 64, "num_attention_heads": 4, "num_experts": 32,
+          "num_experts_per_tok": 4, "vocab_size": 2048}  # fmt: skip
+
+
+def test_a_search_killed_on_random_weights_goes_on_where_it_was(tmp_path, monkeypatch):
+    """kill -9 between two passes over the checkpoint: nothing is lost, nothing done twice."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder, run = tmp_path / "random", tmp_path / "run"
+    write_random(RANDOM, folder, shard_bytes=1 << 20)
+    assert len(list(folder.glob("model-0000?-of-00005.safetensors"))) == 5
+    command = [sys.executable, "-m", "dse", "explore", *SMALL, "--trials", "12",
+               "--checkpoint", str(folder), "--output", str(run)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    results = tmp_path / "cache/dse/checkpoints"
+    while process.poll() is None and not any(results.glob("*/simulations.jsonl")):
+        time.sleep(0.01)
+    while process.poll() is None:  # the clean model is the first line
+        (file,) = results.glob("*/simulations.jsonl")
+        if file.read_bytes().count(b"\n") > 1:
+            break
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    before = file.read_text()
+    kept = read_results(file.parent)
+    resumed = invoke("--resume", "--output", run, "--json")
+    assert resumed.exit_code == 0, resumed.output
+    told = json.loads(resumed.stdout)["checkpoint"]
+    assert told["reused"] == len(kept) - 1 > 0
+    assert told["newly_simulated"] == told["placements_wanted"] - told["reused"] > 0
+    lines = file.read_text()
+    assert lines.startswith(before[: before.rfind("\n") + 1])
+    keys = [json.loads(line)["key"] for line in lines.splitlines() if line.endswith("}")]
+    assert len(keys) == len(set(keys)) == told["placements_wanted"] + 1
+    assert told["rank_correlation"]["points"] == len(load_run(run).table("checkpoint").dropna())
+    assert "Miniature against checkpoint" in load_run(run).report.read_text()
+
+
+def test_a_mitigation_on_a_checkpoint_is_told_with_its_error(checkpoint):
+    options = ["--checkpoint", checkpoint, "--tokens", "1024", "--seeds", "2", "--magnitude", "4"]
+    result = CliRunner().invoke(app, ["mitigate", *map(str, options), "--json"])
+    assert result.exit_code == 0, result.output
+    none, *others = json.loads(result.stdout)["mitigation"]
+    assert none["loss_change_nats"] is None
+    assert [row["mitigation"] for row in others] == [
+        "router-recalibration", "expert-replacement", "both"
+    ]  # fmt: skip
+    for row in others:
+        change = row["delta_loss_nats"] - none["delta_loss_nats"]
+        assert row["loss_change_nats"] == pytest.approx(change, rel=0.3, abs=2e-3)
+        assert 0 < row["loss_change_nats_stderr"] < row["delta_loss_stderr"]
+
+
+def test_a_mitigated_placement_is_another_simulation(checkpoint):
+    digital = np.ones((4, 64), dtype=bool)
+    keys = {
+        RealModel(checkpoint, 512, 2, mitigation=names).key(Placement(Noise(), digital))
+        for names in ((), ("router-recalibration",), ("expert-replacement",))
+    }
+    assert len(keys) == 3
 
 
 def fake_stage(problem, seconds_a_layer, limit, monkeypatch, interrupt_at=99):

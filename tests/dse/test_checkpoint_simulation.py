@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dse.checkpoint_layers import LayerWeights, program_expert
 from dse.checkpoint_memory import plan_memory
 from dse.checkpoint_simulation import CheckpointSimulator, text_benchmark
+from dse.checkpoint_stream import LayerWeights
+from dse.mitigation import program_expert
 from dse.noisy_model import NoisyModel
 from dse.simulation import Noise, Simulator
 from hwmodels.nonideality import ProgrammedMatrix
@@ -71,6 +72,27 @@ def test_a_miniature_s_folder_gives_the_miniature_s_result(name: str, tmp_path: 
     clean = layered.evaluate(Noise(), layered.all_digital())
     assert (clean.delta_loss, clean.delta_loss_stderr) == (0, 0)
     assert clean.source.startswith("checkpoint ")
+
+
+@pytest.mark.parametrize("name", ["olmoe-mini", "deepseekmoe-mini"])
+def test_mitigations_are_those_of_the_miniature(name: str, tmp_path: Path) -> None:
+    miniature = load_miniature(name)
+    write_checkpoint(miniature, tmp_path / name)
+    both = ("router-recalibration", "expert-replacement")
+    texts = [bench for bench in benchmarks(miniature, 2048) if bench.kind == "text"]
+    calibration = texts[1].tokens[:, :-1]
+    how = {"seeds": 2, "mitigation": both}
+    whole = Simulator(miniature, texts[:1], calibration_tokens=calibration, **how)
+    layered = CheckpointSimulator(tmp_path / name, texts[:1], calibration, **how)
+    digital = np.random.default_rng(0).random(whole.all_digital().shape) < 0.3
+    digital[0] = True  # fitted where there is no noise yet, too
+    layered.model.group = 24  # a replaced expert and its copy are read in different groups
+    equal(whole, layered, digital, ("router",))
+    assert layered.clean().delta_loss == 0
+    plain = CheckpointSimulator(tmp_path / name, texts[:1], calibration, seeds=2)
+    noise = Noise(magnitude=4.0, tile_rows=64)
+    difference = layered.evaluate(noise, digital).loss - plain.evaluate(noise, digital).loss
+    assert abs(difference) > 1e-4
 
 
 @pytest.mark.parametrize("family", ["qwen2_moe", "qwen3_moe", "mixtral", "deepseek_v2"])
