@@ -17,9 +17,9 @@ _INTRODUCTION = """\
 `dse validate` predicts published chips, GPU runs and systems from their design parameters alone \
 (node, device, array, bits, converters, phases) with constants that all chips of a class share; no \
 chip has a factor of its own. *Left out* means that the constants were fitted without that chip. \
-What is left out are constants, not insight: the formulas were written with these chips in view, \
-so that macros of other kinds may be off by several times. `dse validate --chips FILE.csv` and \
-`--gpus FILE.csv` do the same for a table of yours. This section is written by \
+What is left out are constants, not insight: the formulas were written with these chips in view; \
+the second table says what to expect of a macro that nobody looked at. `dse validate --chips \
+FILE.csv` and `--gpus FILE.csv` do the same for a table of yours. This section is written by \
 `python docs/generate.py`, and a test fails when it is out of date."""
 
 _UNCERTAINTY = """\
@@ -77,6 +77,33 @@ def _chips() -> str:
     return f"{_table(headers, rows)}\n\n{text}" + "\n".join(misses)
 
 
+def _survey() -> str:
+    """Errors on the macros of a survey, by class, with the half that was never fitted."""
+    from hwmodels.validation import summarise_classes, validate_survey
+
+    table = summarise_classes(validate_survey())
+    rows = [
+        (
+            row["class"],
+            row["chips"],
+            f"{row['median_factor']:.2g} times",
+            f"{row['bias']:.2g}",
+            f"{row['within_factor_2']}",
+            f"{row['worst_factor']:.2g} times",
+        )
+        for row in _rows(table[~table["fitted"]])
+    ]
+    headers = ("never fitted", "macros", "median off in TOPS/W", "bias", "within x2", "worst")
+    text = (
+        "Macros of a public survey (Shanbhag and Roy, CICC 2022) known by its normalised figures "
+        "only. Papers of even number take part in the fit, those below, of odd number, never. "
+        "Published figures of one class differ by several times at equal design parameters: "
+        "sparsity, clocks and what is counted are not in the table. Trust a comparison of two "
+        "designs of one technology, not the absolute TOPS/W of an unseen macro."
+    )
+    return f"{_table(headers, rows)}\n\n{text}"
+
+
 def _gpus() -> str:
     """One sentence on decoding on GPUs."""
     from hwmodels.validation_gpu import validate_gpus
@@ -131,5 +158,5 @@ def _seed() -> str:
 
 def trust_section() -> str:
     """The section as markdown, without its heading."""
-    parts = (_INTRODUCTION, _chips(), _gpus(), _systems(), _seed(), _UNCERTAINTY)
+    parts = (_INTRODUCTION, _chips(), _survey(), _gpus(), _systems(), _seed(), _UNCERTAINTY)
     return "\n\n".join(parts)

@@ -49,12 +49,14 @@ def print_tables(tables: dict[str, pd.DataFrame]) -> None:
     printers = {
         "chips": print_chips,
         "summary": print_summary,
+        "classes": print_classes,
         "gpus": print_gpus,
         "systems": print_systems,
         "seed": print_seed,
     }
     for name, table in tables.items():
-        printers[name](table)
+        if name in printers:  # the survey's macros by class only
+            printers[name](table)
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -129,6 +131,26 @@ def print_summary(table: pd.DataFrame) -> None:
     ]
     headers = ("quantity", "prediction", "chips", "median error", "within x2", "worst", "of chip")
     print_table(headers, rows, title="Errors over all measured chips", left=2)
+
+
+def print_classes(table: pd.DataFrame) -> None:
+    """TOPS/W by class of macro: chips in the fit, and chips that no constant was fitted to."""
+    rows = [
+        (
+            str(row["class"]),
+            "fitted" if row["fitted"] else "never fitted",
+            f"{row['chips']}",
+            f"x{row['median_factor']:.2g}",
+            f"x{row['bias']:.2g}",
+            f"{row['within_factor_2']}",
+            f"x{row['worst_factor']:.2g}",
+            str(row["worst_chip"]),
+        )
+        for row in _rows(table)
+    ]
+    headers = ("class", "constants", "macros", "median off", "bias", "within x2", "worst", "of")
+    if rows:
+        print_table(headers, rows, title="TOPS/W of macros, by how they are built", left=2)
 
 
 def print_gpus(table: pd.DataFrame) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwmodels.chip_table import number, quantity, read_csv
 from hwmodels.digital import Accelerator, accelerator_names, step_energy_j, step_time_s
+from hwmodels.table_text import number, quantity, read_csv
 
 SILICON = Path(__file__).parent / "silicon"
 COLUMNS = (

@@ -69,7 +69,7 @@ class Technology:
     adc_unit_area_m2: Value = 0.0
     """One counter bit (cco) or one comparator (flash)."""
     adc_energy_factor: Value = 1.0
-    """Energy of a SAR converter over the survey's best at its bits, rate and node."""
+    """Energy of a SAR converter over the column converter of its bits, rate, node and supply."""
     adc_area_factor: Value = 1.0
     output_bit_energy_j: Value = 0.0
     """Sampling, scaling and adding after the converter: one conversion, one output bit."""

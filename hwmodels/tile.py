@@ -159,6 +159,7 @@ def tile_energy_j(
         technology.adc_unit_time_s,
         technology.adc_unit_energy_j,
         technology.adc_energy_factor,
+        technology.supply_v,
     )
     return {
         "input": rows * drive * phases * _integrations(tile),
@@ -217,7 +218,6 @@ def tile_area_mm2(tile: Tile) -> dict[str, Array]:
         technology.adc_kind,
         tile.adc_bits,
         technology.node_nm,
-        technology.adc_unit_time_s,
         technology.adc_unit_area_m2,
         technology.adc_area_factor,
     )

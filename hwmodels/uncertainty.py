@@ -32,7 +32,9 @@ class ConstantRange:
     source: str
 
 
-SURVEY = "ADC survey regression: central 68 % of converters at 0.18 to 5.8 times the best (CiMLoop)"
+CONVERTER = (
+    "half (FORMS, 4 bits) to 5.9 times (median of the ADC survey, 8 bits) at 32 nm and below"
+)
 SPLIT = "shares of PCM tile energy and area by function (Singh et al., Nature Electronics 2025)"
 SILICON = "spread of the published PCM silicon: 190 to 205 fJ/MAC, 0.634 to 0.636 mm2 (HERMES)"
 PROJECTION = "projected 38 fJ/MAC to the 205 fJ/MAC of HERMES silicon: 5.4 times"
@@ -62,9 +64,9 @@ PULSE_WIDTH_PROJECTION = (
     ("tier_step_m", 0.5, 2.0, "staircase of 0.25 to 1 um a tier: assumption after 3D NAND"),
     ("control_area_factor", 1.0, 1.2, "1.0 mm2 (3D AIMC) to 1.2 mm2 (analog fabric) a tile"),
 )
-SURVEY_CONVERTER = (
-    ("adc_energy_factor", 0.4, 12.9, SURVEY),
-    ("adc_area_factor", 0.4, 2.0, "1200 (ISAAC, 32 nm) to 5000 um2 (Jia, 65 nm) a converter"),
+COLUMN_CONVERTER = (
+    ("adc_energy_factor", 0.5, 5.9, CONVERTER),
+    ("adc_area_factor", 0.5, 1.4, "1200 um2 (ISAAC, 8 bits) to 284 um2 (FORMS, 4 bits) at 32 nm"),
     ("mean_conductance_s", 0.5, 2.0, "error of the left-out RRAM macros"),
     ("input_slot_s", 0.7, 1.4, "error of the left-out RRAM macros"),
     ("cell_area_m2", 0.3, 2.4, "RRAM cells 16 F2 (ISAAC) to 125.7 F2 (NeuRRAM) around 53 F2"),
@@ -93,7 +95,7 @@ COMPUTED = {
 
 def _ranges(technology: Technology) -> tuple[tuple[str, float, float, str], ...]:
     if str(technology.adc_kind) == "sar":
-        return SURVEY_CONVERTER
+        return COLUMN_CONVERTER
     projected = str(technology.kind) == "projection"
     return PULSE_WIDTH_PROJECTION if projected else PULSE_WIDTH_SILICON
 

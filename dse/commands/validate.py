@@ -30,15 +30,21 @@ def validate(
 
 def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pandas.DataFrame]":
     """The tables asked for; all against measurements when none is named."""
-    from hwmodels.validation import summarise_chips, validate_chips
+    from hwmodels import validation
     from hwmodels.validation_gpu import validate_gpus
     from hwmodels.validation_system import validate_systems
 
     everything = chips is None and gpus is None and not seed
     tables: dict[str, pandas.DataFrame] = {}
     if everything or chips is not None:
-        tables["chips"] = validate_chips(chips)
-        tables["summary"] = summarise_chips(tables["chips"])
+        tables["chips"] = validation.validate_chips(chips)
+        tables["summary"] = validation.summarise_chips(tables["chips"])
+        survey = validation.validate_survey() if chips is None else None
+        tables["classes"] = validation.summarise_classes(
+            tables["chips"] if survey is None else survey
+        )
+        if survey is not None:
+            tables["survey"] = survey
     if everything or gpus is not None:
         tables["gpus"] = validate_gpus(gpus)
     if everything:

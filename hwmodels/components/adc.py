@@ -13,42 +13,63 @@ from numpy.typing import ArrayLike, NDArray
 KINDS = ("sar", "cco", "flash")
 Array = NDArray[np.float64]
 
-LOWEST_SURVEY_BITS = 4
+DECISION_J = 100e-15
+"""One bit decision of a column's converter, comparator and logic, at 28 nm and 1 V."""
+NOISE_J = 1e-18
+"""Thermal noise: this times 4^bits. Both as in ZigZag-IMC at 28 nm; first fitted to the Murmann ADC
+survey by Gonugondla et al. (ICCAD 2020)."""
+FLASH_SHARE = 4 / 15
+"""A flash converter of four bits (15 comparators) costs as much as four successive decisions."""
+
+
+def _figure_of_merit_db(bits: NDArray[np.float64], rate_hz: ArrayLike) -> tuple[Array, Array]:
+    """Schreier figures of merit: the survey's best at these bits, and the bound set by the rate."""
+    at_rate = 213.78 - 2.8719 * np.log(np.asarray(rate_hz, dtype=float))
+    return 128.3 + 3.22 * np.ceil(bits), at_rate
 
 
 def survey_energy_j(bits: ArrayLike, rate_hz: ArrayLike, node_nm: ArrayLike) -> Array:
-    """Energy of one conversion of the best converters published (J).
+    """Energy of one conversion of the best stand-alone converters published, 4 bits and more (J).
 
-    Regression over the Murmann ADC survey 1997-2023 as in CiMLoop's ADC plug-in (MIT), valid for
-    4 bits and more; below, energy falls linearly to zero bits, for the regression would rise again.
-    Log correlation 0.82: a real converter costs 0.18 to 5.8 times this (central 68 %).
+    Regression over the Murmann ADC survey 1997-2023 as in CiMLoop's ADC plug-in (MIT). Log
+    correlation 0.82: a real converter costs 0.18 to 5.8 times this (central 68 %).
     """
     bits = np.asarray(bits, dtype=float)
-    effective = np.maximum(bits, LOWEST_SURVEY_BITS)
-    figure_of_merit_db = np.minimum(
-        213.78 - 2.8719 * np.log(np.asarray(rate_hz, dtype=float)),
-        128.3 + 3.22 * np.ceil(effective),
-    )
-    signal_db = 6.02 * effective + 1.76
+    figure_of_merit_db = np.minimum(*_figure_of_merit_db(bits, rate_hz))
+    signal_db = 6.02 * bits + 1.76
     log_pj = 26.05 - 1.470 + 1.880 * np.log(np.asarray(node_nm, dtype=float))
-    log_pj = log_pj - 2.829 * np.log(effective)
+    log_pj = log_pj - 2.829 * np.log(bits)
     log_pj = log_pj - (figure_of_merit_db - signal_db) * (np.log(10) / 10)
-    energy_pj = np.exp(log_pj) / 2
-    return 1e-12 * energy_pj * np.minimum(bits / LOWEST_SURVEY_BITS, 1.0)
+    return 1e-12 * np.exp(log_pj) / 2
 
 
-def survey_area_m2(energy_j: ArrayLike, rate_hz: ArrayLike, node_nm: ArrayLike) -> Array:
-    """Area of a survey converter (m2) from its energy a conversion, rate and node.
+def column_energy_j(
+    bits: ArrayLike, rate_hz: ArrayLike, node_nm: ArrayLike, supply_v: ArrayLike
+) -> Array:
+    """Energy of one conversion of a converter at the foot of a column (J).
 
-    ln(area um2) = 0.9933 ln(nm) + 0.1807 ln(Hz) + 0.2991 ln(pJ) + 1.3462, same plug-in.
+    Decisions cost the same each and thermal noise 4^bits, both times V^2; capacitors and wires
+    shrink with the linear dimension. Below four bits comparators beside each other are cheaper than
+    successive decisions: one comparator decides one bit. Above the survey's corner (1.1 GS/s at 8
+    bits, lower for more) speed costs what it costs in the survey.
     """
-    log_area = (
-        0.9933 * np.log(np.asarray(node_nm, dtype=float))
-        + 0.1807 * np.log(np.asarray(rate_hz, dtype=float))
-        + 0.2991 * np.log(np.asarray(energy_j, dtype=float) * 1e12)
-        + 1.3462
-    )
-    return 1e-12 * np.exp(log_area)
+    bits = np.asarray(bits, dtype=float)
+    decisions = np.minimum(bits, (np.exp2(bits) - 1) * FLASH_SHARE)
+    static, at_rate = _figure_of_merit_db(bits, rate_hz)
+    speed = np.exp(np.maximum(static - at_rate, 0.0) * (np.log(10) / 10))
+    switched = np.asarray(node_nm, dtype=float) / 28 * np.square(np.asarray(supply_v, dtype=float))
+    return (DECISION_J * decisions + NOISE_J * np.exp2(2 * bits)) * switched * speed
+
+
+def column_area_m2(bits: ArrayLike, node_nm: ArrayLike) -> Array:
+    """Area of a converter at the foot of a column (m2): 10^(1.206 - 0.0369 b) 2^b um2 at 28 nm.
+
+    ZigZag-IMC, below 12 bits; linear in the node, for it is made of capacitors and wires. That
+    gives Jia's 8 bits at 65 nm to 3 % (4840 against 5000 um2).
+    """
+    bits = np.asarray(bits, dtype=float)
+    square_um = np.power(10.0, 1.206 - 0.0369 * bits) * np.exp2(bits)
+    return 1e-12 * square_um * np.asarray(node_nm, dtype=float) / 28
 
 
 def energy_j(
@@ -57,11 +78,12 @@ def energy_j(
     node_nm: ArrayLike,
     unit_time_s: ArrayLike,
     unit_energy_j: ArrayLike = 0.0,
-    survey_factor: ArrayLike = 1.0,
+    factor: ArrayLike = 1.0,
+    supply_v: ArrayLike = 1.0,
 ) -> Array:
     """Energy of one conversion (J).
 
-    `sar`: the survey's best converter at the rate 1 / (bits x unit time), times `survey_factor`;
+    `sar`: a column's converter at the rate 1 / (bits x unit time), times `factor`;
     `cco`: 2^bits counts of `unit_energy_j`; `flash`: 2^bits - 1 comparators of `unit_energy_j`.
     """
     kind, bits = np.asarray(kind), np.asarray(bits, dtype=float)
@@ -70,8 +92,8 @@ def energy_j(
     if not np.any(kind == "sar"):
         return counted
     rate_hz = 1 / (bits * np.asarray(unit_time_s, dtype=float))
-    surveyed = np.asarray(survey_factor, dtype=float) * survey_energy_j(bits, rate_hz, node_nm)
-    return np.where(kind == "sar", surveyed, counted)
+    decided = np.asarray(factor, dtype=float) * column_energy_j(bits, rate_hz, node_nm, supply_v)
+    return np.where(kind == "sar", decided, counted)
 
 
 def time_s(kind: ArrayLike, bits: ArrayLike, unit_time_s: ArrayLike) -> Array:
@@ -85,21 +107,18 @@ def area_m2(
     kind: ArrayLike,
     bits: ArrayLike,
     node_nm: ArrayLike,
-    unit_time_s: ArrayLike,
     unit_area_m2: ArrayLike = 0.0,
-    survey_factor: ArrayLike = 1.0,
+    factor: ArrayLike = 1.0,
 ) -> Array:
     """Area of one converter (m2).
 
-    `sar`: survey area at its energy and the rate that its clock gives at 8 bits (a rate that fell
-    with bits would make a finer converter smaller), times `survey_factor`; `cco`: one
-    `unit_area_m2` a bit of its counter; `flash`: one a comparator.
+    `sar`: a column's converter, times `factor`; `cco`: one `unit_area_m2` a bit of its counter;
+    `flash`: one a comparator.
     """
     kind, bits = np.asarray(kind), np.asarray(bits, dtype=float)
     units = np.where(kind == "flash", np.exp2(bits) - 1, bits)
     counted = np.asarray(unit_area_m2, dtype=float) * units
     if not np.any(kind == "sar"):
         return counted
-    rate_hz = 1 / (8 * np.asarray(unit_time_s, dtype=float))
-    surveyed = survey_area_m2(survey_energy_j(bits, rate_hz, node_nm), rate_hz, node_nm)
-    return np.where(kind == "sar", np.asarray(survey_factor, dtype=float) * surveyed, counted)
+    column = np.asarray(factor, dtype=float) * column_area_m2(bits, node_nm)
+    return np.where(kind == "sar", column, counted)

@@ -43,3 +43,12 @@ def energy_factor(from_nm: ArrayLike, to_nm: ArrayLike) -> NDArray[np.float64]:
 def delay_factor(from_nm: ArrayLike, to_nm: ArrayLike) -> NDArray[np.float64]:
     """Gate delay of logic at `to_nm` over that at `from_nm`, at 0.8 V (same source)."""
     return _interpolate(DELAY_FACTORS, to_nm) / _interpolate(DELAY_FACTORS, from_nm)
+
+
+SUPPLY_NODES_NM = (7.0, 14.0, 22.0, 28.0, 40.0, 65.0, 90.0, 130.0)
+SUPPLY_V = (0.75, 0.8, 0.8, 0.9, 1.0, 1.0, 1.1, 1.2)
+
+
+def nominal_supply_v(node_nm: ArrayLike) -> NDArray[np.float64]:
+    """Core supply of low-power logic at a node (V), where a chip states none; foundries' usual."""
+    return np.interp(np.asarray(node_nm, dtype=float), SUPPLY_NODES_NM, SUPPLY_V)

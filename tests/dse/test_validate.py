@@ -31,7 +31,15 @@ def test_everything_fits_a_terminal():
     result = invoke("validate")
     assert result.exit_code == 0, result.output
     assert max(map(len, result.stdout.splitlines())) <= 100
-    for word in ("hermes_core", "left out", "wang2022", "Qwen3-30B-A3B", "ISAAC", "not predicted"):
+    for word in (
+        "hermes_core",
+        "left out",
+        "wang2022",
+        "Qwen3-30B-A3B",
+        "ISAAC",
+        "not predicted",
+        "never fitted",
+    ):
         assert word in result.stdout
 
 
@@ -39,7 +47,8 @@ def test_json_is_one_document():
     result = invoke("validate", "--json")
     assert result.exit_code == 0 and result.stderr == ""
     document = json.loads(result.stdout)
-    assert set(document) == {"chips", "summary", "gpus", "systems"}
+    assert set(document) == {"chips", "summary", "classes", "survey", "gpus", "systems"}
+    assert {row["fitted"] for row in document["classes"]} == {True, False}
     assert all(row["error"] is None or row["error"] > -1 for row in document["chips"])
     missing = [row for row in document["chips"] if row["predicted"] is None]
     assert missing and all(row["reason"] for row in missing)
@@ -59,7 +68,7 @@ def test_own_tables(tmp_path):
             writer.writeheader()
             writer.writerows(table)
     found = json.loads(invoke("validate", "--chips", chips, "--json").stdout)
-    assert set(found) == {"chips", "summary"}
+    assert set(found) == {"chips", "summary", "classes"}
     assert {row["chip"] for row in found["chips"]} == {row["id"] for row in rows}
     assert any("abacus" in row["reason"] for row in found["chips"])
     printed = invoke("validate", "--chips", chips, "--gpus", gpus)

@@ -1,0 +1,235 @@
+"""Design parameters from the free text that stands in the rows of published chip tables.
+
+"4b-in 4b-w 6b ADC", "8 (1 ns/LSB PWM)", "8T1C": every function reads one parameter from a row, and
+raises ValueError in one line for what the models cannot express.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from hwmodels.table_text import NUMBER, number, plain, quantity
+
+DEVICES = {
+    "pcm": r"pcm|pcram|phase[- ]change",
+    "flash": r"flash|\bnor\b|sonos|floating[- ]gate",
+    "sram": r"sram",
+    "rram": r"rram|reram|resistive ram|memristor|oxram",
+}
+UNMODELLED = r"mram|fefet|ferro|edram|gain[- ]cell|ecram|dram|photonic|fram"
+WORDS = {"binary": "1", "ternary": "2", "one": "1", "two": "2", "four": "4"}
+BIT = r"\s*[- ]?b(?:its?)?(?![a-z])"
+"""What may stand after a number of bits: "8b", "8-bit", "8 bits"."""
+BITS = rf"(\d+(?:\.\d+)?){BIT}"
+
+
+def _first(pattern: str, *texts: str) -> str | None:
+    for text in texts:
+        match = re.search(pattern, text, re.IGNORECASE)
+        if match:
+            return match[1]
+    return None
+
+
+def array(row: dict[str, str]) -> tuple[int, int]:
+    text = re.sub(r"(\d+)\s*k(?=\s*(?:rows?)?\s*[x×*]|\b)", _kilo, plain(row["array_rows_x_cols"]))
+    cross = r"(\d+)\s*(?:rows?|WLs?)?\s*(?:[x×*,]|by|and)\s*(\d+)"
+    signed = re.search(r"(\d+)\s*[x×]\s*(\d+)\s*signed", text)
+    match = signed or re.search(cross, text, re.IGNORECASE)
+    if match is None:
+        raise ValueError("the row gives no array of rows x columns")
+    rows, cols = int(match[1]), int(match[2])
+    operations = number(row.get("ops_per_MVM(2*MAC)", ""))
+    if operations and rows:  # two a weight: tells weights from physical columns
+        return rows, max(round(operations / 2 / rows), 1)
+    if re.search(r"[x×]\s*\d+\s*PCM", text):  # counted in devices, four to a weight
+        cols = max(cols // 4, 1)
+    if rows < 1 or cols < 1:
+        raise ValueError(f"an array of {rows} x {cols} does not exist")
+    return rows, cols
+
+
+def _kilo(match: re.Match[str]) -> str:
+    return str(1024 * int(match[1]))
+
+
+def _count(text: str | None, what: str) -> int | None:
+    """Whole bits that a cell begins with: "8", "INT8", "1.5b" (2), "ternary"; None: none given."""
+    if text is None:
+        return None
+    for word, digit in WORDS.items():
+        text = re.sub(rf"\b{word}\b", digit, text, flags=re.IGNORECASE)
+    if re.match(rf"\s*\d+(?:{BIT})?\s*(?:-|–|to|/|,|or)\s*\d+(?:{BIT})?.*$", text):
+        raise ValueError(f"{what} bits {text.strip()!r} are a range; one value is needed")
+    value = _first(r"(\d+(?:\.\d+)?)", text)
+    return None if value is None else min(math.ceil(float(value)), 10**6)
+
+
+def _weight_bits(row: dict[str, str], pair: re.Match[str] | None) -> int | None:
+    """Bits of a weight; None for analog levels ("analog, 4 PCM/weight", "~3b equivalent")."""
+    mode, text = row["mode"], row["weight_bits_or_levels"]
+    told = _first(rf"{BITS}[- ]?w", mode) or _first(r"(ternary|binary)[- ]w", mode)
+    if told or pair:
+        return _count(told or (pair and pair[2]), "weight")
+    if re.search(r"analog|equiv|~", text, re.IGNORECASE):
+        return None
+    levels = _first(r"(\d+)[- ]levels?", text)
+    if levels:
+        return max(math.ceil(math.log2(max(int(levels), 2))), 1)
+    whole = rf"\s*(?:u?int|fp)?\s*(?:\d+(?:\.\d+)?|{'|'.join(WORDS)})"
+    return _count(text, "weight") if re.match(whole, text, re.IGNORECASE) else None
+
+
+def bits_of(row: dict[str, str]) -> tuple[int, int | None, int]:
+    """Bits of input, weight (None: analog) and converter."""
+    mode, out = row["mode"], row["out_adc_bits"]
+    pair = re.search(r"(\d+)b-(\d+)b", mode)
+    given = _count(_first(rf"{BITS}[- ]?in", mode) or (pair and pair[1]), "input")
+    weight = _weight_bits(row, pair)
+    converter = _count(_first(rf"{BITS}[- ]?out", out, mode), "converter")
+    if converter is None and re.match(r"\s*(1\s*x?\s*)?(sense amp|SA\b|comparator)", out, re.I):
+        converter = 1
+    converter = converter or _count(re.sub(r"\d+\s*x\s*(?=\d+b)|\d+\s*(?=ADC)", "", out), "output")
+    converter = converter or _count(_first(rf"{BITS}[- ]*(?:[A-Za-z]+ )?ADC", mode), "converter")
+    # Macros with sliced weights that state their converter have 6 bits; other chips 8.
+    sliced = weight is not None and re.search(r"rram|reram", row["device"], re.IGNORECASE)
+    usual = 6 if sliced and "1b/c" in mode else 8
+    bits = given or _count(row["in_bits"], "input") or 8, weight, converter or usual
+    if not (
+        1 <= bits[0] <= 16 and 1 <= bits[2] <= 14 and 1 <= (8 if weight is None else weight) <= 64
+    ):
+        raise ValueError(f"bits out of range (input {bits[0]}, weight {bits[1]}, output {bits[2]})")
+    return bits
+
+
+def sampled(device: str, weight_bits: int | None, adc_bits: int) -> bool:
+    """Memory cells of one or a few bits, read by sense amplifiers or converters of few bits."""
+    few = adc_bits <= 6 or device == "rram"
+    return few and device != "sram" and weight_bits is not None
+
+
+def input_mode(
+    row: dict[str, str], device: str, bits: tuple[int, int | None, int]
+) -> tuple[str, int, float | None]:
+    """How inputs are applied, the read phases, and the time of one slot where it is stated."""
+    text = f"{row['in_bits']} {row['mode']}"
+    phase = _first(r"(\d+|one|two|four)[- ]phase", row["mode"], row["in_bits"])
+    phases = int(WORDS.get(phase.lower(), phase)) if phase else 1
+    if not 1 <= phases <= 16:
+        raise ValueError(f"{phases} read phases; from 1 to 16 are modelled")
+    serial = re.search(r"bit[- ]?serial|x\s*\d+ cycles", text, re.IGNORECASE)
+    pulse = re.search(r"PWM|ns/LSB|pulse[- ]width", text, re.IGNORECASE)
+    if pulse and (not serial or pulse.start() < serial.start()):
+        step = _first(rf"({NUMBER})\s*ns/LSB", text)
+        whole = _first(rf"PWM\s*({NUMBER})\s*ns", text)
+        seconds = float(step) * 1e-9 if step else None
+        if seconds is None and whole:
+            seconds = float(whole) * 1e-9 / 2 ** (bits[0] - 1)
+        return "pwm", phases, seconds
+    slot = _first(rf"bit[- ]?serial x\s*({NUMBER})\s*ns", text)
+    if not serial and device in ("pcm", "flash") and not sampled(device, bits[1], bits[2]):
+        return "pwm", phases, None
+    if not serial and device == "sram":
+        return "level", phases, None
+    if "phase" in text and device == "rram":  # pulses of all bits add up before a conversion
+        return "pulse_train", phases, None
+    return "bit_serial", phases, float(slot) * 1e-9 if slot else None
+
+
+def adc_kind(row: dict[str, str]) -> str:
+    text = f"{row['out_adc_bits']} {row['mode']}"
+    patterns = {
+        "cco": r"CCO|VCO|oscillator|\bramp|slope",
+        "sar": r"\bSAR|successive",
+        "flash": r"flash (?:ADC|converter)|sense amp|comparator|\bSAs?\b",
+    }
+    if re.search(r"flash", row["out_adc_bits"], re.IGNORECASE):
+        return "flash"
+    return next((kind for kind, word in patterns.items() if re.search(word, text, re.I)), "")
+
+
+def sharing(row: dict[str, str], cols: int) -> int:
+    """Columns that share a converter: "8 columns per ADC", "shared by 8", "8:1 mux", "32 ADCs"."""
+    text = f"{row['out_adc_bits']} {row['mode']}"
+    given = _first(r"(\d+) col(?:umn)?s?\s*(?:per|/)\s*(?:\w+ )?ADC", text)
+    given = given or _first(r"shared (?:by|among|between) (\d+)", text)
+    given = given or _first(r"ADC (?:per|every|for) (\d+) col", text)
+    given = given or _first(r"(\d+)\s*(?::|-to-)\s*1", text)
+    if given:
+        return min(max(int(given), 1), max(cols, 1))
+    converters = _first(r"(\d+) (?:\w+ )?ADCs", text)
+    return max(math.ceil(cols / max(int(converters), 1)), 1) if converters else 1
+
+
+def cell_kind(row: dict[str, str]) -> str:
+    """What an SRAM cell multiplies with: a ladder of capacitors, one, or many transistors."""
+    text = f"{row['chip_or_macro']} {row['device']} {row['cell']}"
+    if "C-2C" in text:
+        return "ladder"
+    own = f"{row['device']} {row['cell']}"
+    if re.search(r"\d+T\d*C|capacit|charge", own, re.IGNORECASE):
+        return "capacitor"
+    return "large" if re.search(r"\b1[1-9]T\b", own) else ""
+
+
+def device_of(row: dict[str, str]) -> str:
+    text = row["device"].lower()
+    if "3d" in text:
+        raise ValueError(
+            "a 3D projection without silicon: technology pcm-3d equals it by definition"
+        )
+    devices = [name for name, word in DEVICES.items() if re.search(word, text)]
+    other = re.search(rf"\b(?:[a-z-]*(?:{UNMODELLED}))", re.sub("s-?ram|reram|rram", "", text))
+    if not devices and not other and re.search(r"\b\d+t(?:\d*c)?\b", text):
+        devices = ["sram"]  # "8T1C", "6T": transistors of a cell
+    if len(devices) != 1 or other:
+        kind = row["device"].strip() or "nothing"
+        raise ValueError(f"no model of the device {kind!r}; modelled: PCM, RRAM, flash, SRAM")
+    return devices[0]
+
+
+def node_nm(row: dict[str, str]) -> float:
+    text = row["node_nm"]
+    try:
+        node = quantity(text, "nm")
+    except ValueError:
+        node = None
+    if node is None or re.search(r"\d\s*(?:-|–|to)\s*\d", text) or not 7 <= node <= 130:
+        raise ValueError(f"node {text.strip() or 'missing'!r}; one from 7 to 130 nm is needed")
+    return node
+
+
+def level_of(mode: str) -> str:
+    if mode.strip().startswith("system"):
+        return "system"
+    return "chip" if re.match(r"\s*(chip|peak)", mode) else "tile"
+
+
+def bits_per_column(row: dict[str, str]) -> int | None:
+    per_column = _first(r"(\d+)b(?:its?)?/c(?:ell|ol)", row["mode"] + row["device"] + row["cell"])
+    per_column = per_column or _first(r"^(\d+)b$", row["cell"])
+    if per_column is not None and not 1 <= int(per_column) <= 8:
+        raise ValueError(f"{per_column} bits a cell; from 1 to 8 are modelled")
+    return int(per_column) if per_column else None
+
+
+def is_digital(row: dict[str, str]) -> bool:
+    words = f"{row['device']} {row['cell']} {row['out_adc_bits']}"
+    told = re.search(r"all[- ]digital|digital (?:cim|imc|compute-in)", row["chip_or_macro"], re.I)
+    return bool(told) or bool(re.search(r"digital|adder tree|\bdcim\b", words, re.IGNORECASE))
+
+
+def rows_at_once(row: dict[str, str], rows: int) -> int | None:
+    text = f"{row['array_rows_x_cols']} {row['mode']}"
+    told = _first(
+        r"(\d+)\s*(?:active )?(?:rows|WLs)\s*(?:at once|at a time|in parallel|active)", text
+    )
+    told = told or _first(r"(\d+) (?:active|activated|parallel) (?:rows|WLs)", text)
+    return min(max(int(told), 1), rows) if told else None
+
+
+def supply_v(row: dict[str, str]) -> float | None:
+    """The supply that a row states (V)."""
+    volts = _first(rf"({NUMBER})\s*V\b", row["mode"], row["chip_or_macro"])
+    return float(volts) if volts else None

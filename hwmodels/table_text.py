@@ -1,0 +1,119 @@
+"""Reading tables that people wrote: CSV files, and numbers with or without units in their cells."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+RANGE = rf"\s*[~≈]?\s*(-?{NUMBER})(?:\s*(?:-|–|to)\s*({NUMBER}))?"
+UNITS = {
+    "nJ": {"J": 1e9, "mJ": 1e6, "uJ": 1e3, "nJ": 1.0, "pJ": 1e-3, "fJ": 1e-6},
+    "pJ": {"J": 1e12, "mJ": 1e9, "uJ": 1e6, "nJ": 1e3, "pJ": 1.0, "fJ": 1e-3},
+    "J": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "kJ": 1e3},
+    "ns": {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0, "ps": 1e-3},
+    "ms": {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6},
+    "mm2": {"mm2": 1.0, "um2": 1e-6, "cm2": 100.0, "nm2": 1e-12},
+    "TOPS/W": {"TOPS/W": 1.0, "GOPS/W": 1e-3, "POPS/W": 1e3, "TFLOPS/W": 1.0, "GFLOPS/W": 1e-3},
+    "nm": {"nm": 1.0, "um": 1e3},
+}
+"""What one of each unit that a cell may carry is in the unit of its column."""
+UNIT_LIKE = r"(?i)^[fpnumkgtc]?(j|s|sec|hz|w|wh|m|m2|f?ops(/w|/s|/mm2)?|ops|ev)$"
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _column(name: str, columns: tuple[str, ...], aliases: Mapping[str, str]) -> str:
+    """The known column that a header means: case, spaces and punctuation do not count."""
+    known = {_key(column): column for column in columns} | dict(aliases)
+    return known.get(_key(name), name)
+
+
+def read_csv(
+    path: Path,
+    columns: tuple[str, ...],
+    needed: tuple[str, ...],
+    aliases: Mapping[str, str] | None = None,
+) -> list[dict[str, str]]:
+    """Rows of a CSV file as dictionaries with those columns at least; absent ones are empty.
+
+    Columns may be separated by commas, semicolons or tabs, in any order, with others between them;
+    `aliases` are further names of columns, in small letters and digits only. ValueError in one line
+    for a file that cannot be read, lacks a needed column, or has no rows.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=first.count)
+            reader = csv.DictReader(file, delimiter=separator)
+            given = [(name or "").strip() for name in reader.fieldnames or []]
+            exact = set(given)
+            header = [
+                name if (known := _column(name, columns, aliases or {})) in exact else known
+                for name in given
+            ]
+            reader.fieldnames = header
+            rows = [{key: value or "" for key, value in row.items() if key} for row in reader]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"cannot read {path}: it is not UTF-8 text") from error
+    except (OSError, csv.Error) as error:
+        raise ValueError(f"cannot read {path}: {error.__class__.__name__}") from error
+    absent = [column for column in needed if column not in header]
+    if absent:
+        raise ValueError(f"{path} lacks the column {absent[0]!r}; needed: {', '.join(needed)}")
+    rows = [dict.fromkeys(columns, "") | row for row in rows if any(row.values())]
+    if not rows:
+        raise ValueError(f"{path} has a header but no rows")
+    return rows
+
+
+def plain(text: str) -> str:
+    """Thousands without separators ("1,024", "1'024"), and a decimal comma as a point."""
+    text = re.sub(r"(?<![\d.,])([1-9]\d{0,2})((?:[,']\d{3})+)(?![\d,'])", _joined, text)
+    return re.sub(r"(?<![\d.,])(\d+),(\d+)(?![\d,])", r"\1.\2", text)
+
+
+def _joined(match: re.Match[str]) -> str:
+    return match[1] + re.sub(r"\D", "", match[2])
+
+
+def number(text: str) -> float | None:
+    """The number that a cell begins with ("~7.94", "0.62-0.64": the middle), or None.
+
+    Bounds ("<400") and words are not numbers.
+    """
+    match = re.match(RANGE, plain(text))
+    if match is None:
+        return None
+    low = float(match[1])
+    value = (low + float(match[2])) / 2 if match[2] else low
+    return value if math.isfinite(value) else None
+
+
+def quantity(text: str, unit: str) -> float | None:
+    """The number that a cell begins with, in its column's unit; a unit in the cell is converted.
+
+    Raises ValueError for a unit that is none of the column's ("5 kWh" of an energy in nJ).
+    """
+    value = number(text)
+    if value is None:
+        return None
+    tail = re.sub(RANGE + r"\s*", "", plain(text), count=1)
+    word = re.match(r"[A-Za-zµμ]+(?:/[A-Za-z]+)?[²2]?", tail)
+    if word is None:
+        return value
+    given = re.sub("[µμ]", "u", word[0]).replace("²", "2")
+    spelled = {name.lower(): factor for name, factor in UNITS[unit].items()}
+    for name in (given, given.split("/")[0]):  # "pJ/MAC" says what is counted after its unit
+        factor = UNITS[unit].get(name, spelled.get(name.lower()))
+        if factor is not None:
+            return value * factor
+    if re.match(UNIT_LIKE, given):
+        raise ValueError(f"unit {given!r} is none of {', '.join(UNITS[unit])}")
+    return value
