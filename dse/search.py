@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from dse.journal import together
 from dse.limits import objective_values
 from dse.problem import CLEAN, Problem
 from dse.screening import Pool, Results, Screening, ScreeningSampler, simulated_columns
@@ -122,19 +123,22 @@ def run_trial(
         counted: where the study stands.
     """
     before = time.perf_counter()
-    design = np.array(
-        [
-            trial.suggest_int(parameter.name, 0, len(parameter.choices) - 1)
-            for parameter in problem.space.parameters
-        ]
-    )
-    pool, reason, excess = screening.cost_one(design)
-    code = int(pool.codes[0])
-    trial.set_constraint("limits", excess)
-    if not reason and code not in screening.results and screening.hopeless(pool)[0]:
-        reason = "beaten even at the least loss it could have"
+    with together(study._storage):
+        design = np.array(
+            [
+                trial.suggest_int(parameter.name, 0, len(parameter.choices) - 1)
+                for parameter in problem.space.parameters
+            ]
+        )
+        pool, reason, excess = screening.cost_one(design)
+        code = int(pool.codes[0])
+        trial.set_constraint("limits", excess)
+        if not reason and code not in screening.results and screening.hopeless(pool)[0]:
+            reason = "beaten even at the least loss it could have"
+        if not reason:
+            trial.set_user_attr("code", code)
     clock.cost += time.perf_counter() - before
-    state, values = TrialState.PRUNED, None
+    state, values, accuracy = TrialState.PRUNED, None, 0.0
     if not reason:
         result = simulate_once(trial, problem, screening, pool, clock)
         if result is None:
@@ -146,12 +150,15 @@ def run_trial(
         screening.pool = screening.pool.join(pool)
         simulated = simulated_columns(screening.results, pool.codes)
         checks = [c.excess(simulated[c.metric.column])[0] for c in problem.limits.on_accuracy]
-        trial.set_constraint("accuracy", float(max(checks, default=0.0)))
+        accuracy = float(max(checks, default=0.0))
         values = objective_values(problem.objectives, {**pool.metrics, **simulated})[0].tolist()
     before = time.perf_counter()
-    progress = _record(trial, screening, reason, clock, counted)
-    if state == TrialState.FAIL:
-        trial.set_user_attr(FAILED, True)
+    with together(study._storage):
+        progress = _record(trial, screening, reason, clock, counted)
+        if state == TrialState.COMPLETE:
+            trial.set_constraint("accuracy", accuracy)
+        if state == TrialState.FAIL:
+            trial.set_user_attr(FAILED, True)
     study.tell(trial, values, state=state, skip_if_finished=True)
     clock.cost += time.perf_counter() - before
     return progress
@@ -188,7 +195,6 @@ def simulate_once(
         The result, or None when the look was enough.
     """
     code, results, looks = int(pool.codes[0]), screening.results, screening.looks
-    trial.set_user_attr("code", code)
     if code in results:
         return results[code]
     before = time.perf_counter()

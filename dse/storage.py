@@ -8,7 +8,6 @@ A storage URL may hold a password: what is shown or written is `shown(url)`, whi
 nor password nor options, and errors of the drivers are cut to one line without it.
 """
 
-import os
 import re
 import sys
 import threading
@@ -67,39 +66,10 @@ def shared_place(url: str, study: str) -> Place:
 
 
 def journal_storage(path: Path) -> "optuna.storages.BaseStorage":
-    """A journal file; its lock is the operating system's and dies with the process.
+    """A journal file (see `dse.journal`)."""
+    from dse.journal import Journal
 
-    Whoever gets the lock first cuts off what another left of a line when it died or the disk was
-    full.
-    """
-    from filelock import FileLock
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-    from optuna.storages.journal._file import BaseJournalFileLock
-
-    class Lock(BaseJournalFileLock):
-        def __init__(self) -> None:
-            self.lock = FileLock(path.with_name(f".{path.name}.lock"))
-
-        def acquire(self) -> bool:
-            self.lock.acquire()
-            _mend(path)
-            return True
-
-        def release(self) -> None:
-            self.lock.release()
-
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=Lock()))
-
-
-def _mend(path: Path) -> None:
-    """Cut a file after its last whole line."""
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(end - 1, 0))
-        if file.read(1) not in (b"", b"\n"):
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
+    return Journal(path)
 
 
 def read_url(text: str) -> "URL":

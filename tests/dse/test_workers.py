@@ -25,6 +25,7 @@ from dse import run as runs
 from dse import search, slots, workers
 from dse.cli import app
 from dse.explorer import _config
+from dse.journal import together
 from dse.problem import CLEAN
 from dse.screening import Screening
 from dse.settings import Settings
@@ -176,24 +177,52 @@ def test_a_silent_worker_loses_its_trial_and_one_that_beats_does_not():
         dead.set_user_attr("beaten", True)  # a worker that was only slow learns of it
 
 
+def test_what_is_held_back_is_written_once_and_refused_like_anything_else(tmp_path):
+    path = tmp_path / "study.journal"
+    study = optuna.create_study(storage=journal_storage(path), study_name="dse")
+    slots.fill(study, 1)
+    trial = slots.claim(study, 1)
+    before = path.read_bytes()
+    with together(study._storage):
+        for number in range(20):
+            trial.suggest_int(f"x{number}", 0, 9)
+        trial.set_constraint("limits", 1.0)
+        assert path.read_bytes() == before
+        watching = slots.Heart(study)
+        watching.trial_id = trial._trial_id
+        thread = threading.Thread(target=watching.beat)  # others of the process write at once
+        thread.start()
+        thread.join()
+        assert path.read_bytes().count(b"\n") == before.count(b"\n") + 1
+    seen = optuna.load_study(storage=journal_storage(path), study_name="dse").trials[0]
+    assert (len(seen.params), seen.user_attrs["beat"]) == (20, 1)
+    assert seen.params == trial.params
+    slots.give_back(study, trial._trial_id)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError), together(study._storage):
+        for number in range(5):
+            trial.set_user_attr(f"late {number}", True)
+    assert "late 0" not in study.trials[0].user_attrs  # and reading goes on
+
+
 class Death(BaseException):
     """The process ends here."""
 
 
 def test_dying_at_any_write_loses_nothing_that_was_finished(tmp_path, problem):
-    """A new process after each death, which comes some writes later; half of them tear a line."""
+    """A new process after each death, which comes some writes later; half of them cut a write."""
     path = tmp_path / "study.journal"
     kept: dict[int, list[float] | None] = {}
     deaths, outcome = 0, ""
     while outcome != "finished":
         storage = journal_storage(path)
-        writes = iter(range(15 + 7 * deaths))
+        writes = iter(range(5 + deaths))
 
         def write(logs, append=storage._backend.append_logs, writes=writes, torn=deaths % 2):
             if next(writes, None) is None:
                 if torn:
-                    with path.open("ab") as file:
-                        file.write(b'{"op_code":6,"worker_id":"7b')
+                    lines = "\n".join(json.dumps(log) for log in logs)
+                    with path.open("a") as file:
+                        file.write(lines[: 2 * len(lines) // 3])
                 raise Death
             append(logs)
 
@@ -207,7 +236,7 @@ def test_dying_at_any_write_loses_nothing_that_was_finished(tmp_path, problem):
             study, outcome = go(storage, problem, 4, heartbeat_s=100)
         except Death:
             deaths += 1
-    assert deaths > 2
+    assert deaths > 4
     finished = slots.finished(study)
     assert sorted(t.user_attrs["slot"] for t in finished) == list(range(4))
     assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in finished)
