@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 import torch
 
-from dse.checkpoint_model import RealModel
+from dse.checkpoint_model import RealModel, real_architecture
 from dse.checkpoint_scores import checkpoint_scores
 from dse.mitigation import MitigatedModel
 from dse.noisy_model import dense_matrices
@@ -61,19 +61,23 @@ def checkpoint_mitigation_table(
     tokens: int = 2048,
     seeds: int = 4,
     memory_bytes: int | None = None,
+    model: str = "",
 ) -> tuple[pandas.DataFrame, str]:
     """The same for a real checkpoint, on text: no accuracy, no load. One pass over it a row.
 
-    Raises ValueError for fewer than two rows of tokens a text, which have no error.
+    Raises ValueError for fewer than two rows of tokens a text, which have no error, and when the
+    checkpoint is not one of `model` (empty: of any).
     """
     least = 2 * len(corpus.DOMAINS) * LENGTH
     if tokens < least:
         raise ValueError(f"tokens is {tokens}: at least {least}, for an error bar")
     names = check_mitigation(mitigations)
-    model = RealModel(folder, tokens, seeds, memory_bytes, names)
-    digital = _most_worthy(checkpoint_scores(model.checkpoint, score), share)
-    rows = _effects(model.simulator(), noise, digital, analog_modules, names)
-    return pandas.DataFrame(rows).dropna(axis=1, how="all"), model.source
+    if model:
+        real_architecture(str(folder), model)
+    real = RealModel(folder, tokens, seeds, memory_bytes, names)
+    digital = _most_worthy(checkpoint_scores(real.checkpoint, score), share)
+    rows = _effects(real.simulator(), noise, digital, analog_modules, names)
+    return pandas.DataFrame(rows).dropna(axis=1, how="all"), real.source
 
 
 def _most_worthy(scores: np.ndarray, share: float) -> np.ndarray:
