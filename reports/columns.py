@@ -92,6 +92,12 @@ IDENTITY = (
     ),
 )
 
+#: What the pointer shows over a design.
+HOVER = (
+    "technology", "tiles", "digital_expert_fraction", "placement_score", "delta_loss_nats",
+    "accuracy", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2", "reason",
+)  # fmt: skip
+
 COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *PARAMETERS)}
 
 TERMS = {
@@ -123,6 +129,10 @@ TERMS = {
     "kv_cache": "KV cache",
     "mvm": "MVM",
     "ffn": "FFN",
+    "phy": "PHY",
+    "static": "static power",
+    "empty_tiers": "tiers without weights",
+    "digital_accelerator": "digital accelerator, shared by all layers",
 }
 
 _BREAKDOWN = re.compile(

@@ -7,15 +7,14 @@ from typing import Any
 import pandas as pd
 
 from reports.columns import STANDARD_ERRORS, is_missing, term
-from reports.run_folder import Run
-from reports.words import budget_mm2
+from reports.run_folder import Run, budget_mm2
 
 
 def title(run: Run) -> str:
     """The model and the budget of a run in one line."""
     model = text_of(run.config, "model_title", "model", default="model not recorded")
     budget = budget_mm2(run)
-    return f"{model} in {budget:,.4g} mm²" if budget is not None else model
+    return f"{model} in {budget:,.4g}\u00a0mm²" if budget is not None else model
 
 
 def text_of(config: dict[str, Any], *keys: str, default: str = "") -> str:
@@ -34,12 +33,20 @@ def facts(run: Run) -> list[tuple[str, str]]:
     found = []
     workload = run.config.get("workload")
     if isinstance(workload, dict):
-        found.append(("Workload", ", ".join(f"{term(k)} {v}" for k, v in workload.items())))
+        found.append(("Workload", _workload(workload)))
     budget = budget_mm2(run)
     if budget is not None:
         found.append(("Area budget", f"{budget:,.4g} mm²"))
     found.append(("Designs", counts(run)))
     return found
+
+
+def _workload(workload: dict[str, Any]) -> str:
+    """What runs, in words; entries of other names than the usual as they are."""
+    usual = [workload.get(name) for name in ("mode", "batch", "context")]
+    if any(value is None for value in usual):
+        return ", ".join(f"{term(k)} {v}" for k, v in workload.items())
+    return "{} of {} sequences of {} tokens".format(*usual)
 
 
 def mode(run: Run) -> str:

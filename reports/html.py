@@ -14,37 +14,70 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reports import evidence, payload, words
+from reports import choices, evidence, payload, words
 from reports.captions import captions
-from reports.columns import breakdown_columns, column, is_missing, show, term
-from reports.figures.breakdown import breakdown_bars, breakdown_icicle, decode_timeline, tree
+from reports.columns import (
+    HOVER,
+    OBJECTIVES,
+    breakdown_columns,
+    column,
+    is_missing,
+    show,
+    term,
+)
+from reports.figures.breakdown import (
+    NOT_KEPT,
+    breakdown_bars,
+    breakdown_icicle,
+    drill_table,
+    layer_columns,
+)
 from reports.figures.budget import knee_against_budget
 from reports.figures.fidelity import miniature_against_checkpoint
 from reports.figures.parallel import DIMENSIONS, axis_scales, parallel_coordinates
-from reports.figures.placement import digital_coverage, placement_map, rank_column, value_columns
+from reports.figures.placement import (
+    digital_coverage,
+    like_layers,
+    placement_map,
+    rank_column,
+    value_columns,
+)
 from reports.figures.progress import hypervolume_progress, time_split
-from reports.figures.step import layer_icicle, layer_terms, step_timeline
+from reports.figures.step import decode_timeline, step_timeline, step_words
 from reports.figures.theme import DARK, LIGHT
 from reports.figures.tornado import tornado_bars
 from reports.figures.trade import accuracy_against_digital_share, pareto_front
 from reports.figures.utilisation import tile_utilisation
-from reports.run_folder import Run, read_run, recommended_row
+from reports.run_folder import Run, budget_mm2, read_run, recommended_row
 
 REPORT = "report.html"
 
 #: What the rings of each drill-down are, as deep as the run's tables go.
 LEVELS = {
     "energy:layer": "system, layers, module, component",
+    "latency:layer": "system, layers, module, component; a module counts for what the layer waits "
+    "for it, whatever else works meanwhile",
+    "area:layer": "system, layers, module, component; a layer counts the share of the tiles' tiers "
+    "that its weights take",
     "energy:component": "system, subsystem, component",
     "energy:module": "system, module",
     "latency:component": "system, subsystem, component",
-    "latency:module": "system, module; the run keeps no times of the components inside a module, "
-    "which work at the same time",
-    "area:component": "system, subsystem, component; modules share the hardware, so that no area "
-    "is one module's own",
+    "latency:module": "system, module",
+    "area:component": "system, subsystem, component",
     "area:module": "system, module",
 }
+#: The page's own scripts, in the order in which each builds on the one before.
+SCRIPTS = ("columns.js", "views.js", "table.js", "report.js")
 _HERE = Path(__file__).parent
+
+#: What the card of the selected design shows.
+CARD = (
+    "state", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits", "dac_bits",
+    "columns_per_adc", "digital_expert_fraction", "digital_experts", "placement_score",
+    "placement_scope", "analog_modules", "mac_units", "sram_mib", "hbm_stacks", "delta_loss_nats",
+    "accuracy", "top1", "energy_j_per_token", "throughput_tokens_per_s", "latency_s_per_token",
+    "area_mm2", "power_w", "utilisation", "occupancy", "reason", "accuracy_source",
+)  # fmt: skip
 
 #: Columns of the table of candidates on the page; the CSV has all of them.
 TABLE = (
@@ -79,10 +112,8 @@ def render(run: Run) -> str:
     """The whole report of a run as HTML text."""
     shown = payload.thin(run.candidates)
     data = page_data(run, shown)
-    scripts = {
-        "plotly": plotly_script(),
-        "page": (_HERE / "static" / "report.js").read_text(encoding="utf-8"),
-    }
+    scripts = [plotly_script()]
+    scripts += [(_HERE / "static" / name).read_text(encoding="utf-8") for name in SCRIPTS]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True)  # fmt: skip
     environment.filters |= {"term": term}
@@ -94,7 +125,7 @@ def render(run: Run) -> str:
         title=evidence.title(run),
         facts=evidence.facts(run),
         paragraphs=words.recommendation(run),
-        headline=words.headline_figures(run),
+        headline=choices.headline_figures(run),
         choices=_choices(run, shown),
         counts=evidence.counts(run),
         left_out=len(run.candidates) - len(shown),
@@ -103,13 +134,14 @@ def render(run: Run) -> str:
         model_errors=evidence.model_errors(run),
         captions=captions(run),
         mode=evidence.mode(run),
-        objectives=data["objectives"],
-        breakdowns=data["breakdowns"],
+        objectives=[(name, column(name).label) for name in data["objectives"]],
+        like_layers=like_layers(run.experts),
+        breakdowns=available_breakdowns(run),
         map_columns=data["mapColumns"],
         data=Markup(payload.script_safe(data)),
         css=Markup((_HERE / "static" / "report.css").read_text(encoding="utf-8")),
-        scripts={name: Markup(text) for name, text in scripts.items()},
-        hashes=" ".join(_hash(text) for text in scripts.values()),
+        scripts=[Markup(text) for text in scripts],
+        hashes=" ".join(_hash(text) for text in scripts),
     )
 
 
@@ -117,68 +149,77 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
     """Everything the page's script needs: columns, figures without data, sets of rows."""
     row = recommended_row(run)
     selected = row if row is not None else _first_design(shown)
-    experts = run.experts
+    experts, layers = run.experts, page_layers(run, shown)
     breakdowns = available_breakdowns(run)
-    layers = run.layers[run.layers["trial"].isin(shown["trial"])] if len(run.layers) else run.layers
+    kept = shown[shown["trial"].isin(layers["trial"])] if len(layers) else shown[:0]
     return {
         "columns": payload.pack(shown),
         "specs": payload.column_specs(shown),
         "count": len(shown),
         "table": [name for name in TABLE if name in shown.columns],
+        "card": [name for name in CARD if name in shown.columns],
+        "hover": [name for name in HOVER if name in shown.columns],
         "objectives": _objectives(shown),
         "recommended": payload.row_index(shown, row),
         "selected": payload.row_index(shown, selected),
+        "alike": payload.alike(shown, row),
         "figures": _figures(run, shown, selected),
         "scales": axis_scales(shown[shown["state"] == "complete"], DIMENSIONS),
-        "breakdowns": breakdowns,
+        "drills": payload.drills(shown, layers, breakdowns),
         "experts": payload.pack(experts),
         "expertCount": len(experts),
         "mapColumns": value_columns(experts),
         "layers": payload.pack(layers),
         "stepTokens": evidence.step_tokens(run),
-        "terms": payload.terms(shown, experts) | layer_terms(layers),
+        "pace": {
+            str(place): step_words(run.layers, design, evidence.step_tokens(run))
+            for place, design in kept.iterrows()
+        },
+        "notKept": NOT_KEPT,
+        "terms": payload.terms(shown, experts, layers),
         "templates": {"light": LIGHT.to_plotly_json(), "dark": DARK.to_plotly_json()},
     }
 
 
-def available_breakdowns(run: Run) -> dict[str, Any]:
-    """For each quantity and split the run holds: its parts, their columns and the drill-down."""
-    candidates, found = run.candidates, {}
-    if len(run.layers) and breakdown_columns(candidates, "energy", "module"):
-        found["energy:layer"] = {
-            "label": "energy by layer",
-            "levels": LEVELS["energy:layer"],
-            "figure": "icicle:energy:layer",
-            "bars": "bars:energy:module",
-            "columns": [],
-        }
+def page_layers(run: Run, shown: pd.DataFrame) -> pd.DataFrame:
+    """The table behind the drill-downs by layer, of designs on the page."""
+    if run.layers.empty:
+        return run.layers
+    table = drill_table(run.layers[run.layers["trial"].isin(shown["trial"])], run.candidates)
+    wanted = shown.loc[shown["is_knee"] | (shown["state"] == "reference"), "trial"]
+    return payload.thin_layers(table, list(wanted))
+
+
+def available_breakdowns(run: Run) -> dict[str, str]:
+    """The drill-downs that the run's tables allow, by quantity and split, with their levels."""
+    found = []
+    for quantity in ("energy", "latency", "area"):
+        if layer_columns(run.layers, quantity):
+            found.append(f"{quantity}:layer")
     for quantity in ("energy", "latency", "area"):
         for by in ("component", "module"):
-            parts = breakdown_columns(candidates, quantity, by)
-            if parts:
-                nodes = tree(parts)
-                found[f"{quantity}:{by}"] = {
-                    "label": f"{quantity} by {by}",
-                    "levels": LEVELS[f"{quantity}:{by}"],
-                    "figure": f"icicle:{quantity}:{by}",
-                    "bars": f"bars:{quantity}:{by}",
-                    "columns": [node["columns"] for node in nodes],
-                }
-    return found
+            if breakdown_columns(run.candidates, quantity, by):
+                found.append(f"{quantity}:{by}")
+    return {key: LEVELS[key] for key in found}
 
 
 def _figures(run: Run, shown: pd.DataFrame, selected: pd.Series | None) -> dict[str, Any]:
     """Every figure of the report as JSON, keyed by the element that holds it."""
+    built = _of_the_run(run, shown)
+    if selected is not None:
+        built |= _of_a_design(run, shown, selected) | _of_placement(run.experts, selected)
+    return {name: payload.strip(figure) for name, figure in built.items()}
+
+
+def _of_the_run(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
     objectives = _objectives(shown)
     accuracy = next((n for n in words.ACCURACIES if n in objectives), "delta_loss_nats")
-    x, y, colour = _axes(objectives, accuracy)
-    experts = run.experts
     built = {
-        "pareto": pareto_front(shown, x, y, colour),
+        "pareto": pareto_front(shown, *_axes(objectives, accuracy)),
         "share": accuracy_against_digital_share(shown, accuracy),
         "parallel": parallel_coordinates(shown),
         "budget": knee_against_budget(
-            run.candidates, words.budget_mm2(run), evidence.searched_objectives(run)
+            run.candidates, budget_mm2(run), evidence.searched_objectives(run)
         ),
         "hypervolume": hypervolume_progress(run.progress),
         "time": time_split(evidence.wall_times(run)),
@@ -187,34 +228,40 @@ def _figures(run: Run, shown: pd.DataFrame, selected: pd.Series | None) -> dict[
         built["fidelity"] = miniature_against_checkpoint(run.checkpoint)
     if len(run.tornado):
         built["tornado"] = tornado_bars(run.tornado)
-    if selected is not None:
-        who = _identity(selected)
-        others = list(shown.loc[shown["state"] == "reference", "reference_name"].dropna())
-        compared = list(dict.fromkeys([who, *others]))
-        for key in available_breakdowns(run):
-            quantity, by = key.split(":")
-            if by == "layer":
-                built[f"icicle:{key}"] = layer_icicle(run.layers, shown, who)
-                continue
-            built[f"icicle:{key}"] = breakdown_icicle(shown, who, quantity, by)
-            built[f"bars:{key}"] = breakdown_bars(shown, compared, quantity, by)
-        built["utilisation"] = tile_utilisation(shown, compared)
-        built["timeline"] = decode_timeline(shown, who)
-        if len(run.layers):
-            rate: Any = selected["throughput_tokens_per_s"]
-            pace = None if is_missing(rate) else evidence.step_tokens(run) / float(rate)
-            built["step"] = step_timeline(run.layers, int(selected["trial"]), pace)
-    if len(experts) and selected is not None:
-        rank = rank_column(
-            experts, selected.get("placement_score"), selected.get("placement_scope")
-        )
-        count: Any = selected.get("digital_experts")
-        known = rank is not None and not is_missing(count)
-        digital = experts[rank] < count if known else np.zeros(len(experts), dtype=bool)
-        columns = value_columns(experts)
-        built["map"] = placement_map(experts, digital, "load" if "load" in columns else columns[0])
-        built["coverage"] = digital_coverage(experts, rank, float(count) if known else None)
-    return {name: payload.strip(figure) for name, figure in built.items()}
+    return built
+
+
+def _of_a_design(run: Run, shown: pd.DataFrame, selected: pd.Series) -> dict[str, Any]:
+    who = _identity(selected)
+    others = list(shown.loc[shown["state"] == "reference", "reference_name"].dropna())
+    compared = list(dict.fromkeys([who, *others]))
+    built = {
+        "utilisation": tile_utilisation(shown, compared),
+        "timeline": decode_timeline(shown, who),
+    }
+    for key in available_breakdowns(run):
+        quantity, by = key.split(":")
+        built[f"icicle:{key}"] = breakdown_icicle(shown, who, quantity, by, run.layers)
+        built[f"bars:{key}"] = breakdown_bars(shown, compared, quantity, by, run.layers)
+    if len(run.layers):
+        rate: Any = selected["throughput_tokens_per_s"]
+        pace = None if is_missing(rate) else evidence.step_tokens(run) / float(rate)
+        built["step"] = step_timeline(run.layers, int(selected["trial"]), pace)
+    return built
+
+
+def _of_placement(experts: pd.DataFrame, selected: pd.Series) -> dict[str, Any]:
+    if experts.empty:
+        return {}
+    rank = rank_column(experts, selected.get("placement_score"), selected.get("placement_scope"))
+    count: Any = selected.get("digital_experts")
+    known = rank is not None and not is_missing(count)
+    digital = experts[rank] < count if known else np.zeros(len(experts), dtype=bool)
+    columns = value_columns(experts)
+    return {
+        "map": placement_map(experts, digital, "load" if "load" in columns else columns[0]),
+        "coverage": digital_coverage(experts, rank, float(count) if known else None),
+    }
 
 
 def _axes(objectives: list[str], accuracy: str) -> tuple[str, str, str]:
@@ -227,8 +274,6 @@ def _axes(objectives: list[str], accuracy: str) -> tuple[str, str, str]:
 
 
 def _objectives(shown: pd.DataFrame) -> list[str]:
-    from reports.columns import OBJECTIVES
-
     return [c.name for c in OBJECTIVES if c.name in shown.columns and shown[c.name].notna().any()]
 
 
@@ -253,12 +298,12 @@ def _choices(run: Run, shown: pd.DataFrame) -> list[dict[str, Any]]:
         {
             "role": choice.role,
             "name": choice.name or f"design {choice.row['trial']}",
-            "hardware": words.summary(choice.row),
+            "hardware": choices.summary(choice.row),
             "cells": [_cell(choice.row, name) for name in used],
             "trade": choice.trade,
             "index": payload.row_index(shown, choice.row),
         }
-        for choice in words.short_list(run)
+        for choice in choices.short_list(run)
     ]
 
 

@@ -11,13 +11,27 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import COLUMNS, OBJECTIVES, PARAMETERS, column, is_missing, term
-from reports.figures.theme import SEQUENTIAL, colour_scale, numeric, style_axis
+from reports.columns import (
+    COLUMNS,
+    OBJECTIVES,
+    PARAMETERS,
+    STANDARD_ERRORS,
+    Column,
+    breakdown_columns,
+    column,
+    is_missing,
+    si,
+    term,
+)
+from reports.figures.breakdown import colour_of, layer_columns, part_names, part_paths
+from reports.figures.theme import colour_scale, numeric, style_axis
 from reports.run_folder import STATES
 
 #: Designs that travel with the page. Ruled-out ones beyond this are thinned evenly; the page says
 #: how many, and candidates.parquet has them all.
 MOST_DESIGNS = 5000
+#: Stages of layers that travel with the page; beyond them designs of the front go without.
+MOST_STAGES = 6000
 
 
 def thin(candidates: pd.DataFrame, most: int = MOST_DESIGNS) -> pd.DataFrame:
@@ -46,18 +60,79 @@ def _evenly(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def pack(table: pd.DataFrame) -> dict[str, Any]:
-    """A table as JSON: numbers as base64 of little-endian float32 (NaN where missing), text as
-    codes into its distinct values (-1 where missing).
+    """A table as JSON, each column as short as it can be.
+
+    Numbers are base64 of little-endian float32 (NaN where missing). A column of few distinct
+    values is base64 of bytes that point into them (255 where missing), text of many a list of
+    such places (-1 where missing).
     """
     return {str(name): _pack_column(table[name]) for name in table.columns}
 
 
 def _pack_column(values: pd.Series) -> dict[str, Any]:
-    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        numbers = values.astype("Float64").to_numpy(dtype="<f4", na_value=np.nan)
-        return {"numbers": base64.b64encode(numbers.tobytes()).decode("ascii")}
-    codes, distinct = pd.factorize(values.astype("string"))
-    return {"codes": codes.tolist(), "texts": [str(text) for text in distinct]}
+    number = pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values)
+    plain = values.astype("Float64") if number else values.astype("string")
+    codes, distinct = pd.factorize(plain)
+    known = [float(v) for v in distinct] if number else [str(v) for v in distinct]
+    kind = {} if number else {"text": True}
+    if len(known) < 255 and np.isfinite(known if number else []).all():
+        return {"data": _base64(codes.astype(np.uint8)), "values": known, **kind}
+    if number:
+        return {"data": _base64(plain.to_numpy(dtype="<f4", na_value=np.nan))}
+    return {"data": codes.tolist(), "values": known, **kind}
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode("ascii")
+
+
+def thin_layers(layers: pd.DataFrame, keep: list[Any], most: int = MOST_STAGES) -> pd.DataFrame:
+    """At most about ``most`` rows: the designs of the trials to ``keep``, others evenly."""
+    if len(layers) <= most:
+        return layers
+    trials = list(dict.fromkeys(layers["trial"]))
+    others = [trial for trial in trials if trial not in keep]
+    kept = layers[layers["trial"].isin(keep)]
+    rows = layers[layers["trial"].isin(others)]
+    count = int(len(others) * max(0, most - len(kept)) / max(1, len(rows)))
+    places: Any = np.unique(np.linspace(0, len(others) - 1, count).astype(int)) if count else []
+    return layers[layers["trial"].isin([*keep, *(others[place] for place in places)])]
+
+
+def alike(candidates: pd.DataFrame, row: pd.Series | None) -> dict[str, Any]:
+    """For each accuracy, which designs cannot be told from one design, packed."""
+    found = {}
+    for spec in OBJECTIVES:
+        if row is None or not {spec.name, spec.stderr} <= set(candidates.columns):
+            continue
+        apart = (numeric(candidates, spec.name) - float(row[spec.name])).abs()
+        error = np.hypot(numeric(candidates, spec.stderr), float(row[spec.stderr]))
+        found[spec.name] = pack(pd.DataFrame({"alike": apart <= STANDARD_ERRORS * error}))["alike"]
+    return found
+
+
+def drills(
+    candidates: pd.DataFrame, layers: pd.DataFrame, breakdowns: dict[str, str]
+) -> dict[str, Any]:
+    """For each drill-down what its parts are read from, and how they are called and coloured."""
+    found = {}
+    for key, levels in breakdowns.items():
+        quantity, by = key.split(":")
+        parts = part_names(candidates, quantity, by, layers)
+        entry: dict[str, Any] = {
+            "levels": levels,
+            "colours": {part: colour_of(part, place) for place, part in enumerate(parts)},
+        }
+        if by == "layer":
+            entry["layers"] = {term(n): c for n, c in layer_columns(layers, quantity).items()}
+        else:
+            paths = part_paths(candidates, quantity, by)
+            entry["leaves"] = [
+                {"path": paths[source], "part": part, "column": source}
+                for part, source in breakdown_columns(candidates, quantity, by).items()
+            ]
+        found[key] = entry
+    return found
 
 
 def column_specs(candidates: pd.DataFrame) -> dict[str, Any]:
@@ -71,6 +146,7 @@ def column_specs(candidates: pd.DataFrame) -> dict[str, Any]:
             "label": spec.label, "unit": "%" if spec.kind == "percent" else spec.unit,
             "kind": spec.kind if known or is_number else "text",
             "better": spec.better, "stderr": spec.stderr,
+            **_in_table(spec, numeric(candidates, str(name)) if is_number else None),
         }  # fmt: skip
         if spec in OBJECTIVES or (spec in PARAMETERS and spec.kind != "text"):
             entry["axis"] = style_axis(spec, numeric(candidates, spec.name))
@@ -82,6 +158,21 @@ def column_specs(candidates: pd.DataFrame) -> dict[str, Any]:
     return specs
 
 
+def _in_table(spec: Column, values: pd.Series | None) -> dict[str, Any]:
+    """Heading of a column of the table, and what its numbers are multiplied by there.
+
+    All numbers of a column stand in one unit, that of its median.
+    """
+    if values is None or spec.kind != "si" or spec.unit == "tokens/s":
+        return {"heading": spec.label if spec.unit in ("", "bit") else spec.title, "scale": 1}
+    middle = values[values > 0].median()
+    _, _, unit = si(middle if middle > 0 else 1.0, spec.unit).partition(" ")
+    scale = {"f": 1e15, "p": 1e12, "n": 1e9, "µ": 1e6, "m": 1e3}.get(
+        unit.removesuffix(spec.unit), 1
+    )
+    return {"heading": f"{spec.label} ({unit if scale > 1 else spec.unit})", "scale": scale}
+
+
 def strip(figure: go.Figure) -> dict[str, Any]:
     """A figure as JSON without the data that the page fills in from the columns (traces with
     ``meta``) and without its template, which the page chooses by theme.
@@ -89,12 +180,13 @@ def strip(figure: go.Figure) -> dict[str, Any]:
     plain_figure = copy.deepcopy(json.loads(figure.to_json()))
     for trace in plain_figure["data"]:
         if trace.get("meta"):
-            for name in ("x", "y", "z", "text", "customdata", "values", "base"):
-                keep = name in ("x", "y") and not {
-                    "column", "placement", "share", "timeline", "order"
-                }.isdisjoint(trace["meta"])  # fmt: skip
+            for name in ("x", "y", "z", "text", "customdata", "values", "base", "ids", "labels",
+                         "parents"):  # fmt: skip
+                keep = name in ("x", "y") and not {"placement", "order"}.isdisjoint(trace["meta"])
                 if not keep:
                     trace.pop(name, None)
+            if "drill" in trace["meta"] and trace["type"] == "icicle":
+                trace["marker"].pop("colors", None)
             if isinstance(trace.get("marker"), dict) and "colour" in trace["meta"]:
                 trace["marker"].pop("color", None)
     plain_figure["layout"].pop("template", None)
@@ -109,18 +201,15 @@ def script_safe(value: Any) -> str:
     return text
 
 
-def terms(candidates: pd.DataFrame, experts: pd.DataFrame) -> dict[str, str]:
+def terms(candidates: pd.DataFrame, experts: pd.DataFrame, layers: pd.DataFrame) -> dict[str, str]:
     """Field terms for the names that occur as values or columns on the page."""
     names = {str(c) for c in experts.columns} | set(STATES)
+    if "module" in layers.columns:
+        names |= {str(v) for v in layers["module"].unique()}
     for source in ("placement_score", "placement_scope"):
         if source in candidates.columns:
             names |= {str(v) for v in candidates[source].dropna().unique()}
     return {name: term(name) for name in sorted(names)}
-
-
-def sequential() -> list[list[Any]]:
-    """The colour scale of ordered values."""
-    return [list(stop) for stop in SEQUENTIAL]
 
 
 def row_index(candidates: pd.DataFrame, row: pd.Series | None) -> int:

@@ -116,6 +116,34 @@ def recommended_row(run: Run) -> pd.Series | None:
     return knees.iloc[0] if len(knees) else None
 
 
+def design(candidates: pd.DataFrame, trial: Any) -> pd.Series:
+    """The row of a trial number or of a reference's name; ValueError when there is none."""
+    candidates = with_marks(candidates)
+    for name in ("reference_name", "trial"):
+        found = candidates[(candidates[name] == trial).fillna(False)]
+        if len(found):
+            return found.iloc[0]
+    raise ValueError(f"no design {trial!r} in this run")
+
+
+def name_of(row: pd.Series) -> str:
+    """A reference by its name, a design by its trial."""
+    reference = row.get("reference_name")
+    return str(reference) if not pd.isna(reference) else f"design {row['trial']}"
+
+
+def budget_mm2(run: Run) -> float | None:
+    """The area budget of a run in mm², None when it had none."""
+    value: Any = run.config.get("budget_area_mm2")
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def technology_kind(run: Run, row: pd.Series) -> str:
+    """Kind of a design's technology (silicon, simulation, projection); "" when not recorded."""
+    kinds = run.config.get("technology_kinds")
+    return str(kinds.get(str(row.get("technology")), "")) if isinstance(kinds, dict) else ""
+
+
 def _read_table(path: Path, optional: bool = False) -> pd.DataFrame:
     if optional and not path.is_file():
         return pd.DataFrame()

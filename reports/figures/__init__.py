@@ -1,12 +1,12 @@
 """Figures of a run: functions of a table that return a plotly Figure, for report and notebook."""
 
-from reports.figures.breakdown import breakdown_bars, breakdown_icicle, decode_timeline
+from reports.figures.breakdown import breakdown_bars, breakdown_icicle
 from reports.figures.budget import knee_against_budget
 from reports.figures.fidelity import miniature_against_checkpoint
 from reports.figures.parallel import parallel_coordinates
 from reports.figures.placement import digital_coverage, placement_map
 from reports.figures.progress import hypervolume_progress, time_split
-from reports.figures.step import layer_icicle, step_timeline
+from reports.figures.step import decode_timeline, step_timeline
 from reports.figures.sweep import heat_map, lines, parts_bar
 from reports.figures.theme import DARK, LIGHT, themed
 from reports.figures.tornado import tornado_bars
@@ -24,7 +24,6 @@ __all__ = [
     "digital_coverage",
     "heat_map",
     "hypervolume_progress",
-    "layer_icicle",
     "lines",
     "miniature_against_checkpoint",
     "parallel_coordinates",

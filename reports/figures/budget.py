@@ -39,7 +39,7 @@ def knee_against_budget(
             x=knees["budget_from_mm2"], y=numeric(knees, name), mode="lines+markers", error_y=error,
             line={"shape": "hv"}, name=plain(spec.label), showlegend=False,
             marker={"color": PALETTE[index - 1], "symbol": SYMBOLS[index - 1], "size": 7},
-            customdata=knees["trial"], row=1, col=index,
+            customdata=knees["trial"].tolist(), row=1, col=index,
             hovertemplate="design %{customdata}<br>%{x:.4g} mm²: %{y:.4~g}<extra></extra>",
         )  # fmt: skip
         if budget_mm2 is not None:

@@ -31,6 +31,20 @@ def value_columns(experts: pd.DataFrame) -> list[str]:
     ]
 
 
+def like_layers(experts: pd.DataFrame) -> str:
+    """Why neighbouring layers of a map look alike, where they do: they were measured on fewer."""
+    if experts.empty or "load" not in experts.columns:
+        return ""
+    rows = experts.pivot(index="layer", columns="expert", values="load")
+    different = len(rows.drop_duplicates())
+    if different == len(rows):
+        return ""
+    return (
+        f"Loads and scores were measured on {different} layers of the miniature; each stands for "
+        "the layers at its depth, so that these look alike."
+    )
+
+
 def placement_map(
     experts: pd.DataFrame, digital: pd.Series | np.ndarray, colour: str = "load"
 ) -> go.Figure:
@@ -44,9 +58,11 @@ def placement_map(
     mask = np.asarray(digital, dtype=bool)
     low, high = float(values.min()), float(values.max())
     figure = go.Figure()
+    layers = experts["layer"].nunique()
+    height = min(760, max(300, 200 + 12 * layers))
     for name, chosen, scale, place in (
-        ("digital", mask, DIGITAL_SCALE, 1.01),
-        ("analog", ~mask, ANALOG_SCALE, 1.055),
+        ("digital", mask, DIGITAL_SCALE, 0.24),
+        ("analog", ~mask, ANALOG_SCALE, 0.76),
     ):
         grid = experts.assign(value=values.where(chosen)).pivot(
             index="layer", columns="expert", values="value"
@@ -54,17 +70,19 @@ def placement_map(
         figure.add_heatmap(
             z=grid.to_numpy(), x=list(grid.columns), y=list(grid.index), name=name,
             zmin=low, zmax=high if high > low else low + 1.0, colorscale=scale, xgap=1, ygap=1,
-            colorbar={"title": {"text": name, "side": "right", "font": {"size": 12}},
-                      "thickness": 10, "x": place,
-                      "xanchor": "left", "outlinewidth": 0, "showticklabels": name == "analog"},
+            colorbar={"title": {"text": f"{name}<br>{plain(term(colour))}", "side": "bottom",
+                                "font": {"size": 12}},
+                      "orientation": "h", "thickness": 10, "len": 0.46, "x": place,
+                      "xanchor": "center", "y": -50 / (height - 160), "yanchor": "top",
+                      "outlinewidth": 0, "nticks": 5},
             hovertemplate=f"layer %{{y}}, expert %{{x}}: {name}<br>"
             f"{plain(term(colour))} %{{z:.4~g}}<extra></extra>",
             meta={"placement": name}, hoverongaps=False,
         )  # fmt: skip
-    layers = experts["layer"].nunique()
     figure.update_xaxes(title_text="Expert", showgrid=False, zeroline=False, constrain="domain")
     figure.update_yaxes(title_text="Layer", showgrid=False, zeroline=False, autorange="reversed")
-    return themed(figure, min(720, max(260, 110 + 12 * layers)))
+    figure.update_layout(margin={"t": 12, "b": 130})
+    return themed(figure, height)
 
 
 def digital_coverage(
@@ -101,8 +119,9 @@ def digital_coverage(
         figure.add_vline(
             x=digital_experts / len(experts), line={"dash": "dot", "width": 1.5, "color": MUTED}
         )
-    figure.update_xaxes(title_text="Share of routed experts computed digitally", tickformat=".0%")
-    figure.update_yaxes(title_text="Expert calls served digitally", tickformat=".0%")
+    figure.update_xaxes(title_text="Routed experts computed digitally (%)", tickformat=".0%",
+                        range=[0, 1.01])  # fmt: skip
+    figure.update_yaxes(title_text="Expert calls served digitally (%)", tickformat=".0%")
     return themed(figure, 400)
 
 

@@ -1,4 +1,4 @@
-"""One step of a design over its layers: which stage waits for which, and what each spends."""
+"""One step of a design over its layers: which stage waits for which, and how long each takes."""
 
 from __future__ import annotations
 
@@ -8,38 +8,27 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import plain, si, term
-from reports.figures.breakdown import design
+from reports.columns import breakdown_columns, is_missing, plain, si, term
+from reports.figures.breakdown import NOT_KEPT, colour_of
 from reports.figures.theme import MUTED, PALETTE, empty_figure, themed
+from reports.run_folder import design
 
 #: Where the two resources of a layer stand in its row, and the height of their bars.
 OFFSETS = {"accelerator": -0.21, "tiles": 0.21}
 THICKNESS = 0.4
 #: How many following steps are drawn behind the first.
 FOLLOWING = 3
-ROOT, STRETCH = "#8c8c8c", "#b9c0c9"
-NOT_KEPT = "Layers are kept for designs on the front and for the references."
-_ENERGY, _UNIT = "energy_", "_j_per_token"
+
+#: The stages of a decoder in the order of a token's way.
+STAGES = (
+    "embedding", "attention", "router", "shared_expert", "shared_experts", "routed_expert",
+    "routed_experts", "dense_ffn", "overhead", "static", "lm_head",
+)  # fmt: skip
 
 
 def modules(layers: pd.DataFrame) -> list[str]:
     """Modules of a table of layers, in the order of a token's way."""
     return list(dict.fromkeys(layers["module"].astype(str))) if len(layers) else []
-
-
-def look(layers: pd.DataFrame) -> dict[str, str]:
-    """Colour of each module: the same in the timeline and in the drill-down."""
-    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(modules(layers))}
-
-
-def layer_terms(layers: pd.DataFrame) -> dict[str, str]:
-    """Field terms of the modules and components in a table of layers."""
-    parts = [str(n)[len(_ENERGY) : -len(_UNIT)] for n in layers.columns if _is_energy(n)]
-    return {name: term(name) for name in (*modules(layers), *parts)}
-
-
-def _is_energy(name: object) -> bool:
-    return str(name).startswith(_ENERGY) and str(name).endswith(_UNIT)
 
 
 def step_bars(layers: pd.DataFrame, trial: int) -> pd.DataFrame:
@@ -71,7 +60,6 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
     bars = step_bars(layers, trial)
     if bars.empty:
         return empty_figure(NOT_KEPT)
-    colours = look(layers)
     place = bars["layer"] + bars["resource"].map(OFFSETS)
     figure = go.Figure()
     later = [k * (interval_s or 0.0) for k in range(1, FOLLOWING + 1)] if interval_s else []
@@ -82,11 +70,12 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
         orientation="h", width=THICKNESS, name="following steps", hoverinfo="skip",
         marker={"color": MUTED, "opacity": 0.35}, meta={"stage": "next"},
     )  # fmt: skip
-    for name, colour in colours.items():
+    for index, name in enumerate(modules(layers)):
         own = bars[bars["module"] == name]
         figure.add_bar(
             y=place[own.index], x=own["busy_s"], base=own["start_s"], orientation="h",
-            width=THICKNESS, name=plain(term(name)), marker={"color": colour},
+            width=THICKNESS, name=plain(term(name)),
+            marker={"color": colour_of(name, index)},
             customdata=own["resource"], meta={"stage": name},
             hovertemplate=f"{plain(term(name))} on %{{customdata}}<br>from %{{base:.3s}}s for "
             "%{x:.3s}s<extra></extra>",
@@ -98,72 +87,50 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
     return themed(figure, 560)
 
 
-def layer_icicle(layers: pd.DataFrame, candidates: pd.DataFrame, trial: int) -> go.Figure:
-    """Energy of one design as a drill-down: system, layers, modules, components."""
-    if layers.empty:
-        return empty_figure("This run holds no table of layers.")
-    row = design(candidates, trial)
-    nodes = layer_nodes(layers, row)
-    colours = look(layers)
-    if not nodes:
-        return empty_figure(NOT_KEPT)
-    values = [node["value"] for node in nodes]
-    figure = go.Figure(
-        go.Icicle(
-            ids=[n["id"] for n in nodes], labels=[plain(n["label"]) for n in nodes],
-            parents=[n["parent"] for n in nodes], values=values, branchvalues="total",
-            text=[si(value, "J/token") for value in values], textinfo="label+text+percent root",
-            tiling={"orientation": "h"}, root={"color": ROOT}, leaf={"opacity": 1.0},
-            hovertemplate="%{label}<br>%{text}<br>%{percentRoot:.1%} of the total<extra></extra>",
-            marker={"colors": [colours.get(n["module"], STRETCH if n["parent"] else ROOT)
-                               for n in nodes],
-                    "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
-            meta={"layers": colours, "unit": "J/token"},
-        )
-    )  # fmt: skip
-    themed(figure, 420)
-    return figure.update_layout(
-        margin={"l": 8, "r": 8, "t": 8, "b": 8}, uniformtext={"minsize": 10, "mode": "hide"}
+def step_words(layers: pd.DataFrame, row: pd.Series, step_tokens: int) -> str:
+    """How long a step of a design takes, when the next can enter, and what sets that pace."""
+    bars, rate = step_bars(layers, int(row["trial"])), row["throughput_tokens_per_s"]
+    if bars.empty or is_missing(rate):
+        return NOT_KEPT
+    pace, latency = step_tokens / float(rate), float((bars["start_s"] + bars["busy_s"]).max())
+    on = float(bars.loc[bars["resource"] == "accelerator", "busy_s"].sum())
+    sets = "the tiles of the busiest layer"
+    if on > 0.999 * pace:
+        sets = "the accelerator, which all layers share,"
+    return (
+        f"A step takes {si(latency, 's')} from end to end, of which the accelerator works "
+        f"{si(on, 's')}. The next step can enter after {si(pace, 's')}: {sets} sets the pace, with "
+        f"{latency / pace:.2g} steps under way at a time."
     )
 
 
-def layer_nodes(layers: pd.DataFrame, row: pd.Series) -> list[dict[str, Any]]:
-    """Nodes of the drill-down, root first: id, label, parent, module and energy (J/token)."""
-    own = layers[layers["trial"] == row["trial"]]
-    if own.empty:
-        return []
-    components = [str(n) for n in own.columns if _is_energy(n)]
-    nodes: list[dict[str, Any]] = []
-    static: Any = row.get("energy_module_static_j_per_token")
-    if not pd.isna(static):
-        nodes.append(_node("static", "static power", "total", "", float(static)))
-    last_layer = int(own["last_layer"].max()) - 1
-    for first, stretch in own.groupby("first_layer", sort=True):
-        name = stretch_name(int(first), int(stretch["last_layer"].iloc[0]), last_layer)
-        inner = []
-        for _, stage in stretch.iterrows():
-            module = str(stage["module"])
-            parts = {n: float(stage[n]) for n in components if stage[n] > 0}
-            place = f"{first}/{module}/{stage['resource']}"
-            inner.append(_node(place, term(module), str(first), module, sum(parts.values())))
-            inner += [
-                _node(f"{place}/{n}", term(n[len(_ENERGY) : -len(_UNIT)]), place, module, value)
-                for n, value in parts.items()
-            ]
-        total = sum(node["value"] for node in inner if node["parent"] == str(first))
-        nodes += [_node(str(first), name, "total", "", total), *inner]
-    total = sum(node["value"] for node in nodes if node["parent"] == "total")
-    return [_node("total", "total", "", "", total), *(n for n in nodes if n["value"] > 0)]
+def decode_timeline(candidates: pd.DataFrame, trial: Any) -> go.Figure:
+    """One token's way through a design: each stage starts where the one before it ends."""
+    parts = in_order(breakdown_columns(candidates, "latency", "module"))
+    row = design(candidates, trial)
+    if not parts:
+        return empty_figure("This run holds no latency by module.")
+    taken = {part: float(row[source]) for part, source in parts.items() if row[source] > 0}
+    lengths, total = list(taken.values()), sum(taken.values())
+    figure = go.Figure(
+        go.Bar(
+            # The numbers stand beside the names, where no bar is too short for them.
+            y=[f"{plain(term(part))}<br>{si(x, 's')} ({x / total:.0%})".replace("%", " %")
+               for part, x in taken.items()],
+            x=lengths, base=np.cumsum([0.0, *lengths])[:-1], orientation="h",
+            marker={"color": PALETTE[0]},
+            hovertemplate="%{y}<br>starts at %{base:.3s}s<extra></extra>",
+            meta={"timeline": [{"name": term(p), "column": c} for p, c in parts.items()]},
+        )
+    )  # fmt: skip
+    figure.update_xaxes(title_text="Time (s/token)", tickformat="~s")
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(margin={"t": 12})
+    return themed(figure, max(240, 44 * len(parts) + 70))
 
 
-def _node(place: str, label: str, parent: str, module: str, value: float) -> dict[str, Any]:
-    return {"id": place, "label": label, "parent": parent, "module": module, "value": value}
-
-
-def stretch_name(first: int, last: int, last_layer: int) -> str:
-    """A stretch of layers in words; before and after them stand embedding and LM head."""
-    if last < 0:
-        return "embedding"
-    if first > last_layer:
-        return "after the layers"
-    return f"layer {first}" if first == last else f"layers {first} to {last}"
+def in_order(parts: dict[str, str]) -> dict[str, str]:
+    """Stages in the order in which a token passes them; unknown ones after the experts."""
+    place = {part: index for index, part in enumerate(STAGES)}
+    unknown = place["dense_ffn"]
+    return dict(sorted(parts.items(), key=lambda item: place.get(item[0], unknown)))

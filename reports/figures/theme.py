@@ -114,7 +114,13 @@ def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
     shown = np.log10(values.where(values > 0)) if log else values
     low, high = (float(shown.min()), float(shown.max())) if len(finite) else (0.0, 1.0)
     bar: dict[str, Any] = {
-        "title": {"text": plain(spec.title), "side": "right", "font": {"size": 12}},
+        "title": {"text": plain(spec.title), "side": "bottom", "font": {"size": 12}},
+        # Below the figure, where it takes none of a narrow page's width.
+        "orientation": "h",
+        "x": 0.5,
+        "xanchor": "center",
+        "y": -0.11,
+        "yanchor": "top",
         "thickness": 12,
         "outlinewidth": 0,
         "len": 0.95,

@@ -48,10 +48,11 @@ def tornado_bars(table: pd.DataFrame) -> go.Figure:
                 customdata=_hover(rows), row=1, col=index,
                 hovertemplate=f"%{{customdata}}<br>at its {end} end: %{{x:+.2~%}}<extra></extra>",
             )  # fmt: skip
-    figure.update_layout(barmode="overlay", bargap=0.35, legend={"y": -0.12, "yanchor": "top"})
-    figure.update_xaxes(tickformat="+.3~%", zeroline=True, nticks=5)
+    figure.update_layout(barmode="overlay", bargap=0.35, legend={"y": -0.2, "yanchor": "top"})
+    figure.update_xaxes(tickformat="+.3~%", zeroline=True, nticks=5,
+                        title_text="Change (%)")  # fmt: skip
     figure.update_annotations(font_size=13)
-    return themed(figure, 150 + 26 * len(rows))
+    return themed(figure, 170 + 26 * len(rows))
 
 
 def constant(name: str) -> str:

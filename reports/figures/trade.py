@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import Column, column, plain, show, term
+from reports.columns import HOVER, Column, column, plain, show, term
 from reports.figures.theme import (
     ACCENT,
     MUTED,
@@ -59,7 +59,7 @@ def pareto_front(
         figure.add_scatter(**_points(group, rows, (x, y, colour), colours))
     figure.update_xaxes(**style_axis(specs[0], numeric(finite, x)))
     figure.update_yaxes(**style_axis(specs[1], numeric(finite, y)))
-    return themed(figure, 680)
+    return themed(figure, 800)
 
 
 def _points(
@@ -116,15 +116,12 @@ def error_bars(rows: pd.DataFrame, spec: Column) -> dict[str, Any]:
 
 def hover_text(rows: pd.DataFrame) -> list[str]:
     """What the pointer shows over each design: its parameters and every result, escaped."""
-    shown = ("technology", "tiles", "digital_expert_fraction", "placement_score", "delta_loss_nats",
-             "accuracy", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2",
-             "reason")  # fmt: skip
     texts = []
     for _, row in rows.iterrows():
         lines = [f"<b>design {plain(row['trial'])}</b>"]
         lines += [
             f"{plain(column(name).label)}: {plain(show(row, name))}"
-            for name in shown
+            for name in HOVER
             if name in rows.columns and not (name == "reason" and pd.isna(row[name]))
         ]
         texts.append("<br>".join(lines))
@@ -172,6 +169,6 @@ def accuracy_against_digital_share(
                   "error": True},
         )  # fmt: skip
     figure.update_xaxes(**style_axis(column("digital_expert_fraction")))
-    figure.update_xaxes(title_text="Share of routed experts computed digitally")
+    figure.update_xaxes(title_text="Routed experts computed digitally (%)")
     figure.update_yaxes(**style_axis(spec))
     return themed(figure, 440)

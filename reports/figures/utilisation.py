@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.columns import is_missing, plain
-from reports.figures.breakdown import design, name_of
 from reports.figures.theme import PALETTE, empty_figure, numeric, themed
+from reports.run_folder import design, name_of
 
 #: Columns of the table and what each says in the legend.
 SHARES = {

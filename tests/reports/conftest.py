@@ -166,11 +166,30 @@ def made_up_layers(table: pd.DataFrame) -> pd.DataFrame:
         {"trial": row["trial"], "first_layer": first, "last_layer": last, "module": module,
          "resource": resource, "start_s": start * row["latency_s_per_token"],
          "busy_s": busy * row["latency_s_per_token"], "layer_s": 0.03 * row["latency_s_per_token"],
-         "energy_mac_j_per_token": 0.25 * row["energy_j_per_token"]}
+         "energy_mac_j_per_token": 0.25 * row["energy_j_per_token"],
+         "latency_mac_s_per_token": busy * (last - first + 1) * row["latency_s_per_token"],
+         "area_cell_array_mm2": 0.4 * row["area_component_cell_array_mm2"] * (resource == "tiles")}
         for _, row in shown.iterrows()
         for first, last, module, resource, start, busy in parts
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def made_up_tornado(part: str = "pcm-3d") -> pd.DataFrame:
+    """Two constants that move the recommended design."""
+    ends = {f"{name}_change_{end}": [sign * 0.2, sign * 0.1]
+            for name in ("energy_j_per_token", "throughput_tokens_per_s", "area_mm2")
+            for end, sign in (("low", -1), ("high", 1))}  # fmt: skip
+    texts = {"part": part, "constant": ["adc_unit_energy_j", "cell_area_m2"], "source": part}
+    return pd.DataFrame({**ends, **texts, "low": 1e-12, "nominal": 2e-12, "high": 3e-12})
+
+
+def made_up_checkpoint(noise: str = "pcm") -> pd.DataFrame:
+    """Placements simulated on miniature and checkpoint."""
+    losses = {"miniature_delta_loss_nats": [0.01, 0.02], "checkpoint_delta_loss_nats": [0.03, 0.05]}
+    errors = {name.replace("nats", "stderr"): 0.002 for name in losses}
+    return pd.DataFrame({**losses, **errors, "noise_model": [noise, "rram"], "adc_bits": 8,
+                         "digital_expert_fraction": 0.25})  # fmt: skip
 
 
 def made_up_run(
@@ -180,8 +199,12 @@ def made_up_run(
     change: Callable[[pd.DataFrame, dict[str, Any]], pd.DataFrame] | None = None,
     simulated: float = 0.3,
     with_experts: bool = True,
+    extra: str = "",
 ) -> Path:
-    """Write a made-up run folder; ``change`` edits its table and config before they are written."""
+    """Write a made-up run folder; ``change`` edits its table and config before they are written.
+
+    ``extra`` adds the tables of constants and of a checkpoint, with this text in them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     table = mark_front(made_up_candidates(designs, simulated=simulated))
     table["reference_name"] = None
@@ -208,6 +231,9 @@ def made_up_run(
         made_up_experts().to_parquet(folder / "experts.parquet")
     if len(table) and {"on_front", "latency_s_per_token"} <= set(table.columns):
         made_up_layers(table).to_parquet(folder / "layers.parquet")
+    if extra:
+        made_up_tornado(extra).to_parquet(folder / "tornado.parquet")
+        made_up_checkpoint(extra).to_parquet(folder / "checkpoint.parquet")
     trials = np.arange(designs)
     pd.DataFrame(
         {"trial": trials, "seconds": trials * 0.2,

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from reports import read_run, write_report
-from reports.figures import layer_icicle, step_timeline
+from reports.figures import breakdown_bars, breakdown_icicle, step_timeline
 from reports.run_folder import recommended_row
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -41,7 +41,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, write_run: Callable[..., Path]) -> Path:
     """One run with its report, for every test that does not change it."""
-    run_folder = write_run(tmp_path_factory.mktemp("reports") / "run")
+    run_folder = write_run(tmp_path_factory.mktemp("reports") / "run", extra="pcm-3d")
     write_report(run_folder)
     return run_folder
 
@@ -283,14 +283,64 @@ def test_the_step_and_its_layers_follow_the_selection(
         wanted.data,
         strict=True,
     ):
-        assert mine == pytest.approx(list(theirs.base), rel=1e-5, abs=1e-9)
+        # Following steps are in another order.
+        assert sorted(mine) == pytest.approx(sorted(theirs.base), rel=1e-5, abs=1e-9)
     assert "steps under way" in page.inner_text("#pace")
-    drawn_tree = page.evaluate(
-        """(() => {const t = document.getElementById('plot-icicle').data[0];
-        return Object.fromEntries(t.ids.map((id, k) => [id, t.values[k]]));})()"""
-    )
-    trace = layer_icicle(run.layers, run.candidates, trial).data[0]
-    assert drawn_tree == pytest.approx(dict(zip(trace.ids, trace.values, strict=True)), rel=1e-5)
+
+
+def test_every_drill_down_follows_the_selection_in_the_same_colours(
+    folder: Path, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(folder / "report.html")
+    page.click("#next")
+    see(page, "icicle", "bars")
+    trial = int(page.inner_text("#selected-name").split()[-1])
+    run = read_run(folder)
+    compared = [trial, "all digital", "all analog"]
+    keys = page.eval_on_selector_all("#quantity option", "all => all.map(o => o.value)")
+    assert {"energy:layer", "latency:layer", "area:layer", "area:component"} <= set(keys)
+    for key in keys:
+        page.select_option("#quantity", key)
+        settle(page)
+        tree, bars = page.evaluate(
+            """(() => {const of = (n) => document.getElementById('plot-' + n).data;
+            const t = of('icicle')[0];
+            return [t.ids.map((id, k) => [id, t.values[k], t.marker.colors[k]]),
+                    of('bars').map(b => [b.name, b.x, b.marker.color])];})()"""
+        )
+        split = key.split(":")
+        wanted = breakdown_icicle(run.candidates, trial, *split, run.layers).data[0]
+        named = {place: value for place, value, _ in tree}
+        assert named == pytest.approx(dict(zip(wanted.ids, wanted.values, strict=True)), rel=1e-5)
+        assert {(i, c) for i, _, c in tree} == set(zip(wanted.ids, wanted.marker.colors,
+                                                       strict=True))  # fmt: skip
+        beside = breakdown_bars(run.candidates, compared, *split, run.layers)
+        for (name, values, colour), trace in zip(bars, beside.data, strict=True):
+            assert (name, colour) == (trace.name, trace.marker.color)
+            assert values == pytest.approx(list(trace.x), rel=1e-5)
+        # What the selected design has, both figures show in one colour.
+        shown = {colour for _, values, colour in bars if values[0] > 0}
+        assert shown <= {colour for _, _, colour in tree}
+
+
+def test_a_point_of_the_budget_selects_its_design_everywhere(
+    folder: Path, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(folder / "report.html")
+    see(page, "budget")
+    trials = page.evaluate("document.getElementById('plot-budget').data[0].customdata")
+    point = page.locator("#plot-budget .scatterlayer .trace").first.locator("path.point").first
+    box = point.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    settle(page)
+    assert page.inner_text("#selected-name") == f"Selected: design {trials[0]}"
+    chosen = page.evaluate("document.getElementById('plot-budget').data[0].selectedpoints")
+    assert chosen == [0]
+    see(page, "pareto")
+    table = read_run(folder).candidates
+    energy = table.loc[table["trial"] == trials[0], "energy_j_per_token"].iloc[0]
+    ring = page.evaluate("document.getElementById('plot-pareto').data.at(-1).x[0]")
+    assert ring == pytest.approx(energy, rel=1e-6)
 
 
 def test_filtered_designs_are_highlighted_by_keyboard(
@@ -319,7 +369,7 @@ def test_axes_can_be_chosen_and_figures_download(
 def test_every_figure_downloads_as_svg(folder: Path, open_page: Callable[..., Any]) -> None:
     page = open_page(folder / "report.html")
     names = all_figures(page)
-    assert len(names) > 10
+    assert {"tornado", "fidelity", "budget", "icicle", "step", "utilisation"} <= set(names)
     for name in names:
         with page.expect_download() as download:
             # Without scrolling there: what is not drawn yet must be drawn for the file.
@@ -342,13 +392,38 @@ def test_keyboard_alone_selects_a_design(folder: Path, open_page: Callable[..., 
     before = page.inner_text("#selected-name")
     page.keyboard.press("Enter")
     assert page.inner_text("#selected-name") != before
-    assert page.evaluate(
-        "[...document.querySelectorAll('button')].every(b => b.innerText || b.ariaLabel)"
+    page.focus("#head th[data-name=area_mm2] button")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("#head th[data-name=area_mm2]", "aria-sort") == "ascending"
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    see(page, "map")
+    page.focus("#map-count")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#map-output").startswith("1 of ")
+    nameless = """[...document.querySelectorAll('button, select, input')].filter(
+        e => !(e.innerText && e.tagName === 'BUTTON') && !e.ariaLabel && !e.labels?.length)"""
+    assert page.evaluate(f"{nameless}.map(e => e.outerHTML)") == []
+
+
+def test_every_figure_has_a_text_of_its_own(folder: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(folder / "report.html")
+    texts = page.evaluate(
+        """[...document.querySelectorAll('.plot')].map(plot => [plot.id, document.getElementById(
+        plot.getAttribute('aria-labelledby')).textContent, document.getElementById(
+        plot.getAttribute('aria-describedby')).textContent])"""
     )
-    assert page.evaluate(
-        """[...document.querySelectorAll('.plot')].every(plot => document.getElementById(
-        plot.getAttribute('aria-describedby')).textContent.length > 20)"""
-    )
+    assert len(texts) == len({text for _, _, text in texts}) > 10
+    for name, title, text in texts:
+        assert title.strip() and len(text) > 20, name
+    told = {name: text for name, _, text in texts}
+    table = read_run(folder).candidates
+    complete = table[table["state"] == "complete"]
+    # Numbers in the texts are the run's own.
+    assert f"{len(complete)} simulated designs" in told["plot-pareto"]
+    assert f"{int(complete['on_front'].sum())} on the Pareto front" in told["plot-pareto"]
+    assert "+20 %" in told["plot-tornado"] and "2 placements" in told["plot-fidelity"]
 
 
 def hostile(table: pd.DataFrame, config: dict) -> pd.DataFrame:
@@ -365,15 +440,25 @@ def hostile(table: pd.DataFrame, config: dict) -> pd.DataFrame:
 def test_hostile_text_is_shown_as_text(
     make_run: Callable[..., Path], open_page: Callable[..., Any]
 ) -> None:
-    page = open_page(write_report(make_run(designs=120, change=hostile)))
+    page = open_page(write_report(make_run(designs=120, change=hostile, extra=HOSTILE)))
     page.click("#next")
     see(page, *all_figures(page))
     assert page.evaluate("window.hacked") is None
     assert HOSTILE in page.inner_text("h1")
     assert HOSTILE in page.inner_text("#card")
     assert page.locator("main img, .plot b, .plot image[href='x']").count() == 0
-    shown = page.evaluate("document.getElementById('plot-share').textContent")
-    assert "<b>bold</b>" in shown
+    for name in ("share", "tornado", "fidelity", "bars"):
+        shown = page.evaluate(f"document.getElementById('plot-{name}').textContent")
+        assert "<b>bold</b>" in shown, name
+    point = page.locator("#plot-pareto .scatterlayer .trace path.point").first.bounding_box()
+    page.locator("#plot-pareto").scroll_into_view_if_needed()
+    point = page.locator("#plot-pareto .scatterlayer .trace path.point").first.bounding_box()
+    page.mouse.move(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    page.wait_for_selector("#plot-pareto .hoverlayer text", timeout=5000)
+    assert "<b>bold</b>" in page.evaluate(
+        "document.querySelector('#plot-pareto .hoverlayer').textContent"
+    )
+    assert page.evaluate("window.hacked") is None
 
 
 def test_the_recommended_design_can_be_found_again(

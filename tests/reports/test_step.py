@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from reports.figures import layer_icicle, step_timeline
+from reports.figures import breakdown_icicle, step_timeline
 from reports.figures.step import step_bars
 
 LAYERS = pd.DataFrame(
@@ -15,6 +15,9 @@ LAYERS = pd.DataFrame(
     columns=["trial", "first_layer", "last_layer", "module", "resource", "start_s", "busy_s",
              "layer_s", "energy_mac_j_per_token", "energy_tile_adc_j_per_token"],
 )  # fmt: skip
+LAYERS["latency_mac_s_per_token"] = [2.0, 1.0, 4.0, 0.0, 1.5]
+LAYERS["latency_tile_adc_s_per_token"] = [0.0, 0.0, 0.0, 8.0, 0.0]
+LAYERS["area_tile_adc_mm2"] = [0.0, 0.0, 0.0, 3.0, 0.0]
 CANDIDATES = pd.DataFrame({"trial": [5, 6], "energy_module_static_j_per_token": [1.0, 1.0]})
 
 
@@ -35,8 +38,21 @@ def test_following_steps_are_later_by_the_interval() -> None:
     assert not step_timeline(LAYERS, 6).data and "front" in step_timeline(LAYERS, 6).to_json()
 
 
+def test_area_and_time_drill_down_to_layers_and_what_they_share() -> None:
+    table = CANDIDATES.assign(
+        area_component_tile_adc_mm2=4.0, area_component_accelerator_mac_mm2=9.0
+    )
+    time = breakdown_icicle(table, 5, "latency", "layer", LAYERS).data[0]
+    assert time.values[0] == 16.5, "the end of the step"
+    area = breakdown_icicle(table, 5, "area", "layer", LAYERS).data[0]
+    values = dict(zip(area.labels, area.values, strict=True))
+    assert values["total"] == 13.0 and values["layers 1 to 2"] == 3.0
+    assert values["tiers without weights"] == 1.0
+    assert values["digital accelerator, shared by all layers"] == 9.0
+
+
 def test_the_drill_down_adds_up() -> None:
-    trace = layer_icicle(LAYERS, CANDIDATES, 5).data[0]
+    trace = breakdown_icicle(CANDIDATES, 5, "energy", "layer", LAYERS).data[0]
     values = dict(zip(trace.ids, trace.values, strict=True))
     assert values["total"] == pytest.approx(1.0 + 1.5 + 2.25 + 0.25)
     for place, value in values.items():

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from reports.compare import distinguishable
 from reports.figures import tornado_bars
-from reports.words import distinguishable
 
 
 def test_tornado_bars_end_where_the_table_says() -> None:

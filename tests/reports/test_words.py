@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import words
+from reports import choices, compare, words
 from reports.run_folder import read_run, recommended_row
 
 
@@ -24,24 +24,24 @@ def test_two_accuracies_differ_beyond_two_errors_of_their_difference(
     # The difference of two independent errors of 0.005 has an error of 0.00707; twice is 0.01414.
     a = design(delta_loss_nats=0.02, delta_loss_stderr=0.005)
     b = design(delta_loss_nats=0.02 + gap, delta_loss_stderr=0.005)
-    assert words.distinguishable(a, b, "delta_loss_nats") is expected
-    assert words.distinguishable(b, a, "delta_loss_nats") is expected
-    assert ("not distinguishable" in words.compare(a, b, "delta_loss_nats")) is not expected
+    assert compare.distinguishable(a, b, "delta_loss_nats") is expected
+    assert compare.distinguishable(b, a, "delta_loss_nats") is expected
+    assert ("not distinguishable" in compare.compare(a, b, "delta_loss_nats")) is not expected
 
 
 def test_an_accuracy_without_error_is_not_compared() -> None:
     a = design(delta_loss_nats=0.02, delta_loss_stderr=None)
     b = design(delta_loss_nats=0.5, delta_loss_stderr=0.001)
-    assert words.distinguishable(a, b, "delta_loss_nats") is None
-    assert "cannot be compared" in words.compare(a, b, "delta_loss_nats")
+    assert compare.distinguishable(a, b, "delta_loss_nats") is None
+    assert "cannot be compared" in compare.compare(a, b, "delta_loss_nats")
 
 
 def test_overlapping_ranges_of_the_cost_model_are_not_ranked() -> None:
     a = design(energy_j_per_token=1.0, energy_j_per_token_low=0.8, energy_j_per_token_high=1.3)
     b = design(energy_j_per_token=1.4, energy_j_per_token_low=1.2, energy_j_per_token_high=1.6)
     c = design(energy_j_per_token=2.0, energy_j_per_token_low=1.7, energy_j_per_token_high=2.2)
-    assert words.compare(a, b, "energy_j_per_token") == "energy not distinguishable"
-    assert words.compare(c, a, "energy_j_per_token") == "2× more energy"
+    assert compare.compare(a, b, "energy_j_per_token") == "energy not distinguishable"
+    assert compare.compare(c, a, "energy_j_per_token") == "2× more energy"
 
 
 def test_the_best_accuracy_is_one_that_is_sure() -> None:
@@ -52,7 +52,7 @@ def test_the_best_accuracy_is_one_that_is_sure() -> None:
             "energy_j_per_token": [0.5, 5.0, 1.0, 0.1],
         }
     )
-    best = words.best_at(designs, "delta_loss_nats")
+    best = choices.best_at(designs, "delta_loss_nats")
     assert best is not None and best.name == 2
 
 
@@ -64,7 +64,7 @@ def test_recommendation_holds_the_numbers_of_its_row(make_run: Callable[..., Pat
     for part in (str(row["technology"]), f"{row['tiles']:,} analog tiles", f"{row['adc_bits']}-bit",
                  f"{row['area_mm2']:.4g} mm²", "200 mm² allowed", "±", "miniature"):  # fmt: skip
         assert part in text
-    roles = [choice.role for choice in words.short_list(run)]
+    roles = [choice.role for choice in choices.short_list(run)]
     assert roles[0] == "Recommended" and roles.count("Reference") == 2
 
 
@@ -108,8 +108,8 @@ def test_a_projected_technology_is_named_and_joined_by_a_design_without(
     assert any("is a projection" in sentence for sentence in words.reasons(run, row))
     complete = run.candidates[run.candidates["state"] == "complete"]
     others = complete[complete["technology"] != row["technology"]]
-    found = words.without_projection(run)
+    found = choices.without_projection(run)
     assert found is not None
     assert found["energy_j_per_token"] == others["energy_j_per_token"].min()
     kinds[row["technology"]] = "silicon"
-    assert words.without_projection(run) is None
+    assert choices.without_projection(run) is None

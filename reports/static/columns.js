@@ -1,0 +1,62 @@
+// The run's columns, which travel once and packed, and their numbers as text.
+"use strict";
+const byId = (id) => document.getElementById(id);
+const run = JSON.parse(byId("data").textContent);
+const MISSING = "not computed", ACCENT = "#D55E00", BRANCH = "#b9c0c9", ROWS_A_PAGE = 25, MOST_LINES = 500;
+
+// ---- columns ----
+function unpack({data, values, text}) {
+  const bytes = typeof data === "string" ? Uint8Array.from(atob(data), (c) => c.charCodeAt(0)) : data;
+  if (!values) return new Float32Array(bytes.buffer);
+  return text ? Array.from(bytes, (k) => values[k] ?? null) : Float32Array.from(bytes, (k) => values[k] ?? NaN);
+}
+const unpackAll = (table) => Object.fromEntries(Object.entries(table).map(([k, v]) => [k, unpack(v)]));
+const columns = unpackAll(run.columns), experts = unpackAll(run.experts), layers = unpackAll(run.layers);
+const alike = unpackAll(run.alike), nothing = new Float32Array(run.count).fill(NaN);
+const numeric = (name) => columns[name] instanceof Float32Array;
+const numbers = (name) => (numeric(name) ? columns[name] : nothing);
+const value = (name, i) => (columns[name] ? columns[name][i] : null);
+const isMissing = (v) => v === null || v === undefined || Number.isNaN(v);
+const all = Array.from({length: run.count}, (_, i) => i);
+const term = (name) => run.terms[name] || name;
+const nameOf = (i) => (i < 0 ? "no design" : value("reference_name", i) ?? `design ${value("trial", i)}`);
+const complete = all.filter((i) => columns.state[i] === "complete");
+const groups = {
+  ruled_out: all.filter((i) => ["ruled_out", "failed"].includes(columns.state[i])),
+  behind: complete.filter((i) => !columns.on_front[i]),
+  front: complete.filter((i) => columns.on_front[i]),
+  reference: all.filter((i) => columns.state[i] === "reference"),
+  knee: complete.filter((i) => columns.is_knee[i]),
+};
+const state = {selected: run.selected, marked: new Set(), axes: null, sort: ["trial", 1], page: 0, mapCount: null};
+
+// ---- numbers as text ----
+function si(v, unit) {
+  if (v === 0 || !Number.isFinite(v)) return `${v} ${unit}`.trim();
+  const rounded = Number(v.toPrecision(3)), thousands = Math.floor(Math.log10(Math.abs(rounded)) / 3 + 1e-9);
+  const power = Math.max(-5, Math.min(4, thousands));
+  return `${(rounded / 1000 ** power).toPrecision(3)} ${"fpnµm kMGT"[power + 5].trim()}${unit}`.trim();
+}
+const short = (v) => String(Number(v.toPrecision(4)));
+function withError(v, error) {
+  if (isMissing(error)) return `${short(v)} (standard error ${MISSING})`;
+  const decimals = error > 0 ? Math.max(0, Math.min(5, 1 - Math.floor(Math.log10(error)))) : 0;
+  return error > 0 ? `${v.toFixed(decimals)} ± ${error.toFixed(decimals)}` : `${short(v)} ± 0`;
+}
+function show(name, i, inTable = false) {
+  const v = value(name, i), spec = run.specs[name];
+  if (isMissing(v)) return MISSING;
+  if (typeof v === "string") return term(v);
+  const scale = spec.kind === "percent" ? 100 : 1, suffix = !inTable && spec.unit ? ` ${spec.unit}` : "";
+  if (spec.stderr) return withError(v * scale, (value(spec.stderr, i) ?? NaN) * scale) + suffix;
+  if (spec.unit === "tokens/s") return Number(v.toPrecision(3)).toLocaleString("en") + suffix;
+  if (spec.kind === "si") return inTable ? (v * spec.scale).toPrecision(3) : si(v, spec.unit);
+  if (spec.kind === "count") return v.toLocaleString("en", {maximumFractionDigits: 0}) + suffix;
+  return (spec.kind === "percent" ? String(Number((v * scale).toPrecision(3))) : short(v)) + suffix;
+}
+// Plotly reads a little HTML in labels, so whatever comes from the data is escaped.
+const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const hovers = [];
+const hover = (i) => (hovers[i] ??= `<b>${plain(nameOf(i))}</b><br>` + run.hover
+  .filter((name) => name !== "reason" || value(name, i))
+  .map((name) => `${plain(run.specs[name].label)}: ${plain(show(name, i))}`).join("<br>"));
