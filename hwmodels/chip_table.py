@@ -44,7 +44,13 @@ ALIASES = {
     "kind": "kind(measured|simulated)",
     "node": "node_nm",
     "technologynm": "node_nm",
+    "technology": "node_nm",
+    "technode": "node_nm",
+    "technodenm": "node_nm",
+    "process": "node_nm",
+    "processnm": "node_nm",
     "memory": "device",
+    "celltype": "device",
     "array": "array_rows_x_cols",
     "arraysize": "array_rows_x_cols",
     "rowsxcols": "array_rows_x_cols",
@@ -56,6 +62,7 @@ ALIASES = {
     "latencyns": "latency_ns_per_MVM",
     "energynj": "energy_nJ_per_MVM",
     "topsw": "TOPS_per_W",
+    "energyefficiencytopsw": "TOPS_per_W",
     "area": "area_mm2",
 }
 

@@ -33,7 +33,9 @@ def _first(pattern: str, *texts: str) -> str | None:
 
 
 def array(row: dict[str, str]) -> tuple[int, int]:
-    text = re.sub(r"(\d+)\s*k(?=\s*(?:rows?)?\s*[x×*]|\b)", _kilo, plain(row["array_rows_x_cols"]))
+    text = re.sub(
+        r"(?i)(\d+)\s*k(?=\s*(?:rows?)?\s*[x×*]|\b)", _kilo, plain(row["array_rows_x_cols"])
+    )
     cross = r"(\d+)\s*(?:rows?|WLs?)?\s*(?:[x×*,]|by|and)\s*(\d+)"
     signed = re.search(r"(\d+)\s*[x×]\s*(\d+)\s*signed", text)
     match = signed or re.search(cross, text, re.IGNORECASE)

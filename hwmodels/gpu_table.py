@@ -32,14 +32,28 @@ COLUMNS = (
     "J_per_output_token",
     "median_ITL_ms",
 )
+ALIASES = {
+    "precision": "weight_precision",
+    "gpumodel": "gpu",
+    "gpus": "num_gpus",
+    "batch": "avg_batch",
+    "batchsize": "avg_batch",
+    "outputlen": "avg_output_len",
+    "medianitlms": "median_ITL_ms",
+    "itlms": "median_ITL_ms",
+}
 NEEDED = ("model", "weight_precision", "gpu", "avg_batch", "avg_output_len")
 """Columns without which no row can be predicted; one GPU unless the row says more."""
-BITS = {"bfloat16": 16, "bf16": 16, "float16": 16, "fp16": 16, "fp8": 8, "int8": 8, "mxfp4": 4.25}
-"""Bits a weight; mxfp4 shares an 8-bit scale among 32 values."""
+BITS: dict[str, float] = {"bfloat16": 16, "bf16": 16, "float16": 16, "fp16": 16, "half": 16}
+BITS |= {"fp8": 8, "int8": 8, "w8a8": 8, "mxfp8": 8.25, "mxfp4": 4.25, "fp4": 4.25, "nvfp4": 4.5}
+BITS |= {"int4": 4.125, "w4a16": 4.125, "awq": 4.125, "gptq": 4.125}
+"""Bits a weight; scales of 8 bits for 32 values (mx), 16 (nvfp4), of 16 bits for 128 (int4)."""
 
 ROUTING_EXPONENT = 0.836
 """Experts are used unequally: frequency falls as rank to this power (fit of validation_gpu)."""
 KV_BITS = 16
+OTHER_BOARDS = ("pcie", "nvl", "40gb", "mig", "96gb")
+"""Boards that share a name with a preset, but not its memory or power."""
 LARGEST = 1e7
 
 
@@ -86,35 +100,43 @@ def decoders() -> dict[str, Decoder]:
 
 
 def _decoder(name: str) -> Decoder:
-    """The longest described name that a published model name contains (suffixes are releases)."""
+    """The longest described name that a model name begins with (suffixes are releases)."""
     known = decoders()
-    base = name.split("/")[-1].lower()
-    matches = [key for key in known if base.startswith(key)]
-    if not matches:
+    base = name.strip().split("/")[-1].lower()
+    stems = {re.sub(r"(-(v0\.\d|base|instruct|\d{4}))+$", "", key): key for key in known}
+    matches = [
+        key for stem, key in stems.items() if re.match(rf"{re.escape(stem)}(?![a-z0-9])", base)
+    ]
+    if not matches or "distill" in base:
         raise ValueError(f"model {name!r} is not described; described: {', '.join(sorted(known))}")
     return known[max(matches, key=len)]
 
 
 def _accelerator(text: str) -> str:
     """Name of the preset that a GPU's name contains ("NVIDIA H100 80GB HBM3"), or that name."""
-    words = re.findall(r"[a-z0-9-]+", text.lower())
-    return next((name for name in accelerator_names() if name in words), text.strip().lower())
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    other = next((word for word in words if word in OTHER_BOARDS), None)
+    found = next((name for name in accelerator_names() if name in words), None)
+    if found and other:
+        raise ValueError(
+            f"no preset for the GPU {text.strip()!r}: {found} is not its {other} board"
+        )
+    return found or text.strip().lower()
 
 
 def parse(row: dict[str, str]) -> Measurement:
     """One row of the table; ValueError says in one line why it cannot be expressed."""
     decoder = _decoder(row["model"])
-    precision = row["weight_precision"].strip().lower()
+    precision = re.split(r"[\s(,-]", row["weight_precision"].strip().lower())[0]
     if precision not in BITS:
         raise ValueError(f"precision {precision!r} is not known; known: {', '.join(BITS)}")
-    texts = {"num_gpus": row["num_gpus"].strip() or "1"}
+    texts = {"num_gpus": re.sub(r"^\s*(?:tp\s*=?|x)?\s*", "", row["num_gpus"], flags=re.I) or "1"}
     texts |= {name: row[name] for name in ("avg_batch", "avg_output_len")}
     values = {name: number(text) for name, text in texts.items()}
     for name, value in values.items():
         if value is None or not 0 < value <= LARGEST:
             raise ValueError(f"{name} is {row[name]!r}; a number up to {LARGEST:g} is needed")
-    time = quantity(row["median_ITL_ms"], "ms")
-    energy = quantity(row["J_per_output_token"], "J")
+    time, energy = quantity(row["median_ITL_ms"], "ms"), quantity(row["J_per_output_token"], "J")
     return Measurement(
         decoder=decoder,
         label=f"{row['model']} {row['task']} batch {row['avg_batch']}",
@@ -130,7 +152,8 @@ def parse(row: dict[str, str]) -> Measurement:
 
 def read_table(path: str | Path | None = None) -> list[dict[str, str]]:
     """Rows of a table of GPU measurements (the shipped one by default); ValueError in one line."""
-    return read_csv(SILICON / "gpu_decode.csv" if path is None else Path(path), COLUMNS, NEEDED)
+    path = SILICON / "gpu_decode.csv" if path is None else Path(path)
+    return read_csv(path, COLUMNS, NEEDED, ALIASES)
 
 
 def routing_probabilities(experts: int, chosen: int, exponent: float) -> NDArray[np.float64]:
@@ -166,6 +189,13 @@ def step_bytes(measurement: Measurement, exponent: float = ROUTING_EXPONENT) -> 
     weights += decoder.moe_layers * unique * decoder.parameters_per_expert
     cache = measurement.batch * measurement.context * decoder.kv_values_per_token
     return weights * measurement.weight_bits / 8 + cache * KV_BITS / 8
+
+
+def weight_bytes(measurement: Measurement) -> float:
+    """Bytes of all weights of the model but its input embedding."""
+    decoder = measurement.decoder
+    routed = decoder.moe_layers * decoder.experts * decoder.parameters_per_expert
+    return (routed + decoder.parameters_always_read) * measurement.weight_bits / 8
 
 
 def step_macs(measurement: Measurement) -> float:

@@ -33,12 +33,19 @@ CHIP_COLUMNS = (
     "note",
 )
 
+SCATTER = "published macros of this kind differ several times at equal design parameters"
 NOTES = {
     ("neuron", "latency_s"): "the step of a voltage-mode neuron is scaled from ISAAC's read; "
     "left out, this checks the count of steps and that scale",
     ("ladder", "energy_j"): "the only C-2C ladder: its capacitors are taken for three "
     "charge-domain ones a bit, its converter for the survey's best",
-    ("digital", "energy_j"): "the only adder-tree macro: clocking and registers are not modelled",
+    ("sampled macro", "energy_j"): SCATTER,
+    ("bit-line SRAM", "energy_j"): SCATTER,
+    ("capacitor", "energy_j"): SCATTER,
+    (
+        "digital",
+        "energy_j",
+    ): "clocking, registers and sparse inputs of adder trees are not modelled",
     ("large", "energy_j"): "a current-mode cell, taken for a charge-domain one",
     ("fully parallel RRAM", "area_mm2"): "left out, nothing tells how high-voltage drivers shrink",
 }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwmodels import gpu_table
-from hwmodels.digital import accelerator_names, load_accelerator
+from hwmodels.digital import accelerator_names, load_accelerator, memory_capacity_bytes
 from hwmodels.gpu_table import Measurement
 
 if TYPE_CHECKING:
@@ -45,8 +45,11 @@ CURVE = {
 RESIDUAL_SCALE = 0.05
 
 
-def _key(row: dict[str, str]) -> tuple[str, str, str]:
-    return row["model"], row["task"], row["avg_batch"]
+Key = tuple[str, ...]
+
+
+def _key(row: dict[str, str]) -> Key:
+    return row["model"], row["task"], row["avg_batch"], row["gpu"]
 
 
 def _errors(measurement: Measurement, values: dict[str, float]) -> list[float]:
@@ -58,7 +61,7 @@ def _errors(measurement: Measurement, values: dict[str, float]) -> list[float]:
 
 
 @functools.cache
-def fitted_curve(left_out: tuple[str, str, str] | None = None) -> dict[str, float]:
+def fitted_curve(left_out: Key | None = None) -> dict[str, float]:
     """Constants of the H100's curve fitted to the shipped table, or to all of it but one row.
 
     Least squares on logarithms; each constant is also drawn to its start with the spread above.
@@ -90,7 +93,18 @@ def _predict(measurement: Measurement, curve: dict[str, float]) -> tuple[float, 
     return gpu_table.predict_step(measurement, accelerator, exponent)
 
 
-def _rows_of(row: dict[str, str], shipped: set[tuple[str, str, str]]) -> list[dict[str, Any]]:
+def _check_memory(measurement: Measurement) -> None:
+    """Raise ValueError where the weights are larger than the memory of the GPUs."""
+    needed = gpu_table.weight_bytes(measurement)
+    there = measurement.gpus * float(memory_capacity_bytes(load_accelerator(measurement.gpu)))
+    if needed > there:
+        raise ValueError(
+            f"{needed / 1e9:.0f} GB of weights do not fit the {there / 1e9:.0f} GB of "
+            f"{measurement.gpus} {measurement.gpu.upper()}"
+        )
+
+
+def _rows_of(row: dict[str, str], shipped: set[Key]) -> list[dict[str, Any]]:
     base: dict[str, Any] = {
         "model": row["model"],
         "task": row["task"],
@@ -104,6 +118,7 @@ def _rows_of(row: dict[str, str], shipped: set[tuple[str, str, str]]) -> list[di
         if measurement.gpu not in accelerator_names():
             known = ", ".join(accelerator_names())
             raise ValueError(f"no preset for the GPU {row['gpu']!r}; presets: {known}")
+        _check_memory(measurement)
     except ValueError as error:
         return [{**base, "quantity": "", "reason": str(error)}]
     fitted = _predict(measurement, fitted_curve())

@@ -344,6 +344,68 @@ def test_other_models_precisions_and_gpus(tmp_path: Path) -> None:
     assert (table["reason"].str.len() > 10).sum() == 4
 
 
+@pytest.mark.parametrize(
+    ("change", "gpu", "bits"),
+    [
+        ({"gpu": "NVIDIA A100-SXM4-80GB"}, "a100", 16),
+        ({"gpu": "AMD Instinct MI300X", "weight_precision": "BF16"}, "mi300x", 16),
+        ({"gpu": "H200", "weight_precision": "FP8 (E4M3)", "num_gpus": "TP8"}, "h200", 8),
+        ({"gpu": "b200", "weight_precision": "int4-awq"}, "b200", 4.125),
+        ({"model": "mistralai/Mixtral-8x7B-Instruct-v0.1"}, "h100", 16),
+        ({"model": "meta-llama/Llama-3.1-8B-Instruct"}, "h100", 16),
+    ],
+)
+def test_gpus_as_people_write_them(change: dict[str, str], gpu: str, bits: float) -> None:
+    run = gpu_table.parse({**gpu_table.read_table()[0], **change})
+    assert (run.gpu, run.weight_bits) == (gpu, bits)
+    time, energy = gpu_table.predict_step(run, load_accelerator(run.gpu))
+    assert 1e-4 < time < 1 and 1e-4 < energy < 1e3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gpu": "NVIDIA H100 PCIe"},
+        {"gpu": "A100-PCIE-40GB"},
+        {"model": "deepseek-ai/DeepSeek-R1-Distill-Llama-70B"},
+        {"model": "Qwen/Qwen3-80B"},
+        {"weight_precision": "q5_k_m"},
+        {"num_gpus": "several"},
+    ],
+)
+def test_gpu_rows_that_say_why_not(change: dict[str, str]) -> None:
+    """Another board or model of the same name is not taken for the one that is known."""
+    with pytest.raises(ValueError) as caught:
+        gpu_table.parse({**gpu_table.read_table()[0], **change})
+    assert len(str(caught.value)) > 20 and "\n" not in str(caught.value)
+
+
+def test_weights_must_fit(tmp_path: Path) -> None:
+    """405 G parameters in bf16 are 812 GB: no eight H100, but six B200."""
+    row = {**gpu_table.read_table()[0], "model": "meta-llama/Llama-3.1-405B"}
+    runs = [{**row, "num_gpus": "8"}, {**row, "num_gpus": "6", "gpu": "B200"}]
+    table = validate_gpus(write(tmp_path / "gpus.csv", runs))
+    assert "do not fit" in table["reason"].iloc[0] and table["predicted"].notna().sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "embedding"),
+    [
+        ("meta-llama/Llama-3.1-8B", 8.03e9, 128256 * 4096),
+        ("meta-llama/Llama-3.1-405B", 405.85e9, 128256 * 16384),
+        ("Qwen/Qwen3-32B", 32.76e9, 151936 * 5120),
+        ("deepseek-ai/DeepSeek-V3", 671.03e9, 129280 * 7168),
+        ("Qwen/Qwen3-Coder-480B-A35B", 480.15e9, 151936 * 6144),
+    ],
+)
+def test_described_models_have_their_published_size(
+    name: str, total: float, embedding: int
+) -> None:
+    decoder = next(one for one in gpu_table.decoders().values() if one.name == name)
+    routed = decoder.moe_layers * decoder.experts * decoder.parameters_per_expert
+    assert routed + decoder.parameters_always_read + embedding == pytest.approx(total, rel=1e-3)
+
+
 def test_unique_experts_by_brute_force() -> None:
     """128 experts, 8 a token, uniform: 1 - (1 - 8/128)^B each; skew uses fewer."""
     uniform = gpu_table.routing_probabilities(128, 8, 0.0)
@@ -416,6 +478,7 @@ SAME |= {"mode": "4b-in 2b-w 6b ADC, 64 rows at once, 0.8 V", "TOPS_per_W": "120
         {"array_rows_x_cols": "256 rows by 128 cols"},
         {"array_rows_x_cols": "256 x 128 x 4"},
         {"array_rows_x_cols": "256, 128"},
+        {"array_rows_x_cols": "256*128"},
         {"mode": "64 active rows, 0.8 V", "in_bits": "4-bit", "weight_bits_or_levels": "2 bits"}
         | {"out_adc_bits": "6b"},
         {"mode": "64 rows in parallel, 0.8V", "in_bits": "INT4", "weight_bits_or_levels": "ternary"}
@@ -451,6 +514,13 @@ def test_rows_that_say_why_not(other: dict[str, str], words: str) -> None:
     blank = dict.fromkeys(chip_table.COLUMNS, "")
     with pytest.raises(ValueError, match=words):
         chip_table.parse(blank | SAME | other)
+
+
+def test_thousands_and_kilos() -> None:
+    blank = dict.fromkeys(chip_table.COLUMNS, "") | SAME
+    for text in ("1K x 2k", "1,024 x 2,048", "1024x2048"):
+        chip = chip_table.parse(blank | {"array_rows_x_cols": text})
+        assert (chip.rows, chip.cols) == (1024, 2048)
 
 
 def test_a_foreign_unit_is_not_compared() -> None:
