@@ -31,7 +31,8 @@ from torch import Tensor, nn
 
 from dse.placed_model import PlacedModel
 from dse.simulation import Noise, Simulator
-from hwmodels.nonideality import analog_grouped_linear, analog_linear, prepare, program
+from hwmodels.analog_product import analog_grouped_linear, analog_linear, prepare
+from hwmodels.nonideality import program
 
 LAYERS, EXPERTS, MATRICES, INPUTS, OUTPUTS, ROWS = 8, 64, 3, 64, 32, 16
 ENOUGH_S = 4.0

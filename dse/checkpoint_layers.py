@@ -18,7 +18,8 @@ from dse.checkpoint_stream import Draw, ExpertGroup, Slot, StreamedModel
 from dse.mitigation import LayerFit, fit_layer
 from dse.noisy_model import _Moments, batches, input_of, kind_of, percentiles
 from dse.placed_model import PlacedModel
-from hwmodels.nonideality import Noise, ProgrammedMatrix, analog_grouped_linear, prepare
+from hwmodels.analog_product import analog_grouped_linear, prepare
+from hwmodels.nonideality import Noise, ProgrammedMatrix
 from workloads.families import PARTS
 from workloads.moe import (
     Linear,

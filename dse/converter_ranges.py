@@ -1,12 +1,17 @@
-"""Converter ranges (kappa and lambda) of the shipped miniatures by resolution, chosen by sweeps.
+"""Converter ranges (kappa and lambda) of the shipped miniatures, chosen by sweeps.
 
 The table converter_ranges.json is written by `python -m dse.converter_ranges`, which runs the
-sweep of `dse calibrate` for every resolution; a run's config.json records what was used.
+sweep of `dse calibrate`: kappa for every resolution of the DAC, lambda for every resolution of the
+ADC and number of tile rows, because a column adds up as many products as the tile has rows. Every
+command that simulates noise takes its ranges from here and says which; a run's config.json holds
+the table. The paper calibrates both too and prints no values.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
 
 FILE = Path(__file__).with_name("converter_ranges.json")
 BITS = (4, 5, 6, 7, 8, 9, 10)
+ROWS = (128, 256, 512, 1024)
 
 
 @cache
@@ -29,23 +35,29 @@ def _table() -> dict[str, Any]:
 
 
 def with_ranges(noise: Noise, miniature: str) -> Noise:
-    """The noise with the ranges chosen for its converters' bits; unchanged for an unknown model.
+    """The noise with the ranges chosen for its converters and rows; unchanged for another model.
 
-    Bits outside the table take its nearest entry, ideal converters the finest.
+    Bits outside the table take its nearest entry, ideal converters the finest; rows the entry of
+    the nearest ratio.
     """
     if miniature not in _table()["ranges"]:
         return noise
     chosen = _table()["ranges"][miniature]
+    rows = min(ROWS, key=lambda known: abs(math.log(known / noise.tile_rows)))
 
-    def entry(name: str, bits: int | None) -> float:
-        nearest = min(max(bits or BITS[-1], BITS[0]), BITS[-1])
-        return float(chosen[name][str(nearest)])
+    def entry(values: dict[str, float], bits: int | None) -> float:
+        return values[str(min(max(bits or BITS[-1], BITS[0]), BITS[-1]))]
 
     return replace(
         noise,
-        input_range_std=entry("input_range_std_by_dac_bits", noise.dac_bits),
-        output_range=entry("output_range_by_adc_bits", noise.adc_bits),
+        input_range_std=entry(chosen["input_range_std_by_dac_bits"], noise.dac_bits),
+        output_range=entry(chosen["output_range_by_rows_and_adc_bits"][str(rows)], noise.adc_bits),
     )
+
+
+def said(noise: Noise) -> str:
+    """The ranges of a noise in words."""
+    return f"kappa {noise.input_range_std:g}, lambda {noise.output_range:g}"
 
 
 def record(miniature: str) -> dict[str, Any]:
@@ -93,6 +105,7 @@ def main() -> None:
         miniature = load_miniature(name)
         sets = benchmarks(miniature, tokens=4096, split="calibration")
         simulator = Simulator(miniature, sets, load_model(name.removesuffix("-mini")), seeds=1)
+        print(name, file=sys.stderr)
         base = Noise(magnitude=0.0)
         ranges[name] = {
             "input_range_std_by_dac_bits": {
@@ -100,16 +113,19 @@ def main() -> None:
                              INPUT_RANGES)
                 for bits in BITS
             },
-            "output_range_by_adc_bits": {
-                bits: choose(simulator, replace(base, adc_bits=bits), "output_range",
-                             OUTPUT_RANGES)
-                for bits in BITS
+            "output_range_by_rows_and_adc_bits": {
+                rows: {
+                    bits: choose(simulator, replace(base, adc_bits=bits, tile_rows=rows),
+                                 "output_range", OUTPUT_RANGES)
+                    for bits in BITS
+                }
+                for rows in ROWS
             },
         }  # fmt: skip
     source = (
         "python -m dse.converter_ranges: loss on 4,096 calibration tokens, all routed experts "
-        "analog, tiles of 512 rows, the other converter at 8 bits; 12 and 2 unless worse by three "
-        "standard errors"
+        "analog, the other converter at 8 bits (kappa: tiles of 512 rows); 12 and 2 unless worse "
+        "by three standard errors"
     )
     FILE.write_text(json.dumps({"source": source, "ranges": ranges}, indent=1) + "\n")
 

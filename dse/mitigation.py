@@ -18,7 +18,8 @@ from torch import Tensor
 from dse.noisy_model import kind_of, layer_of, percentiles
 from dse.placed_model import PlacedModel
 from dse.placement import check_mitigation
-from hwmodels.nonideality import AnalogMatrix, Noise, ProgrammedMatrix, prepare, program
+from hwmodels.analog_product import AnalogMatrix, prepare
+from hwmodels.nonideality import Noise, ProgrammedMatrix, program
 
 REPLACED_SHARE = 1 / 16
 """Share of a layer's experts that gives way to copies of as many others. Twice as many cost the

@@ -9,8 +9,9 @@ import numpy as np
 import pandas
 import torch
 
-from dse.checkpoint_model import RealModel, real_architecture
+from dse.checkpoint_model import RealModel
 from dse.checkpoint_scores import checkpoint_scores
+from dse.converter_ranges import said, with_ranges
 from dse.mitigation import MitigatedModel
 from dse.noisy_model import dense_matrices
 from dse.placement import check_mitigation, digital_mask, digital_order, expert_scores
@@ -41,6 +42,7 @@ def mitigation_table(
     names = check_mitigation(mitigations)
     architecture = load_architecture(model)
     miniature = load_miniature(architecture.stand_in)
+    noise = with_ranges(noise, miniature.name)
     plain = Simulator(miniature, benchmarks(miniature, tokens), architecture, seeds=seeds)
     scores = expert_scores(score, miniature.weights, traced_routing(miniature))
     digital = _most_worthy(scores, share)
@@ -48,7 +50,7 @@ def mitigation_table(
     for row, some in zip(rows, _chosen(names), strict=True):
         plain.mitigation = some
         row["largest_load"] = _largest_load(plain, noise, digital, analog_modules)
-    return pandas.DataFrame(rows), miniature.source
+    return pandas.DataFrame(rows), f"{miniature.source}; {said(noise)}"
 
 
 def checkpoint_mitigation_table(
@@ -61,23 +63,20 @@ def checkpoint_mitigation_table(
     tokens: int = 2048,
     seeds: int = 4,
     memory_bytes: int | None = None,
-    model: str = "",
 ) -> tuple[pandas.DataFrame, str]:
     """The same for a real checkpoint, on text: no accuracy, no load. One pass over it a row.
 
-    Raises ValueError for fewer than two rows of tokens a text, which have no error, and when the
-    checkpoint is not one of `model` (empty: of any).
+    Raises ValueError for fewer than two rows of tokens a text, which have no error.
     """
     least = 2 * len(corpus.DOMAINS) * LENGTH
     if tokens < least:
         raise ValueError(f"tokens is {tokens}: at least {least}, for an error bar")
     names = check_mitigation(mitigations)
-    if model:
-        real_architecture(str(folder), model)
-    real = RealModel(folder, tokens, seeds, memory_bytes, names)
-    digital = _most_worthy(checkpoint_scores(real.checkpoint, score), share)
-    rows = _effects(real.simulator(), noise, digital, analog_modules, names)
-    return pandas.DataFrame(rows).dropna(axis=1, how="all"), real.source
+    model = RealModel(folder, tokens, seeds, memory_bytes, names)
+    noise = with_ranges(noise, model.checkpoint.architecture.stand_in)
+    digital = _most_worthy(checkpoint_scores(model.checkpoint, score), share)
+    rows = _effects(model.simulator(), noise, digital, analog_modules, names)
+    return pandas.DataFrame(rows).dropna(axis=1, how="all"), f"{model.source}; {said(noise)}"
 
 
 def _most_worthy(scores: np.ndarray, share: float) -> np.ndarray:

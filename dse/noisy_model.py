@@ -19,14 +19,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hwmodels.nonideality import (
-    AnalogMatrix,
-    Noise,
-    ProgrammedMatrix,
-    block_sizes,
-    prepare,
-    program,
-)
+from hwmodels.analog_product import AnalogMatrix, prepare
+from hwmodels.nonideality import Noise, ProgrammedMatrix, block_sizes, program
 from workloads.decoder_config import DecoderConfig
 from workloads.moe import (
     head_forward,

@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 
 from dse.noisy_model import NoisyModel, input_of
-from hwmodels.nonideality import (
-    AnalogMatrix,
-    Noise,
-    analog_grouped_linear,
-    multiply,
-    prepare,
-    to_codes,
-)
+from hwmodels.analog_product import AnalogMatrix, analog_grouped_linear, multiply, prepare, to_codes
+from hwmodels.nonideality import Noise
 from workloads.moe import (
     feed_forward_half,
     head_forward,

@@ -42,34 +42,40 @@ def score_table(model: str, share: float) -> "pandas.DataFrame":
 
 
 def sensitivity_tables(
-    model: str, noise: "Noise", tokens: int, check_layer: int | None = None, seeds: int = 8
+    model: str, noise: "Noise", tokens: int, layer: int | None = None, seeds: int = 8
 ) -> tuple[dict[str, "pandas.DataFrame"], dict[str, str]]:
     """Loss that parts of the model would add under a noise, and a check of one layer.
 
     Tables: sensitivity (groups of parts), parts (each expert and dense part alone), check (the
-    estimate against simulations of one MoE layer; by default the middle one). Facts: a sentence
-    on how well the estimate agrees, and the source.
+    estimate against simulations: groups of one MoE layer, by default the middle one, then single
+    experts, groups across layers and the dense parts). Facts: how well the estimate agrees, and
+    the source.
     """
-    from dse.sensitivity import check_layer as check
-    from dse.sensitivity import estimate
+    import pandas
+
+    from dse.sensitivity import check_across, check_layer, estimate
     from dse.simulation import Simulator
     from workloads.tasks import benchmarks
 
     architecture = load_architecture(model)
     miniature = load_miniature(architecture.stand_in)
     layers = len(miniature.config.moe_layers)
-    layer = layers // 2 if check_layer is None else check_layer
+    layer = layers // 2 if layer is None else layer
     if not 0 <= layer < layers:
         raise ValueError(f"MoE layer {layer} does not exist: there are 0 to {layers - 1}")
     found = estimate(miniature, architecture, noise, tokens=tokens)
     # The text that the estimate saw, so that only noise and order of the expansion differ.
     text = benchmarks(miniature, tokens=tokens, split="calibration")
-    checked = check(Simulator(miniature, text, architecture, seeds), found, layer, groups=4)
-    first, last = checked["estimate_nats"].sum(), checked["measured_nats"].sum()
-    error = float(np.hypot.reduce(checked["measured_stderr"]))
+    simulator = Simulator(miniature, text, architecture, seeds)
+    checked = pandas.concat(
+        [check_layer(simulator, found, layer, groups=4), check_across(simulator, found)],
+        ignore_index=True,
+    )
+    error = np.hypot(checked["estimate_stderr"], checked["measured_stderr"])
+    near = (checked["estimate_nats"] - checked["measured_nats"]).abs() <= 2 * error
     sentence = (
-        f"The routed experts of MoE layer {layer}, in {len(checked)} groups: estimated "
-        f"{first:.5f}, simulated {last:.5f} +- {error:.5f} nats in sum."
+        f"Estimate and simulation agree within two standard errors in {int(near.sum())} of "
+        f"{len(checked)} groups."
     )
 
     def largest_first(table: "pandas.DataFrame") -> "pandas.DataFrame":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.converter_ranges import said, with_ranges
 from dse.cost import System, Workload, evaluate
 from dse.limits import Limits
 from dse.measured import expert_sensitivity
@@ -189,6 +190,7 @@ def compare_placements(
     miniature = load_miniature(architecture.stand_in)
     test = benchmarks(miniature, tokens=settings.tokens, split="test")
     simulator = Simulator(miniature, test, architecture, seeds=seeds, first_seed=FIRST_SEED)
+    noise = with_ranges(noise, miniature.name)
     rows: list[dict[str, Any]] = []
     for share in shares:
         masks = _masks(found, scores, share)
@@ -201,7 +203,7 @@ def compare_placements(
         rows += _rows(share, masks, done)
     table = pandas.DataFrame(rows)
     sentences = tuple(verdict(table[table["share"] == share]) for share in shares)
-    return Comparison(table, sentences, found, miniature.source)
+    return Comparison(table, sentences, found, f"{miniature.source}; {said(noise)}")
 
 
 def _scores(settings: Settings, workload: Workload) -> dict[str, Floats]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from dse.converter_ranges import said, with_ranges
 from dse.placement import expert_scores
 from dse.reproduce_figures import (
     accuracy_beside,
@@ -126,10 +127,18 @@ def simulator_for(model: str, seeds: int, tokens: int) -> Simulator:
     return Simulator(miniature, benchmarks(miniature, tokens), load_model(MODELS[model]), seeds)
 
 
+def noise_for(model: str, magnitude: float) -> Noise:
+    """The paper's setting: PCM programming noise, 8-bit converters, ranges calibrated."""
+    return with_ranges(Noise(magnitude=magnitude), model)
+
+
 def sources(models: Sequence[str]) -> str:
+    """Where the models of a noisy figure come from, and the ranges of their converters."""
     from workloads.checkpoint import load_miniature
 
-    return "; ".join(load_miniature(model).source for model in models)
+    return "; ".join(
+        f"{load_miniature(model).source}, {said(noise_for(model, 0.0))}" for model in models
+    )
 
 
 def _has(simulator: Simulator, part: str) -> bool:
@@ -151,7 +160,7 @@ def _table_1(seeds: int, tokens: int, progress: Progress) -> Reproduction:
     for model, published in PUBLISHED_TABLE_1.items():
         progress(f"{model}: converters only")
         simulator = simulator_for(model, seeds, tokens)
-        noise, analog = Noise(magnitude=0.0), ~simulator.all_digital()
+        noise, analog = noise_for(model, 0.0), ~simulator.all_digital()
         results = [
             simulator.evaluate(noise, ~analog),
             simulator.evaluate(noise, analog),
@@ -217,7 +226,7 @@ def _figure_3(seeds: int, tokens: int, progress: Progress) -> Reproduction:
     for model in MODELS:
         simulator = simulator_for(model, seeds, tokens)
         weights = simulator.miniature.weights
-        noise, digital = Noise(magnitude=2.5), simulator.all_digital()
+        noise, digital = noise_for(model, 2.5), simulator.all_digital()
         experts = sum(w.numel() for name, w in weights.items() if ".experts." in name)
         progress(f"{model}: routed experts in analog")
         whole = simulator.evaluate(noise, ~digital)
@@ -306,59 +315,62 @@ def served_frequency(
     return mean.numpy(), error.numpy()
 
 
-def _figure_6(seeds: int, tokens: int, progress: Progress) -> Reproduction:
-    from scipy.stats import spearmanr
-
+def _served_table(model: str, tokens: int) -> pd.DataFrame:
+    """One row an expert that serves a token: its score, the frequency of its tokens, its load."""
     from workloads.checkpoint import load_miniature
     from workloads.routing import trace
     from workloads.tasks import benchmarks
 
-    rows: list[dict[str, object]] = []
-    clear, said = [], []
+    miniature = load_miniature(model)
+    sets = benchmarks(miniature, tokens=tokens, split="calibration")
+    text = torch.cat([item.tokens[:, :-1] for item in sets if item.kind == "text"])
+    routing = trace(miniature, text)
+    frequency, error = served_frequency(miniature, text)
+    layer, expert = np.indices(frequency.shape).reshape(2, -1)
+    table = pd.DataFrame(
+        {
+            "model": model,
+            "moe_layer": layer,
+            "expert": expert,
+            "max_neuron_norm": expert_scores("max_neuron_norm", miniature.weights, routing).ravel(),
+            "mean_log10_token_frequency": frequency.ravel(),
+            "mean_log10_token_frequency_stderr": error.ravel(),
+            "load": routing.probability.ravel(),
+        }
+    )
+    return table.dropna(subset="mean_log10_token_frequency")
+
+
+def _rank_correlation(table: pd.DataFrame) -> tuple[float, float]:
+    """Spearman's between score and frequency inside a layer, mean of the layers, and its error."""
+    each = [
+        float(part["max_neuron_norm"].corr(part["mean_log10_token_frequency"], method="spearman"))
+        for _, part in table.groupby("moe_layer")
+    ]
+    # Of a rank correlation of n pairs; layers are taken as independent.
+    return float(np.mean(each)), 1 / np.sqrt(len(table) - len(each))
+
+
+def _figure_6(seeds: int, tokens: int, progress: Progress) -> Reproduction:
+    from workloads.checkpoint import load_miniature
+
+    tables, found = [], []
     for model in MODELS:
         progress(f"{model}: routing of {tokens} tokens")
-        miniature = load_miniature(model)
-        sets = benchmarks(miniature, tokens=tokens, split="calibration")
-        text = torch.cat([item.tokens[:, :-1] for item in sets if item.kind == "text"])
-        routing = trace(miniature, text)
-        score = expert_scores("max_neuron_norm", miniature.weights, routing)
-        frequency, frequency_error = served_frequency(miniature, text)
-        correlations, pairs = [], 0
-        for layer in range(score.shape[0]):
-            known = np.isfinite(frequency[layer])
-            pairs += int(known.sum()) - 1
-            correlations.append(
-                float(spearmanr(score[layer][known], frequency[layer][known]).statistic)
-            )
-            for expert in np.flatnonzero(known):
-                rows.append(
-                    {
-                        "model": model,
-                        "moe_layer": layer,
-                        "expert": int(expert),
-                        "max_neuron_norm": score[layer, expert],
-                        "mean_log10_token_frequency": frequency[layer, expert],
-                        "mean_log10_token_frequency_stderr": frequency_error[layer, expert],
-                        "load": routing.probability[layer, expert],
-                    }
-                )
-        mean = float(np.mean(correlations))
-        # Of a rank correlation of n pairs; layers are taken as independent.
-        error = 1 / np.sqrt(pairs)
-        clear.append(mean > 2 * error)
-        said.append(f"{model} {mean:+.2f} +- {error:.2f}")
-    table = pd.DataFrame(rows)
+        tables.append(_served_table(model, tokens))
+        found.append(_rank_correlation(tables[-1]))
+    clear = [mean > 2 * error for mean, error in found]
+    each = [
+        f"{model} {mean:+.2f} +- {error:.2f}"
+        for model, (mean, error) in zip(MODELS, found, strict=True)
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    titles = {model: f"rank correlation, {text}" for model, text in zip(MODELS, each, strict=True)}
     return Reproduction(
         "fig6",
         table,
         captioned(
-            frequency_scatter(
-                table,
-                {
-                    model: f"rank correlation, {text}"
-                    for model, text in zip(MODELS, said, strict=True)
-                },
-            ),
+            frequency_scatter(table, titles),
             "Score of an expert against the frequency of the tokens it serves",
             PUBLISHED["fig6"],
         ),
@@ -367,6 +379,6 @@ def _figure_6(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         PUBLISHED["fig6"],
         all(clear),
         "Rank correlation, inside a layer, of max neuron norm with the frequency of the tokens an "
-        f"expert serves: {'; '.join(said)}. The claim {verdict(clear)}.",
-        sources(list(MODELS)),
+        f"expert serves: {'; '.join(each)}. The claim {verdict(clear)}.",
+        "; ".join(load_miniature(model).source for model in MODELS),
     )

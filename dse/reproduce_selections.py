@@ -15,12 +15,13 @@ from dse.reproduce import (
     PUBLISHED,
     Progress,
     Reproduction,
+    noise_for,
     simulator_for,
     sources,
     verdict,
 )
 from dse.reproduce_figures import captioned, recovery_lines
-from dse.simulation import Noise, SimulationResult, Simulator, paired_difference
+from dse.simulation import SimulationResult, Simulator, paired_difference
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -78,7 +79,7 @@ def reproduce_selections(
         gaps: dict[float, dict[str, tuple[float, float]]] = {}
         for magnitude in MAGNITUDES:
             progress(f"{model}: c = {magnitude}")
-            noise = Noise(magnitude=magnitude)
+            noise = noise_for(model, magnitude)
             analog = simulator.evaluate(noise, ~simulator.all_digital())
             losses = {
                 label: [simulator.evaluate(noise, mask) for mask in masks]

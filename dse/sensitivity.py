@@ -12,8 +12,8 @@ and higher orders; `measure` simulates parts one at a time and is the check.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,14 +41,26 @@ class Sensitivity:
     head), parameters, added_loss_nats, added_loss_stderr, added_loss_per_million_parameters.
     groups: the same for parts together, with columns group, parameters and added loss: each kind
     of part over all layers, the routed experts of each layer, everything.
-    experts: the added loss as [moe_layers, experts], a placement score (large: keep digital)."""
+    draws [passes, moe_layers, experts]: each pass's estimate of the loss added by every expert."""
 
     table: pd.DataFrame
     groups: pd.DataFrame
-    experts: FloatArray
+    draws: FloatArray
     noise: Noise
     tokens: int
     source: str
+
+    @property
+    def experts(self) -> FloatArray:
+        """The added loss as [moe_layers, experts], a placement score (large: keep digital)."""
+        mean: FloatArray = self.draws.mean(axis=0)
+        return mean
+
+    def of(self, experts: Sequence[tuple[int, int]]) -> tuple[float, float]:
+        """Loss added by a group of (MoE layer index, expert) and its standard error."""
+        layer, expert = np.array(experts).T
+        found = _numbers(1, self.draws[:, layer, expert].sum(axis=1))
+        return float(found["added_loss_nats"]), float(found["added_loss_stderr"])
 
 
 def estimate(
@@ -151,7 +163,7 @@ def _summarise(
         groups.setdefault((_part_of(name), layer_of(name, config.layers)), []).append(name)
     rows: list[dict[str, object]] = []
     totals: dict[str, tuple[int, FloatArray]] = {}
-    experts = np.zeros((len(config.moe_layers), config.routed_experts))
+    experts: list[FloatArray] = []  # of each layer, in their order
     for (part, layer), names in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0])):
         together = np.sum([draws[name] for name in names], axis=0)
         size = sum(miniature.weights.get(name, miniature.weights["embedding"]).numel()
@@ -164,12 +176,14 @@ def _summarise(
             rows.append(_row(part, place, pd.NA, size, together))
             continue
         _add(totals, f"routed experts of layer {layer}", size, whole)
-        experts[layer - config.dense_layers] = together.mean(axis=0)
+        experts.append(together)
         for expert, own in enumerate(together.T):
             rows.append(_row(part, place, expert, size // config.routed_experts, own))
     table = pd.DataFrame(rows).astype({"layer": "Int64", "expert": "Int64"})
     sums = [{"group": name, **_numbers(*total)} for name, total in totals.items()]
-    return Sensitivity(table, pd.DataFrame(sums), experts, noise, tokens, miniature.source)
+    return Sensitivity(
+        table, pd.DataFrame(sums), np.stack(experts, axis=1), noise, tokens, miniature.source
+    )
 
 
 def _add(
@@ -191,7 +205,7 @@ def _row(
     return {"part": part, "layer": layer, "expert": expert, **_numbers(parameters, draws)}
 
 
-def _numbers(parameters: int, draws: FloatArray) -> dict[str, object]:
+def _numbers(parameters: int, draws: FloatArray) -> dict[str, float]:
     """Mean and standard error of the passes' estimates [passes]."""
     loss = float(draws.mean())
     return {
@@ -218,8 +232,7 @@ def measure(
     """
     rows = []
     groups: list[tuple[str, list[tuple[int, int]], Sequence[str]]] = [
-        (" + ".join(f"layer {layer} expert {expert}" for layer, expert in group), list(group), ())
-        for group in experts
+        (_label(group), list(group), ()) for group in experts
     ]
     groups += [(" + ".join(group), [], group) for group in modules]
     for done, (label, members, names) in enumerate(groups, start=1):
@@ -244,26 +257,63 @@ def check_layer(
 ) -> pd.DataFrame:
     """The estimate against brute force in one layer, experts in groups from least to most.
 
-    Converters are ideal in the brute force, so that both sides see programming noise only.
-    Columns experts, estimate_nats, measured_nats, measured_stderr.
-    Raises ValueError for a layer that does not exist.
+    Columns as in `compare`. Raises ValueError for a layer that does not exist.
     """
-    from dataclasses import replace
-
     layers, experts = sensitivity.experts.shape
     if not 0 <= moe_layer < layers:
         raise ValueError(f"MoE layer {moe_layer} does not exist: there are 0 to {layers - 1}")
     order = np.argsort(sensitivity.experts[moe_layer], kind="stable")
-    members = [part.tolist() for part in np.array_split(order, min(groups, experts))]
+    found = {}
+    for part in np.array_split(np.arange(experts), min(groups, experts)):
+        label = f"MoE layer {moe_layer}, experts ranked {part[0] + 1} to {part[-1] + 1} from below"
+        found[label] = [(moe_layer, int(expert)) for expert in order[part]]
+    return compare(simulator, sensitivity, found)
+
+
+def check_across(simulator: Simulator, sensitivity: Sensitivity) -> pd.DataFrame:
+    """The estimate against brute force for single parts and for groups that span layers.
+
+    The most sensitive expert of each of the two most sensitive layers, alone and as a pair; the
+    most sensitive experts of all layers (one each) together; every kind of dense part. Columns as
+    in `compare`.
+    """
+    scores = sensitivity.experts
+    layers = np.argsort(-scores.sum(axis=1), kind="stable").tolist()
+    best = [(layer, int(scores[layer].argmax())) for layer in layers]
+    groups = {_label(group): group for group in (best[:1], best[1:2], best[:2], best) if group}
+    kinds = [part for part in PARTS if f"all of {part}" in set(sensitivity.groups["group"])]
+    return compare(simulator, sensitivity, groups, kinds)
+
+
+def compare(
+    simulator: Simulator,
+    sensitivity: Sensitivity,
+    experts: Mapping[str, Sequence[tuple[int, int]]],
+    kinds: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The estimate beside brute force for named groups of experts and kinds of dense parts.
+
+    Converters are ideal in the brute force, so that both sides see programming noise only.
+    Columns group, estimate_nats, estimate_stderr, measured_nats, measured_stderr.
+    """
     noise = replace(sensitivity.noise, dac_bits=None, adc_bits=None)
-    measured = measure(
-        simulator, noise, experts=[[(moe_layer, expert) for expert in part] for part in members]
-    )
+    modules = [(kind,) for kind in kinds]
+    measured = measure(simulator, noise, experts=experts.values(), modules=modules)
+    dense = sensitivity.groups.set_index("group")
+    of_kind = dense.loc[
+        [f"all of {kind}" for kind in kinds], ["added_loss_nats", "added_loss_stderr"]
+    ].to_numpy()
+    value, error = np.array([*map(sensitivity.of, experts.values()), *of_kind]).T
     return pd.DataFrame(
         {
-            "experts": [len(part) for part in members],
-            "estimate_nats": [sensitivity.experts[moe_layer, part].sum() for part in members],
+            "group": [*experts, *(f"all of {kind}" for kind in kinds)],
+            "estimate_nats": value,
+            "estimate_stderr": error,
             "measured_nats": measured["added_loss_nats"],
             "measured_stderr": measured["added_loss_stderr"],
         }
     )
+
+
+def _label(group: Sequence[tuple[int, int]]) -> str:
+    return " + ".join(f"MoE layer {layer} expert {expert}" for layer, expert in group)

@@ -1,17 +1,8 @@
-"""What the devices do to weights and activations: programming noise, drift, read noise, DAC, ADC.
+"""What the devices do to weights: programming noise, drift, read noise.
 
-The random part is aihwkit's: its `inference.noise` models run on the conductances of all tiles at
-once (any number of leading dimensions, such as the experts of a layer). The deterministic part,
-the converters, follows aihwkit's torch tile with column-wise weight scaling and a static input
-range, which is also what aihwkit-lightning computes with per-channel ranges:
-
-    input      q = round(clamp(x / beta_inp) * L_dac)        beta_inp = kappa * std(x)
-    weights    w = W / max|W|  per tile column, then programmed (and drifted) with noise
-    output     y = round(clamp((q / L_dac) w / lambda) * L_adc)     L = 2^(bits-1) - 1
-    result     sum over row blocks of  y / L_adc * lambda * beta_inp * max|W| * alpha
-
-alpha is the global drift compensation of the tile, applied digitally after the ADC as in aihwkit.
-The largest ADC input is thus beta_adc = lambda * beta_inp * max|W| of the column.
+The random part of the noisy simulation is aihwkit's: its `inference.noise` models run on the
+conductances of all tiles at once (any number of leading dimensions, such as the experts of a
+layer). The deterministic part, the converters, is `hwmodels.analog_product`.
 
 Weights are stored [..., outputs, inputs]. A matrix with more inputs than a tile has rows is cut
 into row blocks; each block has its own column maxima, input range, compensation and ADC reading.
@@ -42,12 +33,6 @@ RRAM_TIMES_S = (1.0, 86400.0, 172800.0)
 _SMALLEST_READOUT = 1e-4
 
 _FILTERS = threading.Lock()
-
-# From so many rows an expert on (measured on one thread) experts are multiplied one by one.
-_ROWS_ALONE = 100
-
-# Up to so many rows a product is faster with the weights on the left (measured).
-_FEW_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -301,145 +286,3 @@ def _compensation(before: Tensor, after: Tensor, sizes: tuple[int, ...]) -> Tens
         reference = old.abs().mean((-2, -1)).clamp_(min=_SMALLEST_READOUT)
         factors.append(reference / new.abs().mean((-2, -1)).clamp_(min=_SMALLEST_READOUT))
     return torch.stack(factors, dim=-1)
-
-
-def converter_levels(bits: int | None) -> float | None:
-    """Largest integer code of a signed converter, 2^(bits-1) - 1 (None for an ideal converter)."""
-    return None if bits is None else float(2 ** (bits - 1) - 1)
-
-
-@dataclass(frozen=True)
-class AnalogMatrix:
-    """A programmed matrix made ready for fast products: the ADC is then a rounding and a clamp.
-
-    weight [..., outputs, inputs]: scaled so that a product is in ADC codes.
-    input_scale [..., inputs]: DAC codes per unit of input.
-    output_scale [blocks, ..., outputs]: units of output per ADC code.
-    dac_levels, adc_levels: largest codes, None for an ideal converter.
-    """
-
-    weight: Tensor
-    input_scale: Tensor
-    output_scale: Tensor
-    sizes: tuple[int, ...]
-    dac_levels: float | None
-    adc_levels: float | None
-
-
-def prepare(matrix: ProgrammedMatrix, input_range: Tensor, noise: Noise) -> AnalogMatrix:
-    """Fold converter steps into the weights of a programmed matrix.
-
-    input_range [..., blocks] is beta_inp, the largest input each row block takes; its leading
-    dimensions are those of the matrix (the experts of a layer) or none.
-    """
-    dac, adc = converter_levels(noise.dac_bits), converter_levels(noise.adc_bits)
-    step = noise.output_range / adc if adc is not None else 1.0
-    weight = matrix.weight / (step * (dac if dac is not None else 1.0))
-    sizes = torch.tensor(matrix.sizes, device=input_range.device)
-    input_scale = ((dac if dac is not None else 1.0) / input_range).repeat_interleave(
-        sizes, dim=-1, output_size=sum(matrix.sizes)
-    )
-    output_scale = matrix.scale * (input_range.unsqueeze(-1) * step)
-    # Contiguous per block: a grouped product gathers each row's scales from it.
-    output_scale = output_scale.movedim(-2, 0).contiguous()
-    return AnalogMatrix(weight, input_scale, output_scale, matrix.sizes, dac, adc)
-
-
-def to_codes(inputs: Tensor, matrix: AnalogMatrix, row_expert: Tensor | None = None) -> Tensor:
-    """Inputs [rows, inputs] as DAC codes; with an ideal DAC only scaled.
-
-    row_expert [rows] gives the leading index (the expert) of each row for a batched matrix.
-    """
-    scale = matrix.input_scale
-    codes = inputs * (scale if row_expert is None else scale.index_select(0, row_expert))
-    return _to_levels(codes, matrix.dac_levels)
-
-
-def _to_levels(codes: Tensor, levels: float | None) -> Tensor:
-    """What a converter with codes up to `levels` makes of these, in place."""
-    return codes if levels is None else codes.round_().clamp_(-levels, levels)
-
-
-def multiply(codes: Tensor, matrix: AnalogMatrix) -> Tensor:
-    """Product of DAC codes [rows, inputs] with the tiles of a matrix -> [rows, outputs].
-
-    Each row block is read by its own ADC before the digital sum.
-    """
-    if len(codes) <= _FEW_ROWS and len(matrix.sizes) == 1:
-        # Weights on the left pass once; the result is a transposed view.
-        product = torch.mm(matrix.weight, codes.T)
-        return _to_levels(product, matrix.adc_levels).mul_(matrix.output_scale.mT).T
-    result = matrix.weight.new_empty(len(codes), matrix.weight.shape[-2])
-    return _multiply_into(result, codes, matrix.weight, matrix.output_scale, matrix)
-
-
-def _multiply_into(
-    result: Tensor, codes: Tensor, weight: Tensor, scale: Tensor, matrix: AnalogMatrix
-) -> Tensor:
-    """`multiply` for weights [outputs, inputs] and scales [blocks, outputs] of one expert."""
-    sizes = matrix.sizes
-    if len(sizes) == 1:
-        torch.mm(codes, weight.T, out=result)
-        return _to_levels(result, matrix.adc_levels).mul_(scale)
-    if len(set(sizes)) == 1:
-        left = codes.unflatten(1, (len(sizes), sizes[0])).transpose(0, 1)
-        blocks = torch.bmm(left, weight.unflatten(1, (len(sizes), sizes[0])).permute(1, 2, 0))
-    else:
-        blocks = codes.new_empty(len(sizes), *result.shape)
-        parts = zip(blocks, codes.split(sizes, 1), weight.T.split(sizes), strict=True)
-        for block, left, right in parts:
-            torch.mm(left, right, out=block)
-    first, *rest = zip(_to_levels(blocks, matrix.adc_levels).unbind(), scale.unbind(), strict=True)
-    torch.mul(*first, out=result)
-    for block, factor in rest:
-        result.addcmul_(block, factor)
-    return result
-
-
-def analog_linear(inputs: Tensor, matrix: AnalogMatrix) -> Tensor:
-    """Inputs [rows, inputs] through the DACs, tiles and ADCs of one matrix -> [rows, outputs]."""
-    return multiply(to_codes(inputs, matrix), matrix)
-
-
-def analog_grouped_linear(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
-    """The same for rows sorted by expert, counts [experts] each, and a matrix of all experts."""
-    alone = inputs.is_cpu and len(inputs) >= _ROWS_ALONE * len(counts)
-    return (grouped_by_expert if alone else grouped_at_once)(inputs, matrix, counts)
-
-
-def grouped_by_expert(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
-    """`analog_grouped_linear` expert by expert: codes and products stay in a CPU's cache."""
-    rows = counts.tolist()
-    result = matrix.weight.new_empty(len(inputs), matrix.weight.shape[-2])
-    for x, out, to_code, weight, scale in zip(
-        inputs.split(rows),
-        result.split(rows),
-        matrix.input_scale.unbind(),
-        matrix.weight.unbind(),
-        matrix.output_scale.unbind(1),
-        strict=True,
-    ):
-        if len(x):
-            codes = _to_levels(x * to_code, matrix.dac_levels)
-            _multiply_into(out, codes, weight, scale, matrix)
-    return result
-
-
-def grouped_at_once(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
-    """`analog_grouped_linear` by one grouped product a row block."""
-    ends = counts.cumsum(0).to(torch.int32)
-    expert = torch.arange(len(counts), device=inputs.device).repeat_interleave(
-        counts, output_size=len(inputs)
-    )
-    codes = to_codes(inputs, matrix, expert)
-    total = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
-    parts = zip(
-        codes.split(matrix.sizes, dim=1),
-        matrix.weight.split(matrix.sizes, dim=-1),
-        matrix.output_scale,
-        strict=True,
-    )
-    for left, right, scale in parts:
-        out = torch.nn.functional.grouped_mm(left, right.transpose(1, 2), offs=ends)
-        total = _to_levels(out, matrix.adc_levels).mul_(scale.index_select(0, expert)).add_(total)
-    return total

@@ -37,14 +37,16 @@ def benchmark(
     """Accuracy on PIQA, ARC, BoolQ, HellaSwag, WinoGrande, MathQA and MMLU, clean and noisy."""
     from dse import units
     from dse.commands.scores import progress_bar
+    from dse.converter_ranges import with_ranges
     from dse.evaluation import EvaluationSettings, Scorer
     from dse.simulation import Noise
     from workloads.checkpoint_folder import open_checkpoint
 
     noise = Noise(noise_model, magnitude, None, tile_rows, dac_bits, adc_bits)
+    opened = open_checkpoint(checkpoint)
+    noise = with_ranges(noise, opened.architecture.stand_in)
     settings = EvaluationSettings(noise, digital_experts, score, scope, tuple(analog_module), seeds)
     memory = int(units.parse(max_memory, "memory size")) if max_memory else None
-    opened = open_checkpoint(checkpoint)
     from dse.harness import evaluate, load_tasks
 
     loaded = load_tasks(data, [name.strip() for name in tasks.split(",") if name.strip()])

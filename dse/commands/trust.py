@@ -51,7 +51,7 @@ def sensitivity(
 
 def calibrate(
     model: str = MODEL,
-    dac_bits: int = typer.Option(8, min=1, max=16, help="Bits of the inputs."),
+    dac_bits: int = typer.Option(8, min=2, max=16, help="Bits of the inputs."),
     adc_bits: int = typer.Option(8, min=2, max=16, help="Bits of the output converters."),
     tokens: int = typer.Option(4096, min=1536, help="Tokens of the sweep."),
     as_json: bool = JSON,
@@ -70,12 +70,7 @@ def calibrate(
 
 
 def mitigate(
-    model: str = typer.Option(
-        "",
-        help="A name of `dse models`, or a config.json.",
-        show_default="deepseekmoe",
-        autocompletion=complete.models,
-    ),
+    model: str = MODEL,
     mitigation: list[str] = typer.Option(
         [], help="router-recalibration or expert-replacement; repeatable.  [both]"
     ),
@@ -101,14 +96,13 @@ def mitigate(
     noise, names = _noise(noise_model, magnitude), mitigation or MITIGATIONS
     if checkpoint is None:
         table, source = mitigation_table(
-            model or "deepseekmoe", noise, names, share, score, analog_module, tokens or 8192, seeds
+            model, noise, names, share, score, analog_module, tokens or 8192, seeds
         )
     else:
         memory = int(units.parse(max_memory, "memory size")) if max_memory else None
         table, source = checkpoint_mitigation_table(
-            checkpoint, noise, names, share, score, analog_module, tokens or 2048, seeds, memory,
-            model,
-        )  # fmt: skip
+            checkpoint, noise, names, share, score, analog_module, tokens or 2048, seeds, memory
+        )
     if as_json:
         _print_tables({"mitigation": table}, as_json, source=source)
         return
@@ -130,8 +124,7 @@ def mitigate(
     ]
     load = ["largest load"] if "largest_load" in table else []
     print_table(["mitigation", "added loss", *(headers[name] for name in changes), *load], cells)
-    of_load = "; load of an even share" if load else ""
-    typer.echo(f"source: {source}; nats, shares, ± one standard error{of_load}")
+    typer.echo(f"source: {source}; nats, shares, ± one standard error; load of an even share")
 
 
 def reproduce(

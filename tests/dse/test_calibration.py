@@ -1,13 +1,14 @@
 """The sweep of converter ranges on a small random model."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dse.calibration import sweep
-from dse.converter_ranges import BITS, record, with_ranges
+from dse.converter_ranges import BITS, ROWS, record, with_ranges
 from dse.simulation import Noise, Simulator
 from workloads.architecture import load_model
 from workloads.checkpoint import load_miniature
@@ -68,13 +69,15 @@ def test_an_empty_sweep_and_a_bad_range_are_refused(simulator):
         sweep(simulator, Noise(), input_ranges=(-1.0,))
 
 
-@pytest.mark.parametrize("name", ["deepseekmoe-mini", "olmoe-mini"])
-def test_shipped_ranges_cost_no_clear_loss_against_a_wider_sweep(name):
+@pytest.mark.parametrize(
+    ("name", "rows"), [("deepseekmoe-mini", 512), ("olmoe-mini", 512), ("olmoe-mini", 128)]
+)
+def test_shipped_ranges_cost_no_clear_loss_against_a_wider_sweep(name, rows):
     """The text that accuracy is reported on played no part in the choice."""
     miniature = load_miniature(name)
     sets = benchmarks(miniature, tokens=1536, split="test")
     simulator = Simulator(miniature, sets, load_model(name.removesuffix("-mini")), seeds=1)
-    shipped = with_ranges(Noise(dac_bits=8, adc_bits=5), name)
+    shipped = with_ranges(Noise(tile_rows=rows, dac_bits=8, adc_bits=5), name)
     ranges = (0.5, 1.0, shipped.output_range, 4.0)
     table = sweep(
         simulator,
@@ -91,11 +94,15 @@ def test_ranges_by_resolution_are_recorded_and_unknown_models_keep_theirs():
     chosen = with_ranges(noise, "olmoe-mini")
     said = record("olmoe-mini")
     assert chosen.input_range_std == said["input_range_std_by_dac_bits"]["6"]
-    assert chosen.output_range == said["output_range_by_adc_bits"]["4"]
+    lambdas = said["output_range_by_rows_and_adc_bits"]
+    assert chosen.output_range == lambdas["256"]["4"]
     assert (chosen.noise_model, chosen.tile_rows) == ("rram", 256)
-    assert "calibration" in said["source"] and set(said["output_range_by_adc_bits"]) == {
-        str(bits) for bits in BITS
-    }
+    assert "calibration" in said["source"] and set(lambdas) == {str(rows) for rows in ROWS}
+    assert all(set(values) == {str(bits) for bits in BITS} for values in lambdas.values())
+    assert (
+        with_ranges(replace(noise, tile_rows=300), "olmoe-mini").output_range
+        == (lambdas["256"]["4"])
+    )
     finest = with_ranges(Noise(dac_bits=None, adc_bits=14), "olmoe-mini")
-    assert finest.output_range == said["output_range_by_adc_bits"]["10"]
+    assert finest.output_range == lambdas["512"]["10"]
     assert with_ranges(noise, "my own") is noise and record("my own")["source"] == "defaults"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dse.noisy_model import NoisyModel
-from dse.sensitivity import check_layer, estimate_on, measure
+from dse.sensitivity import check_across, check_layer, estimate_on, measure
 from dse.simulation import Noise, Simulator
 from workloads.moe import forward
 
@@ -84,6 +84,16 @@ def test_the_estimate_agrees_with_brute_force():
     table = check_layer(simulator, result, 0, groups=2)
     assert table["estimate_nats"].sum() == pytest.approx(parts["routed_expert"])
     assert table["estimate_nats"].is_monotonic_increasing
+    # Single experts, and all dense parts: the same truth, within the error of its few draws.
+    across = check_across(simulator, result).set_index("group")
+    single = int(result.experts[0].argmax())
+    assert f"MoE layer 0 expert {single}" in across.index
+    error = np.hypot(across["estimate_stderr"], across["measured_stderr"])
+    apart = (across["estimate_nats"] - across["measured_nats"]).abs()
+    assert (apart < 4 * error + 0.15 * across["measured_nats"].abs()).all()
+    value, error = result.of([(0, single)])
+    row = result.table[(result.table["expert"] == single).fillna(False)].iloc[0]
+    assert (value, error) == pytest.approx((row["added_loss_nats"], row["added_loss_stderr"]))
 
 
 def test_the_table_covers_every_part_once():

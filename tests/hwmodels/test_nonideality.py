@@ -11,17 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp, norm
 
+from hwmodels.analog_product import analog_linear, grouped_at_once, grouped_by_expert, prepare
 from hwmodels.nonideality import (
     NOISE_MODELS,
     RRAM_TIMES_S,
     Noise,
     SignedNormal,
-    analog_linear,
     block_sizes,
     device_model,
-    grouped_at_once,
-    grouped_by_expert,
-    prepare,
     program,
 )
 
