@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 import torch
 
-from dse.checkpoint_model import RealModel
+from dse.checkpoint_model import RealModel, real_architecture
 from dse.checkpoint_scores import checkpoint_scores
 from dse.converter_ranges import said, with_ranges
 from dse.mitigation import MitigatedModel
@@ -63,20 +63,24 @@ def checkpoint_mitigation_table(
     tokens: int = 2048,
     seeds: int = 4,
     memory_bytes: int | None = None,
+    model: str = "",
 ) -> tuple[pandas.DataFrame, str]:
     """The same for a real checkpoint, on text: no accuracy, no load. One pass over it a row.
 
-    Raises ValueError for fewer than two rows of tokens a text, which have no error.
+    Raises ValueError for fewer than two rows of tokens a text, which have no error, and when the
+    checkpoint is not one of `model` (empty: of any).
     """
     least = 2 * len(corpus.DOMAINS) * LENGTH
     if tokens < least:
         raise ValueError(f"tokens is {tokens}: at least {least}, for an error bar")
     names = check_mitigation(mitigations)
-    model = RealModel(folder, tokens, seeds, memory_bytes, names)
-    noise = with_ranges(noise, model.checkpoint.architecture.stand_in)
-    digital = _most_worthy(checkpoint_scores(model.checkpoint, score), share)
-    rows = _effects(model.simulator(), noise, digital, analog_modules, names)
-    return pandas.DataFrame(rows).dropna(axis=1, how="all"), f"{model.source}; {said(noise)}"
+    if model:
+        real_architecture(str(folder), model)
+    real = RealModel(folder, tokens, seeds, memory_bytes, names)
+    noise = with_ranges(noise, real.checkpoint.architecture.stand_in)
+    digital = _most_worthy(checkpoint_scores(real.checkpoint, score), share)
+    rows = _effects(real.simulator(), noise, digital, analog_modules, names)
+    return pandas.DataFrame(rows).dropna(axis=1, how="all"), f"{real.source}; {said(noise)}"
 
 
 def _most_worthy(scores: np.ndarray, share: float) -> np.ndarray:

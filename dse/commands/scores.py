@@ -12,8 +12,9 @@ from dse.commands import complete
 
 def scores(
     model: str = typer.Option(
-        "deepseekmoe",
+        "",
         help="A name of `dse models`, or a config.json.",
+        show_default="deepseekmoe",
         autocompletion=complete.models,
     ),
     share: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of digital experts."),
@@ -31,7 +32,7 @@ def scores(
     if checkpoint is None:
         from dse.placement_table import score_table
 
-        table = score_table(model, share)
+        table = score_table(model or "deepseekmoe", share)
         if as_json:
             print_json({"scores": records(table)})
         else:
@@ -41,6 +42,10 @@ def scores(
     from workloads.checkpoint_folder import open_checkpoint
 
     opened = open_checkpoint(checkpoint)
+    if model:
+        from dse.checkpoint_model import real_architecture
+
+        real_architecture(str(checkpoint), model)
     with progress_bar("layers") as progress:
         values = checkpoint_scores(opened, score, progress)
     if as_json:

@@ -70,7 +70,12 @@ def calibrate(
 
 
 def mitigate(
-    model: str = MODEL,
+    model: str = typer.Option(
+        "",
+        help="A name of `dse models`, or a config.json.",
+        show_default="deepseekmoe",
+        autocompletion=complete.models,
+    ),
     mitigation: list[str] = typer.Option(
         [], help="router-recalibration or expert-replacement; repeatable.  [both]"
     ),
@@ -96,13 +101,14 @@ def mitigate(
     noise, names = _noise(noise_model, magnitude), mitigation or MITIGATIONS
     if checkpoint is None:
         table, source = mitigation_table(
-            model, noise, names, share, score, analog_module, tokens or 8192, seeds
+            model or "deepseekmoe", noise, names, share, score, analog_module, tokens or 8192, seeds
         )
     else:
         memory = int(units.parse(max_memory, "memory size")) if max_memory else None
         table, source = checkpoint_mitigation_table(
-            checkpoint, noise, names, share, score, analog_module, tokens or 2048, seeds, memory
-        )
+            checkpoint, noise, names, share, score, analog_module, tokens or 2048, seeds, memory,
+            model,
+        )  # fmt: skip
     if as_json:
         _print_tables({"mitigation": table}, as_json, source=source)
         return
@@ -124,7 +130,8 @@ def mitigate(
     ]
     load = ["largest load"] if "largest_load" in table else []
     print_table(["mitigation", "added loss", *(headers[name] for name in changes), *load], cells)
-    typer.echo(f"source: {source}; nats, shares, ± one standard error; load of an even share")
+    of_load = "; load of an even share" if load else ""
+    typer.echo(f"source: {source}; nats, shares, ± one standard error{of_load}")
 
 
 def reproduce(

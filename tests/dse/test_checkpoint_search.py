@@ -351,3 +351,9 @@ def test_a_folder_that_is_none_and_a_vocabulary_too_small(tmp_path):
 
 def test_stage_without_results_has_no_correlation():
     assert np.isnan(Stage({}, []).correlation({}).spearman)
+
+
+@pytest.mark.parametrize("command", ["scores", "mitigate"])
+def test_another_model_than_the_checkpoint_s_is_refused(command, checkpoint):
+    options = [command, "--model", "olmoe", "--checkpoint", str(checkpoint)]
+    one_line(CliRunner().invoke(app, options), "layers is 4, but olmoe has 16")
