@@ -1,6 +1,7 @@
 """The command line. Commands live in dse/commands; each parses, calls one function and prints."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -8,28 +9,34 @@ from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
 from dse.commands import (
+    accuracy,
     benchmark,
     explore,
     hardware,
     inspect,
     placements,
     scores,
-    trust,
     validate,
     worker,
 )
+
+_INTERRUPTED = 130
 
 
 class OneLineErrors(TyperGroup):
     """Bad input, from whatever depth, is one line on standard error and exit code 2."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        run = super().main
-        extra["standalone_mode"] = False
+    def main(
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
+        args = sys.argv[1:] if args is None else args
         if not standalone_mode:
-            return run(*args, **extra)
+            return super().main(args, standalone_mode=False, **extra)
         try:
-            code = run(*args, **extra)
+            _refuse_empty(args)
+            code = super().main(args, standalone_mode=False, **extra)
+        except typer.BadParameter as error:
+            _fail(_with_value(error))
         except TyperException as error:
             _fail(error.format_message())
         except ValueError as error:
@@ -37,14 +44,34 @@ class OneLineErrors(TyperGroup):
         except OSError as error:
             _fail(f"{error.filename or 'file'}: {error.strerror or error}")
         except Abort:
-            sys.exit(130)
+            code = _INTERRUPTED
+        if code == _INTERRUPTED:
+            _fail("interrupted", code)
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str) -> None:
+def _refuse_empty(args: Sequence[str]) -> None:
+    """An empty value is most often a shell variable that is not set, never "here" or "none"."""
+    for before, text in zip(("", *args), args, strict=False):
+        option = text.removesuffix("=") if text.startswith("--") and text.endswith("=") else before
+        if not text or option != before:
+            name = option if option.startswith("--") else "an argument"
+            raise ValueError(f"{name} is empty: give a value or leave it out")
+
+
+def _with_value(error: typer.BadParameter) -> str:
+    """The message of a value that is no number or out of range, with the value."""
+    errors = getattr(error.__cause__, "errors", list)()
+    if not errors or error.param is None:
+        return error.format_message()
+    reason = error.message.removeprefix("Input ").partition(",")[0]
+    return f"{error.param.opts[0]} is {errors[0]['input']!r}: it {reason}"
+
+
+def _fail(message: str, code: int = 2) -> None:
     lines = message.strip().splitlines() or ["unknown error"]
     typer.echo(f"dse: {' '.join(line.strip() for line in lines)}", err=True)
-    sys.exit(2)
+    sys.exit(code)
 
 
 app = typer.Typer(
@@ -80,7 +107,7 @@ for module in (
     worker,
     inspect,
     hardware,
-    trust,
+    accuracy,
     scores,
     placements,
     benchmark,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dse.commands.progress import progress_bar
+
 if TYPE_CHECKING:
     from dse.evaluation import EvaluationSettings
 
@@ -36,7 +38,6 @@ def benchmark(
 ) -> None:
     """Accuracy on PIQA, ARC, BoolQ, HellaSwag, WinoGrande, MathQA and MMLU, clean and noisy."""
     from dse import units
-    from dse.commands.scores import progress_bar
     from dse.converter_ranges import with_ranges
     from dse.evaluation import EvaluationSettings, Scorer
     from dse.simulation import Noise

@@ -1,9 +1,5 @@
 """`dse explore`: search, and say what came out."""
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +7,12 @@ import typer
 
 from dse import units
 from dse.commands import complete
+from dse.commands.progress import watch
 
 if TYPE_CHECKING:
-    from dse.checkpoint_search import Effort
-    from dse.explorer import Callbacks
     from dse.run import Run
 
+MOST_JOBS = 256  # processes of one machine
 STORAGE = typer.Option(
     "",
     envvar="DSE_STORAGE",
@@ -26,6 +22,7 @@ STORAGE = typer.Option(
 
 
 def explore(
+    ctx: typer.Context,
     model: str = typer.Option(
         "",
         help="A name of `dse models`, or the path of a Hugging Face config.json.",
@@ -70,57 +67,38 @@ def explore(
     checkpoint_tokens: int = typer.Option(2048, help="Tokens of each of those."),
     max_memory: str = typer.Option("", help="Memory with a checkpoint, such as 8GiB."),
     output: Path | None = typer.Option(None, help="Run folder; a new one under runs/ by default."),
-    resume: bool = typer.Option(False, "--resume", help="Go on with the run in --output."),
+    go_on: bool = typer.Option(False, "--resume", help="Go on with the run in --output."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Find the designs that no other beats in accuracy, energy and throughput under a budget."""
     timeout_s = read_effort(timeout, jobs)
-    checkpoint_time_s = units.parse(checkpoint_time, "time")
+    asked = _asked(ctx)
+    _check_together(ctx, asked)
     memory = int(units.parse(max_memory, "memory size")) if max_memory else None
-    real = str(checkpoint.resolve()) if checkpoint is not None else None
-    with watch(as_json) as callbacks:
-        if resume:
-            from dse.checkpoint_search import Effort
+    from dse import explorer
+    from dse.checkpoint_search import Effort
 
-            run = _resume(
-                output, model, real, budget_area, trials, storage, timeout_s, jobs, callbacks,
-                Effort(checkpoint_time_s, memory),
-            )  # fmt: skip
-        else:
-            from dse.checkpoint_search import Effort
-            from dse.explorer import default_folder, start
-            from dse.settings import budget_constraints
-            from dse.space import more_of
-            from dse.storage import shared_place
+    effort = Effort(units.parse(checkpoint_time, "time"), memory)
+    if go_on:
+        folder = _resumed(output, asked)
+        with watch(as_json) as callbacks:
+            run = explorer.resume(
+                folder,
+                trials=trials,
+                storage=storage,
+                timeout_s=timeout_s,
+                jobs=jobs,
+                callbacks=callbacks,
+                effort=effort,
+            )
+    else:
+        from dse.settings import Settings
+        from dse.storage import shared_place
 
-            model = model or real or ""
-            if not model or not budget_area:
-                raise ValueError(
-                    "give --model and --budget-area, for instance "
-                    "dse explore --model deepseekmoe --budget-area 200mm2"
-                )
-            shorthand = budget_constraints(
-                budget_power or None, budget_energy or None, min_accuracy
-            )
-            settings = _settings(
-                model=model,
-                budget_area_mm2=units.parse(budget_area, "area"),
-                batch=batch,
-                context=context,
-                mode=mode,
-                trials=48 if trials is None else trials,
-                seed=seed,
-                sampler=sampler,
-                objectives=tuple(objective),
-                constraints=(*constraint, *shorthand),
-                choices=_choices([*fix, *more_of("--fix", fix, more)], space),
-                tokens=tokens,
-                mitigation=tuple(mitigation),
-                checkpoint=real,
-                checkpoint_tokens=checkpoint_tokens,
-            )
-            folder = output if output is not None else default_folder(settings)
-            run = start(
+        settings = Settings(**asked)
+        folder = output if output is not None else explorer.default_folder(settings)
+        with watch(as_json) as callbacks:
+            run = explorer.start(
                 settings,
                 folder,
                 place=shared_place(storage, study or folder.name) if storage else None,
@@ -128,135 +106,119 @@ def explore(
                 jobs=jobs,
                 heartbeat_s=units.parse(heartbeat, "time"),
                 callbacks=callbacks,
-                effort=Effort(checkpoint_time_s, memory),
+                effort=effort,
             )
     show_result(run, as_json)
 
 
-def read_effort(timeout: str, jobs: int) -> float | None:
-    """Seconds of --timeout, none without it; --jobs is checked."""
-    if jobs < 1:
-        raise ValueError(f"jobs is {jobs}: at least 1")
-    return units.parse(timeout, "time") if timeout else None
+# Options that are fields of `dse.settings.Settings` as they stand.
+_AS_THEY_STAND = ("model", "batch", "context", "mode", "trials", "seed", "sampler", "tokens",
+                  "checkpoint_tokens")  # fmt: skip
+_ON_A_CHECKPOINT = ("checkpoint_time", "checkpoint_tokens", "max_memory")
 
 
-def _settings(**values: Any) -> Any:
-    from dse.settings import Settings
+def _given(ctx: typer.Context) -> dict[str, Any]:
+    """The options that stand on the command line, without those at their default."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return {
+        name: ctx.params[name]
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    }
 
-    if not values["objectives"]:
-        del values["objectives"]
-    return Settings(**values)
+
+def _asked(ctx: typer.Context) -> dict[str, Any]:
+    """The fields of `dse.settings.Settings` that the command line gives."""
+    given = _given(ctx)
+    asked = {name: given[name] for name in _AS_THEY_STAND if name in given}
+    if "checkpoint" in given:
+        asked["checkpoint"] = str(given["checkpoint"].resolve())
+        asked.setdefault("model", asked["checkpoint"])
+    if "budget_area" in given:
+        asked["budget_area_mm2"] = units.parse(given["budget_area"], "area")
+    if "objective" in given:
+        asked["objectives"] = tuple(given["objective"])
+    if "mitigation" in given:
+        asked["mitigation"] = tuple(given["mitigation"])
+    if constraints := _constraints(given):
+        asked["constraints"] = constraints
+    if choices := _choices(given):
+        asked["choices"] = choices
+    return asked
 
 
-def _choices(fix: list[str], space: Path | None) -> dict[str, list[Any]]:
+def _constraints(given: dict[str, Any]) -> tuple[str, ...]:
+    """Constraints, those of the shorthand options last."""
+    shorthand = {"budget_power", "budget_energy", "min_accuracy"} & set(given)
+    if not shorthand:
+        return tuple(given.get("constraint", ()))
+    from dse.settings import budget_constraints
+
+    return (
+        *given.get("constraint", ()),
+        *budget_constraints(
+            given.get("budget_power"), given.get("budget_energy"), given.get("min_accuracy")
+        ),
+    )
+
+
+def _choices(given: dict[str, Any]) -> dict[str, list[Any]]:
     """Choices from the space file, then from --fix, which wins."""
-    from dse.space import read_assignments, read_space_file
+    if not {"space", "fix", "more"} & set(given):
+        return {}
+    from dse.space import more_of, read_assignments, read_space_file
 
-    choices: dict[str, list[Any]] = dict(read_space_file(space)) if space is not None else {}
-    choices.update(read_assignments(fix))
+    fix = given.get("fix", [])
+    choices: dict[str, list[Any]] = (
+        dict(read_space_file(given["space"])) if "space" in given else {}
+    )
+    choices.update(read_assignments([*fix, *more_of("--fix", fix, given.get("more"))]))
     return choices
 
 
-def _resume(
-    output: Path | None,
-    model: str,
-    checkpoint: str | None,
-    budget_area: str,
-    trials: int | None,
-    storage: str,
-    timeout_s: float | None,
-    jobs: int,
-    callbacks: "Callbacks",
-    effort: "Effort",
-) -> "Run":
-    from dse.explorer import read_settings, resume
+def _check_together(ctx: typer.Context, asked: dict[str, Any]) -> None:
+    """Options that say nothing without another, or against it, are errors and not ignored."""
+    given = _given(ctx)
+    if given.get("go_on"):
+        for name in {"study", "heartbeat"} & set(given):
+            raise ValueError(f"--resume keeps the run's own {name}: leave out --{name}")
+        return
+    if "model" not in asked or "budget_area_mm2" not in asked:
+        raise ValueError(
+            "give --model and --budget-area, for instance "
+            "dse explore --model deepseekmoe --budget-area 200mm2"
+        )
+    if "study" in given and not ctx.params["storage"]:
+        raise ValueError("--study names it in a storage: add --storage URL, or leave it out")
+    for name in _ON_A_CHECKPOINT:
+        if name in given and "checkpoint" not in given:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for a checkpoint: add --checkpoint FOLDER"
+            )
+
+
+def _resumed(output: Path | None, asked: dict[str, Any]) -> Path:
+    """The folder of --output; what was asked for must be what its search was started with."""
+    from dse.explorer import read_settings
 
     if output is None:
         raise ValueError("--resume needs the run folder: add --output RUN")
-    settings = read_settings(output)
-    if model and model != settings.model:
-        raise ValueError(f"{output} explores {settings.model}, not {model}: leave out --model")
-    if budget_area and units.parse(budget_area, "area") != settings.budget_area_mm2:
-        raise ValueError(
-            f"{output} has a budget of {units.area(settings.budget_area_mm2)}, not {budget_area}"
-        )
-    if checkpoint is not None and checkpoint != settings.checkpoint:
-        known = settings.checkpoint or "no checkpoint"
-        raise ValueError(f"{output} uses {known}: leave out --checkpoint, or start a new run")
-    return resume(
-        output,
-        trials=trials,
-        storage=storage,
-        timeout_s=timeout_s,
-        jobs=jobs,
-        callbacks=callbacks,
-        effort=effort,
-    )
-
-
-@contextmanager
-def watch(quiet: bool) -> Iterator["Callbacks"]:
-    """Progress on standard error: a bar on a terminal, a line every few seconds in a pipe."""
-    from dse.explorer import Callbacks
-
-    if quiet:
-        yield Callbacks()
-    elif sys.stderr.isatty():
-        with _bar() as callbacks:
-            yield callbacks
-    else:
-        last = [0.0]
-
-        def line(progress: Any) -> None:
-            if time.monotonic() - last[0] > 10:
-                last[0] = time.monotonic()
-                typer.echo(f"trial {progress.trial + 1}: {_state(progress)}", err=True)
-
-        def layer(text: str, done: int, total: int) -> None:
-            if time.monotonic() - last[0] > 10:
-                last[0] = time.monotonic()
-                typer.echo(f"{text}: layer {done} of {total}", err=True)
-
-        yield Callbacks(progress=line, layers=layer)
-
-
-@contextmanager
-def _bar() -> Iterator["Callbacks"]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from dse.console import console
-    from dse.explorer import Callbacks
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console(stderr=True),
-    ) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def advance(progress: Any) -> None:
-            bar.update(
-                task,
-                completed=progress.finished,
-                total=progress.wanted,
-                description=_state(progress),
+    started = read_settings(output).document()
+    for name, value in asked.items():
+        before = started[name]
+        if name != "trials" and value != (tuple(before) if isinstance(value, tuple) else before):
+            raise ValueError(
+                f"{output} was started with {name.replace('_', ' ')} {before}, not {value}: "
+                "leave that out to go on with it, or start a new run"
             )
-
-        def layer(text: str, done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=f"{text}, layer")
-
-        yield Callbacks(
-            stage=lambda text: bar.update(task, description=text), progress=advance, layers=layer
-        )
+    return output
 
 
-def _state(progress: Any) -> str:
-    return (
-        f"hypervolume {progress.hypervolume:.4f}, {progress.simulated} simulated, "
-        f"{progress.costed:,} costed"
-    )
+def read_effort(timeout: str, jobs: int) -> float | None:
+    """Seconds of --timeout, none without it; --jobs is checked."""
+    if not 1 <= jobs <= MOST_JOBS:
+        raise ValueError(f"jobs is {jobs}: from 1 to {MOST_JOBS}")
+    return units.parse(timeout, "time") if timeout else None
 
 
 def show_result(run: "Run", as_json: bool) -> None:

@@ -1,13 +1,11 @@
 """`dse scores`: what selection scores say of a miniature's or a real checkpoint's experts."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 
 from dse.commands import complete
+from dse.commands.progress import progress_bar
 
 
 def scores(
@@ -53,27 +51,6 @@ def scores(
     else:
         print_frame(score_frame(opened, values), title=score)
         typer.echo(f"source: {opened.source}")
-
-
-@contextmanager
-def progress_bar(of: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar of what is counted, on standard error, when that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from dse.console import console
-
-    columns = (
-        TextColumn(of),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def register(app: typer.Typer) -> None:

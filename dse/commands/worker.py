@@ -6,7 +6,8 @@ from typing import Any
 
 import typer
 
-from dse.commands.explore import STORAGE, read_effort, watch
+from dse.commands.explore import STORAGE, read_effort
+from dse.commands.progress import watch
 
 _NO_STORAGE = "add --storage postgresql://user:password@host/db, or set DSE_STORAGE"
 
