@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import typer
@@ -26,15 +27,15 @@ _INTERRUPTED = 130
 class OneLineErrors(TyperGroup):
     """Bad input, from whatever depth, is one line on standard error and exit code 2."""
 
-    def main(
-        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
-    ) -> Any:
-        args = sys.argv[1:] if args is None else args
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        extra["standalone_mode"] = False
+        run = partial(super().main, *args, **extra)
         if not standalone_mode:
-            return super().main(args, standalone_mode=False, **extra)
+            return run()
+        words = args[0] if args else extra.get("args")
         try:
-            _refuse_empty(args)
-            code = super().main(args, standalone_mode=False, **extra)
+            _refuse_empty(sys.argv[1:] if words is None else words)
+            code = run()
         except typer.BadParameter as error:
             _fail(_with_value(error))
         except TyperException as error:
@@ -61,7 +62,7 @@ def _refuse_empty(args: Sequence[str]) -> None:
 
 def _with_value(error: typer.BadParameter) -> str:
     """The message of a value that is no number or out of range, with the value."""
-    errors = getattr(error.__cause__, "errors", list)()
+    errors: list[Any] = getattr(error.__cause__, "errors", list)()
     if not errors or error.param is None:
         return error.format_message()
     reason = error.message.removeprefix("Input ").partition(",")[0]

@@ -269,6 +269,8 @@ def draw(folder: Path, storage: str = "", name: str = "") -> Path:
         name: of the study there; the run's own by default.
     """
     config = runs.read_config(folder) if runs.is_run(folder) or not storage else None
+    if config is not None and "study" not in config and name:
+        raise ValueError(f"the study of {folder} lies in its own journal: leave out --study")
     if config is None and not name:
         raise ValueError(f"{folder} is no run folder, so name the study: add --study NAME")
     if storage and (config is None or "study" in config):

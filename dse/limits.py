@@ -129,6 +129,10 @@ def read_constraint(text: str) -> Constraint:
             raise ValueError(f"{text!r}: {wanted.alias} takes a plain number") from None
         if not np.isfinite(value):
             raise ValueError(f"{text!r}: {wanted.alias} takes a finite number")
+        if wanted.column in ("accuracy", "top1") and not 0 <= value <= 1:
+            raise ValueError(f"{text!r}: {wanted.alias} is a share from 0 to 1")
+        if wanted.alias == "throughput" and value <= 0:
+            raise ValueError(f"{text!r}: {wanted.alias} must be greater than zero")
     return Constraint(wanted, sign == "<=", value)
 
 

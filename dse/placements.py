@@ -178,7 +178,8 @@ def compare_placements(
     from workloads.tasks import benchmarks
 
     if not shares or not all(0 < share < 1 for share in shares):
-        raise ValueError("shares must lie between 0 and 1")
+        given = ", ".join(f"{share:g}" for share in shares) or "nothing"
+        raise ValueError(f"share is {given}: a number between 0 and 1")
     if seeds < 8:
         raise ValueError(f"seeds is {seeds}: at least 8, to tell placements apart")
     load_architecture(settings.model)  # an unknown model is told before anything else

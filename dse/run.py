@@ -50,7 +50,7 @@ def one_line_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
-        raise ValueError(f"cannot write {error.filename or path}: {reason}") from error
+        raise ValueError(f"cannot write {path}: {reason}") from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -59,6 +59,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         ValueError: when the disk is full or read-only; `path` is then what it was before.
     """
+    check_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with one_line_errors(path):
         try:
@@ -68,6 +69,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> None:
+    """Raise ValueError in one line for a file that has no folder to lie in, or is one itself."""
+    if path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder; add the name of a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -168,7 +177,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         ValueError: when the folder is missing, no run, or its config.json cannot be read.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a run folder: there is no such folder")
+        what = "it is a file" if folder.exists() else "there is no such folder"
+        raise ValueError(f"{folder} is not a run folder: {what}")
     if not is_run(folder):
         raise ValueError(f"{folder} is not a run folder: it holds no {CONFIG}")
     try:
@@ -186,6 +196,18 @@ def write_table(folder: Path, name: str, table: "pandas.DataFrame") -> None:
     """Write one of the run's tables as parquet, atomically."""
     path = folder / f"{name}.parquet"
     write_atomically(path, lambda temporary: table.to_parquet(temporary, index=False))
+
+
+def _needed(name: str) -> tuple[str, ...]:
+    """Columns that commands read of a table."""
+    if name == "candidates":
+        from dse.limits import METRICS
+        from dse.space import default_space
+
+        marks = ("trial", "state", "on_front", "is_knee", "reference_name", "tiles")
+        chosen = set(default_space().names) - {"tiles_share"}
+        return (*marks, *sorted(chosen), *(metric.column for metric in METRICS))
+    return ("layer", "expert", "load") if name == "experts" else ()
 
 
 @dataclass(frozen=True)
@@ -208,13 +230,20 @@ class Run:
             raise ValueError(f"no table {name!r} in a run; there are {', '.join(TABLES)}")
         path = self.folder / f"{name}.parquet"
         try:
-            return pandas.read_parquet(path)
+            table = pandas.read_parquet(path)
         except FileNotFoundError:
             raise ValueError(
                 f"{self.folder} has no {path.name}: resume the search to write it"
             ) from None
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        absent = [column for column in _needed(name) if column not in table]
+        if absent:
+            raise ValueError(
+                f"{path} lacks the column {absent[0]}, so another version of dse wrote it: "
+                "resume the search to write it anew"
+            )
+        return table
 
     @property
     def candidates(self) -> "pandas.DataFrame":

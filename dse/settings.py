@@ -1,5 +1,6 @@
 """What a user asked for, read and checked once; config.json holds it to repeat the run."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,9 +16,17 @@ from dse.limits import (
     read_constraint,
 )
 from dse.placement import check_mitigation
-from dse.space import Space, default_space
+from dse.space import Space, default_space, with_enough_tiers
 
 SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")
+
+# Least and most of what is counted; beyond, a number is a slip or overflows.
+_COUNTS = (
+    ("batch", 1, 10**6),
+    ("context", 1, 10**8),
+    ("trials", 1, 10**6),
+    ("tokens", 64, 10**7),
+)
 
 
 @dataclass(frozen=True)
@@ -58,10 +67,12 @@ class Settings:
     checkpoint_tokens: int = 2048
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 1), ("context", 1), ("trials", 1), ("tokens", 64)):
+        for name, least, most in _COUNTS:
             value = getattr(self, name)
             if value < least:
                 raise ValueError(f"{name} is {value}: at least {least}")
+            if value > most:
+                raise ValueError(f"{name} is {value}: at most {most:,}")
         if self.noise_seeds < 2:
             raise ValueError(f"noise seeds is {self.noise_seeds}: at least 2, for an error bar")
         if self.seed < 0:
@@ -71,7 +82,9 @@ class Settings:
             ("sampler", self.sampler, SAMPLERS),
         ):
             if value not in accepted:
-                raise ValueError(f"{name} is {value!r}: choose from {', '.join(accepted)}")
+                near = difflib.get_close_matches(str(value), accepted, n=1)
+                hint = f"; nearest is {near[0]}" if near else ""
+                raise ValueError(f"{name} is {value!r}: choose from {', '.join(accepted)}{hint}")
         check_mitigation(self.mitigation)
         if not self.metrics:
             raise ValueError("give at least one objective")
@@ -104,7 +117,8 @@ class Settings:
 
     def space(self) -> Space:
         """The search space with the user's limits."""
-        return default_space().limit(self.choices)
+        space = default_space().limit(self.choices)
+        return with_enough_tiers(space) if "tiers" in self.choices else space
 
     def document(self) -> dict[str, Any]:
         """As config.json holds it."""

@@ -237,6 +237,23 @@ def default_space() -> Space:
     return Space(_parameters())
 
 
+def with_enough_tiers(space: Space) -> Space:
+    """Of a space whose tiers were asked for, the technologies that have as many.
+
+    Raises:
+        ValueError: none has.
+    """
+    from hwmodels import load_technology
+
+    least = min(map(int, space["tiers"].choices))
+    most = {str(name): load_technology(str(name)).max_tiers for name in space["technology"].choices}
+    enough = [name for name, tiers in most.items() if np.max(tiers) >= least]
+    if not enough:
+        allowed = ", ".join(f"{name} {np.max(tiers):g}" for name, tiers in most.items())
+        raise ValueError(f"tiers={least}: more than there can be, which is {allowed}")
+    return space.limit({"technology": enough})
+
+
 def more_of(option: str, given: Sequence[str], following: Sequence[str] | None) -> list[str]:
     """What follows an option's value without the option: --fix technology=pcm-3d tile_rows=512.
 

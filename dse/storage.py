@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -48,7 +49,12 @@ class Place:
         Raises:
             ValueError: one line, without password, on what is wrong with URL, driver or server.
         """
-        return journal_storage(Path(self.url)) if self.is_journal else shared_storage(self.url)
+        if not self.is_journal:
+            return shared_storage(self.url)
+        try:
+            return journal_storage(Path(self.url))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.url} is not the journal of a search ({error!r})") from error
 
     def errors(self) -> AbstractContextManager[None]:
         """Turns what its storage raises into a ValueError (see `one_line_errors`)."""
@@ -131,10 +137,16 @@ def shared_storage(text: str) -> "optuna.storages.BaseStorage":
 
 
 def _proxy(url: "URL") -> "optuna.storages.BaseStorage":
+    from optuna.exceptions import ExperimentalWarning
     from optuna.storages import GrpcStorageProxy
 
-    proxy = GrpcStorageProxy(host=str(url.host), port=int(url.port or PROXY_PORT))
-    proxy.wait_server_ready(timeout=_CONNECT_S)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        proxy = GrpcStorageProxy(host=str(url.host), port=int(url.port or PROXY_PORT))
+    try:
+        proxy.wait_server_ready(timeout=_CONNECT_S)
+    except ConnectionError:
+        raise ConnectionError(f"no proxy answered within {_CONNECT_S} s") from None
     return proxy
 
 

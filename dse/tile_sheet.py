@@ -23,6 +23,8 @@ def tile_document(
         ValueError: unknown technology or a value out of range.
     """
     cells = load_technology(technology)
+    if columns_per_adc > cols > 0:
+        raise ValueError(f"columns_per_adc is {columns_per_adc}; the tile has {cols} columns")
     tile = Tile(cells, rows, cols, tiers, dac_bits, adc_bits, columns_per_adc)
     parts = {
         "energy_j": tile_energy_j(tile),

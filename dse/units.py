@@ -27,7 +27,7 @@ _EXAMPLES = {
     "area": "200mm2",
     "power": "15W",
     "energy": "2mJ",
-    "time": "5ms",
+    "time": "5s",
     "memory size": "8GiB",
 }
 # Largest value that can mean anything, in the unit that parse() returns.

@@ -23,7 +23,7 @@ def names(kind: str) -> tuple[str, ...]:
 def unknown(what: str, given: str, accepted: Iterable[str]) -> ValueError:
     """A one-line error for a name that does not exist, with the nearest that does."""
     accepted = sorted(accepted)
-    near = difflib.get_close_matches(given, accepted, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(given.lower(), accepted, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"one of: {', '.join(accepted)}"
     return ValueError(f"unknown {what} {given!r}; {hint}")
 
@@ -42,7 +42,7 @@ def read(kind: str, name_or_path: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {path}: {error.__class__.__name__}") from error
+        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
 

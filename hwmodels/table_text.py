@@ -63,7 +63,7 @@ def read_csv(
     except UnicodeDecodeError as error:
         raise ValueError(f"cannot read {path}: it is not UTF-8 text") from error
     except (OSError, csv.Error) as error:
-        raise ValueError(f"cannot read {path}: {error.__class__.__name__}") from error
+        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
     absent = [column for column in needed if column not in header]
     if absent:
         raise ValueError(f"{path} lacks the column {absent[0]!r}; needed: {', '.join(needed)}")

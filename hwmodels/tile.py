@@ -80,7 +80,7 @@ class Tile:
         too_many = np.asarray(self.tiers) > np.asarray(self.technology.max_tiers)
         if np.any(too_many):
             raise ValueError(
-                f"{np.max(self.tiers):g} tiers; {np.atleast_1d(self.technology.name)[0]} allows "
+                f"tiers is {np.max(self.tiers):g}; {np.atleast_1d(self.technology.name)[0]} allows "
                 f"at most {np.min(self.technology.max_tiers):g}"
             )
         if self.phases is None:

@@ -31,7 +31,7 @@ def sensitivity(
     model: str = MODEL,
     noise_model: str = NOISE_MODEL,
     magnitude: float = MAGNITUDE,
-    tokens: int = typer.Option(8192, min=1536, help="Tokens of the estimate."),
+    tokens: int = typer.Option(8192, min=2048, help="Tokens of the estimate."),
     check_layer: int | None = typer.Option(
         None, help="MoE layer whose estimate is checked by simulation.  [the middle one]"
     ),
@@ -112,7 +112,7 @@ def mitigate(
     if as_json:
         _print_tables({"mitigation": table}, as_json, source=source)
         return
-    from dse.console import print_table
+    from dse.console import print_table, say
 
     headers = {"loss_change_nats": "change of it", "accuracy_change": "accuracy"}
     changes = [name for name in headers if name in table]
@@ -131,7 +131,7 @@ def mitigate(
     load = ["largest load"] if "largest_load" in table else []
     print_table(["mitigation", "added loss", *(headers[name] for name in changes), *load], cells)
     of_load = "; load of an even share" if load else ""
-    typer.echo(f"source: {source}; nats, shares, ± one standard error{of_load}")
+    say(f"source: {source}; nats, shares, ± one standard error{of_load}")
 
 
 def reproduce(
@@ -143,8 +143,10 @@ def reproduce(
 ) -> None:
     """Repeat a figure of the paper on the miniatures and say whether its claim holds there."""
     from dse.reproduce import reproduce as draw
-    from dse.run import write_atomically
+    from dse.run import check_file, write_atomically
 
+    if output is not None:
+        check_file(output)  # before minutes of work
     say = None if as_json else lambda text: typer.echo(text, err=True)
     result = draw(name, seeds=seeds, tokens=tokens, progress=say)
     if output is not None:

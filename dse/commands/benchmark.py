@@ -60,7 +60,7 @@ def benchmark(
 def _show(rows: list[Any], settings: "EvaluationSettings", source: str, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from dse.console import print_json, print_table
+    from dse.console import print_json, print_table, say
 
     if as_json:
         print_json(
@@ -84,7 +84,7 @@ def _show(rows: list[Any], settings: "EvaluationSettings", source: str, as_json:
     ]
     headers = ("task", "metric", "questions", "clean %", "noisy %", "difference")
     print_table(headers, cells, title="accuracy", left=2)
-    typer.echo(f"source: {source}; ± is one standard error, the difference is paired")
+    say(f"source: {source}; ± is one standard error, the difference is paired")
 
 
 def register(app: typer.Typer) -> None:

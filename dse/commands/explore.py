@@ -114,6 +114,8 @@ def explore(
 # Options that are fields of `dse.settings.Settings` as they stand.
 _AS_THEY_STAND = ("model", "batch", "context", "mode", "trials", "seed", "sampler", "tokens",
                   "checkpoint_tokens")  # fmt: skip
+_OPTIONS = {"budget_area_mm2": "budget-area", "objectives": "objective", "choices": "fix",
+            "constraints": "constraint"}  # fmt: skip
 _ON_A_CHECKPOINT = ("checkpoint_time", "checkpoint_tokens", "max_memory")
 
 
@@ -207,9 +209,10 @@ def _resumed(output: Path | None, asked: dict[str, Any]) -> Path:
     for name, value in asked.items():
         before = started[name]
         if name != "trials" and value != (tuple(before) if isinstance(value, tuple) else before):
+            option = _OPTIONS.get(name, name.replace("_", "-"))
             raise ValueError(
-                f"{output} was started with {name.replace('_', ' ')} {before}, not {value}: "
-                "leave that out to go on with it, or start a new run"
+                f"{output} was started with another --{option} ({before}, not {value}): "
+                "leave it out to go on, or start a new run"
             )
     return output
 

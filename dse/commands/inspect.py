@@ -94,7 +94,7 @@ def compare(
     as_json: bool = JSON,
 ) -> None:
     """Say which of two runs has the better front, by how much, and where."""
-    from dse.console import number, print_json, print_table
+    from dse.console import number, print_json, print_table, say
     from dse.decide import compare as compare_runs
     from dse.run import load_run
 
@@ -114,9 +114,9 @@ def compare(
         rows.append((f"best {entry['objective']}", number(entry["first"]), number(entry["second"])))
     print_table(("", str(first), str(second)), rows)
     for sentence in result["verdict"]:
-        typer.echo(sentence)
+        say(sentence)
     if not result["same_question"]:
-        typer.echo("The runs ask different questions (model, budget or workload).")
+        say("The runs ask different questions (model, budget or workload).")
 
 
 def export(

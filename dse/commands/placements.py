@@ -29,7 +29,7 @@ def placements(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Compare ways of choosing the digital experts at equal area, energy and throughput."""
-    from dse.console import print_json, records
+    from dse.console import print_json, records, say
     from dse.placements import compare_placements
     from dse.settings import Settings
     from hwmodels.nonideality import Noise
@@ -60,8 +60,8 @@ def placements(
         return
     _print(found.table, f"{model} on {machine}, {noise_model} noise x {magnitude:g}")
     for sentence in found.sentences:
-        typer.echo(sentence)
-    typer.echo(f"Loss is of the {found.source}, {seeds} noise draws that chose nothing.")
+        say(sentence)
+    say(f"Loss is of the {found.source}, {seeds} noise draws that chose nothing.")
 
 
 def _print(table: "pandas.DataFrame", title: str) -> None:

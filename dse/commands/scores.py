@@ -19,8 +19,8 @@ def scores(
     checkpoint: Path | None = typer.Option(
         None, help="Hugging Face folder: score its real experts instead."
     ),
-    score: str = typer.Option(
-        "max_neuron_norm", help="With --checkpoint: max_neuron_norm or router_norm."
+    score: str | None = typer.Option(
+        None, help="With --checkpoint: max_neuron_norm or router_norm.  [max_neuron_norm]"
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
@@ -28,6 +28,8 @@ def scores(
     from dse.console import print_frame, print_json, records
 
     if checkpoint is None:
+        if score is not None:
+            raise ValueError("--score is for a checkpoint, all stand here: leave it out")
         from dse.placement_table import score_table
 
         table = score_table(model or "deepseekmoe", share)
@@ -39,7 +41,7 @@ def scores(
     from dse.checkpoint_scores import checkpoint_scores, score_document, score_frame
     from workloads.checkpoint_folder import open_checkpoint
 
-    opened = open_checkpoint(checkpoint)
+    opened, score = open_checkpoint(checkpoint), score or "max_neuron_norm"
     if model:
         from dse.checkpoint_model import real_architecture
 

@@ -48,7 +48,7 @@ def _leave(number: int, frame: Any) -> None:
 def storage_proxy(
     storage: str = STORAGE,
     host: str = typer.Option("localhost", help="Address to listen on."),
-    port: int = typer.Option(13000, help="Port to listen on."),
+    port: int = typer.Option(13000, min=1, max=65535, help="Port to listen on."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Serve a database to workers as grpc://host:port, until Ctrl-C.

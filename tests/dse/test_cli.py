@@ -2,33 +2,26 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from command_line import invoke, one_line
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from dse.cli import app
 from dse.run import created, is_run, load_run, locked
+from dse.settings import Settings
 
 QUICK = ["--tokens", "1536", "--trials", "2"]
 EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2"]
-
-
-def invoke(*arguments: object):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def one_line(result, *words: str) -> None:
-    assert result.exit_code == 2, result.output
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert result.stdout == ""
-    for word in words:
-        assert word in lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +79,15 @@ def test_bad_models_and_budgets(empty, model, budget, words):
         (["--trials", "some"], ["--trials"]),
         (["--space", "nowhere.toml"], ["nowhere.toml"]),
         (["--resume"], ["--output RUN"]),
+        (["--batch", "1000000000000"], ["at most 1,000,000"]),
+        (["--jobs", "100000"], ["from 1 to 256"]),
+        (["--sampler", "screning"], ["nearest is screening"]),
+        (["--constraint", "accuracy>=2"], ["a share from 0 to 1"]),
+        (["--constraint", "throughput>=-5"], ["greater than zero"]),
+        (["--fix", "technology=pcm-14nm", "tiers=8"], ["tiers=8", "pcm-14nm 1"]),
+        (["--study", "mine"], ["--storage"]),
+        (["--max-memory", "8GiB"], ["--checkpoint"]),
+        (["--checkpoint-tokens", "512"], ["--checkpoint"]),
     ],
 )
 def test_bad_options(empty, options, words):
@@ -185,24 +187,74 @@ def test_the_terminal_table_fits_and_names_its_sources(finished):
     assert str(finished / "report.html") in text.replace("\n", "")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["models"],
-        ["tile"],
-        ["show", "RUN"],
-        ["best", "RUN", "--weights", "energy_per_token=1"],
-        ["compare", "RUN", "RUN"],
-        ["export", "RUN"],
-        ["report", "RUN"],
-        ["scores", "--model", "olmoe"],
-    ],
-)
-def test_json_is_one_document_and_nothing_else(finished, arguments):
-    filled = [str(finished) if argument == "RUN" else argument for argument in arguments]
-    result = invoke(*filled, "--json")
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+# Every command as a user may call it; a new one that is neither here nor below fails the test.
+CALLS: dict[str, list[str]] = {
+    "explore": ["--resume", "--output", "RUN"],
+    "models": [],
+    "tile": [],
+    "validate": ["--seed"],
+    "scores": ["--model", "olmoe"],
+    "show": ["RUN"],
+    "best": ["RUN", "--weights", "energy_per_token=1"],
+    "compare": ["RUN", "RUN"],
+    "export": ["RUN"],
+    "report": ["RUN"],
+    "tornado": ["RUN"],
+    "reproduce": ["table1", "--tokens", "1536", "--seeds", "2"],
+    "calibrate": ["--model", "olmoe", "--tokens", "1536"],
+    "sensitivity": ["--model", "olmoe", "--tokens", "2048", "--seeds", "2"],
+    "placements": ["--model", "olmoe", "--tokens", "1536", "--seeds", "8", "--share", "0.5"],
+}
+# These need a server, a checkpoint or more time: their own tests read their JSON.
+ELSEWHERE = {
+    "worker": "test_workers.py",
+    "storage-proxy": "test_workers.py",
+    "benchmark": "test_benchmark.py",
+    "mitigate": "test_mitigation.py",
+}
+IN_TEXT = ("models", "tile", "scores", "show", "best", "compare", "tornado")
+
+
+def test_no_command_is_forgotten():
+    assert {*CALLS, *ELSEWHERE} == set(COMMANDS)
+    for command, file in ELSEWHERE.items():
+        text = (Path(__file__).parent / file).read_text()
+        assert f'"{command}"' in text and '"--json"' in text and "json.loads" in text
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_json_is_one_document_and_nothing_else(finished, command):
+    filled = [str(finished) if word == "RUN" else word for word in CALLS[command]]
+    result = invoke(command, *filled, "--json")
     assert result.exit_code == 0, result.output
     json.loads(result.stdout, parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
+
+
+@pytest.mark.parametrize("command", IN_TEXT)
+def test_output_in_a_pipe_is_plain_text_of_100_columns(finished, command):
+    """Only the path of a folder may be longer, for it must stay whole."""
+    filled = [str(finished) if word == "RUN" else word for word in CALLS[command]]
+    result = invoke(command, *filled)
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stdout.splitlines() if str(finished) not in line]
+    assert max(map(len, lines), default=0) <= 100
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_every_command_refuses_nonsense(empty, command):
+    """What no option takes, whatever the command: no value, an empty one, a word for a number."""
+    one_line(invoke(command, "--no-such-option"), "--no-such-option")
+    for option in COMMANDS[command].params:
+        name = option.opts[0]
+        if not name.startswith("--") or getattr(option, "is_flag", False):
+            continue
+        one_line(invoke(command, name), name)
+        one_line(invoke(command, name, ""), name, "empty")
+        if option.type_descriptor.annotation in (int, float, int | None, float | None):
+            one_line(invoke(command, name, "many"), name, "'many'")
+    assert list(empty.iterdir()) == []
 
 
 def test_a_run_compared_with_itself_is_a_tie(finished):
@@ -252,7 +304,44 @@ def test_resuming_a_finished_run_keeps_its_trials(finished):
     result = invoke("explore", "--resume", "--output", finished)
     assert result.exit_code == 0, result.output
     assert load_run(finished).table("progress").equals(before)
-    one_line(invoke("explore", "--resume", "--output", finished, "--model", "olmoe"), "deepseekmoe")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--model", "olmoe"), ("--budget-area", "100mm2"), ("--seed", "7"), ("--batch", "8"),
+     ("--fix", "tile_rows=512"), ("--budget-power", "15W"), ("--tokens", "4096")],
+)  # fmt: skip
+def test_a_resumed_run_keeps_its_question(finished, option):
+    before = (finished / "config.json").read_bytes()
+    resumed = invoke("explore", "--resume", "--output", finished, *option)
+    one_line(resumed, "was started with another --")
+    assert (finished / "config.json").read_bytes() == before
+
+
+def test_the_defaults_shown_are_those_of_the_settings():
+    defaults = {field.name: field.default for field in fields(Settings)}
+    shown = {option.name: option.default for option in COMMANDS["explore"].params}
+    assert f"[{defaults['trials']}]" in invoke("explore", "--help").stdout
+    for name in ("batch", "context", "mode", "seed", "sampler", "tokens", "checkpoint_tokens"):
+        assert shown[name] == defaults[name]
+
+
+def test_a_run_of_another_version_is_one_line(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    table = pd.read_parquet(tmp_path / "run" / "candidates.parquet")
+    table.drop(columns="top1").to_parquet(tmp_path / "run" / "candidates.parquet")
+    for command in ("show", "best", "tornado"):
+        one_line(invoke(command, tmp_path / "run"), "lacks the column top1", "resume")
+    (tmp_path / "run" / "study.journal").write_text('{"a": 1}\n')
+    resumed = invoke("explore", "--resume", "--output", tmp_path / "run")
+    one_line(resumed, "study.journal is not the journal of a search")
+
+
+@pytest.mark.parametrize("place", ["nowhere/table.csv", "."])
+def test_a_file_that_cannot_be_written_is_one_line(finished, empty, place):
+    one_line(invoke("export", finished, "--csv", "--output", place), f"cannot write {place}")
+    one_line(invoke("reproduce", "fig3", "--output", place), f"cannot write {place}")
+    assert list(empty.iterdir()) == []
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:

@@ -6,24 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
-
-from dse.cli import app
+from command_line import invoke, one_line
 
 EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2", "--tokens", "1536"]
-
-
-def invoke(*arguments: object):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def one_line(result, *words: str) -> None:
-    assert result.exit_code == 2, result.output
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert result.stdout == ""
-    for word in words:
-        assert word in lines[0]
 
 
 @pytest.fixture(scope="module")

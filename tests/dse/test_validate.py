@@ -5,26 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from command_line import invoke, one_line
 
-from dse.cli import app
 from dse.seed_table import PUBLISHED, attention_unit_s, seed_table, tokens_for_rate
 from hwmodels import chip_table, gpu_table
 from workloads.architecture import load_model, model_names
 
 README = Path(__file__).parents[2] / "README.md"
-
-
-def invoke(*arguments: object):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def one_line(result, *words: str) -> None:
-    assert result.exit_code == 2, result.output
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1 and result.stdout == "", result.output
-    for word in words:
-        assert word in lines[0]
 
 
 def test_everything_fits_a_terminal():
