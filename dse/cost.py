@@ -34,6 +34,8 @@ Order = tuple[str, str]
 MODES = ("decode", "prefill")
 CHUNK = 8192
 """Designs worked on at once: their arrays stay in the processor's cache."""
+BLOCK = 8 * CHUNK
+"""Designs sorted together: one column of them stays in the cache, too."""
 
 
 @dataclass(frozen=True)
@@ -198,22 +200,29 @@ def evaluate_mixed(
         part: np.array([part in one for one in sets])[chosen]
         for part in sorted(frozenset().union(*sets))
     }
-    # Planar designs together: they need no look at what shares a tile. Then by order, so that
-    # neighbours look up the same table.
     tiers = np.broadcast_to(np.asarray(flat_system.tile.tiers), (size,))
-    ranked = np.lexsort((which, tiers))
     result: dict[str, Any] = {}
-    for start in range(0, max(size, 1), CHUNK):  # no designs at all: the names, no entries
-        rows = ranked[start : start + CHUNK]
-        step = Step(
-            architecture,
-            workload.batch,
-            workload.context,
-            workload.mode == "prefill",
-            {part: flags[rows] for part, flags in analog.items()},
-        )
-        costs = step_costs(step, tables, _take(flat_system, rows), which[rows], count[rows])
-        _store(result, costs, rows, size)
+    for first in range(0, max(size, 1), BLOCK):  # no designs at all: the names, no entries
+        block = slice(first, min(first + BLOCK, size))
+        # Planar designs together: they need no look at what shares a tile. Then by order, so that
+        # neighbours look up the same table.
+        ranked = np.lexsort((which[block], tiers[block]))
+        design = first + ranked
+        parts = []
+        for start in range(0, max(len(design), 1), CHUNK):
+            rows = design[start : start + CHUNK]
+            step = Step(
+                architecture,
+                workload.batch,
+                workload.context,
+                workload.mode == "prefill",
+                {part: flags[rows] for part, flags in analog.items()},
+            )
+            taken = _take(flat_system, rows)
+            parts.append(step_costs(step, tables, taken, which[rows], count[rows]))
+        place = np.empty_like(ranked)
+        place[ranked] = np.arange(len(ranked))
+        _store(result, parts, place, block, size)
     return Costs(**_reshape(result, shape))
 
 
@@ -310,15 +319,22 @@ def _take(system: System, rows: NDArray[np.int64]) -> System:
     return result
 
 
-def _store(result: dict[str, Any], part: dict[str, Any], rows: Any, size: int) -> None:
-    """Put a chunk's results into the arrays of all designs, made on first use."""
-    for name, value in part.items():
+def _store(
+    result: dict[str, Any],
+    parts: list[dict[str, Any]],
+    place: NDArray[np.int64],
+    block: slice,
+    size: int,
+) -> None:
+    """Put a block's chunks into the arrays of all designs, made on first use; `place` of each."""
+    for name, value in parts[0].items():
+        columns = [part[name] for part in parts]
         if isinstance(value, dict):
-            _store(result.setdefault(name, {}), value, rows, size)
+            _store(result.setdefault(name, {}), columns, place, block, size)
             continue
         if name not in result:
             result[name] = np.empty(size, dtype=np.asarray(value).dtype)
-        result[name][rows] = value
+        np.concatenate(columns).take(place, out=result[name][block], mode="clip")
 
 
 def _reshape(result: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Any]:

@@ -204,7 +204,7 @@ class LayerSlots:
 def busiest_tile_slots(
     tables: ExpertTables,
     layer: int,
-    row: NDArray[np.int32],
+    row: NDArray[np.int64],
     digital: NDArray[Any],
     mapping: Mapping,
     start: Array,
@@ -231,7 +231,7 @@ def busiest_tile_slots(
     analog = experts - digital
     tokens = tables.analog_tokens[layer].take(row)
     groups = (analog / mapping.sharing).astype(np.int64)
-    grouped, deviation = _fullest_group(tables, layer, row, digital, groups)
+    grouped, deviation = _fullest_group(tables, layer, row, analog, tokens, groups)
     shares = mapping.sharing > 1
     slots = np.where(shares, np.maximum(slots, grouped), slots)
     slots += tables.used[layer].take(row)
@@ -259,8 +259,9 @@ def busiest_tile_slots(
 def _fullest_group(
     tables: ExpertTables,
     layer: int,
-    row: NDArray[np.int32],
-    digital: NDArray[Any],
+    row: NDArray[np.int64],
+    analog: NDArray[Any],
+    tokens: Array,
     groups: NDArray[np.int64],
 ) -> tuple[Array, Array]:
     """Expected load of the most loaded group of experts, and its standard deviation.
@@ -268,11 +269,10 @@ def _fullest_group(
     The fullest groups hold one expert more than others; busy experts share with idle ones, so that
     it is the least used one. Either one of these has the most, or one of all at their mean size.
     """
-    experts = tables.experts
-    analog = experts - digital
-    extreme = largest_of_normals(experts)
-    each = tables.analog_tokens[layer].take(row) / np.maximum(analog, 1)
-    deviation = tables.analog_deviation[layer].take(row) / np.sqrt(np.maximum(analog, 1))
+    extreme = largest_of_normals(tables.experts)
+    some = np.maximum(analog, 1)
+    each = tokens / some
+    deviation = tables.analog_deviation[layer].take(row) / np.sqrt(some)
     mean_size = analog / np.maximum(groups, 1)
     size = np.ceil(mean_size)
     full = np.maximum(groups - (groups * size - analog), 0).astype(np.int64)
@@ -309,7 +309,7 @@ def _one_group(
     whole = end - start >= 1
     tiles = np.where(whole, np.maximum(width, 1.0), 1.0)
     per_tile = expert_blocks / tiles
-    left = np.mod(expert_blocks, tiles)
+    left = expert_blocks - tiles * np.floor(per_tile)  # whole numbers: exact, and faster than mod
     most_left = np.ceil(analog * left / tiles)  # blocks that the fullest tile has of these
     uneven = (tokens - used) * (most_left / analog - left / tiles)
     variance = np.maximum(spread**2 - used, 0.0) / analog * most_left * (1 - left / tiles)

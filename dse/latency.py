@@ -136,7 +136,7 @@ def layer_stages(
     first = tables.first_row(mapping.order)
     place = tables.place(mapping.order, mapping.digital_experts)
     for layer in range(tables.layers):
-        row = tables.row_in_layer[layer].take(place)
+        row = tables.row_in_layer[layer].take(place).astype(np.int64)  # once for all that follows
         digital = row - first
         found, start = busiest_tile_slots(tables, layer, row, digital, mapping, start)
         arithmetic = tables.digital_tokens[layer].take(row) * mac_s
