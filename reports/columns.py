@@ -131,8 +131,9 @@ TERMS = {
     "ffn": "FFN",
     "phy": "PHY",
     "static": "static power",
+    "static_power": "static power",
     "empty_tiers": "tiers without weights",
-    "digital_accelerator": "digital accelerator, shared by all layers",
+    "digital_accelerator": "digital accelerator",
 }
 
 _BREAKDOWN = re.compile(

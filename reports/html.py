@@ -58,7 +58,7 @@ LEVELS = {
     "latency:layer": "system, layers, module, component; a module counts for what the layer waits "
     "for it, whatever else works meanwhile",
     "area:layer": "system, layers, module, component; a layer counts the share of the tiles' tiers "
-    "that its weights take",
+    "that its weights take, the accelerator serves all",
     "energy:component": "system, subsystem, component",
     "energy:module": "system, module",
     "latency:component": "system, subsystem, component",

@@ -164,7 +164,7 @@ def _in_table(spec: Column, values: pd.Series | None) -> dict[str, Any]:
     All numbers of a column stand in one unit, that of its median.
     """
     if values is None or spec.kind != "si" or spec.unit == "tokens/s":
-        return {"heading": spec.label if spec.unit in ("", "bit") else spec.title, "scale": 1}
+        return {"heading": spec.label if spec.unit == "bit" else spec.title, "scale": 1}
     middle = values[values > 0].median()
     _, _, unit = si(middle if middle > 0 else 1.0, spec.unit).partition(" ")
     scale = {"f": 1e15, "p": 1e12, "n": 1e9, "µ": 1e6, "m": 1e3}.get(

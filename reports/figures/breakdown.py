@@ -17,7 +17,8 @@ from reports.figures.theme import PALETTE, empty_figure, style_axis, themed
 from reports.run_folder import design, name_of
 
 NOT_KEPT = "Layers are kept for designs on the front and for the references."
-BRANCH = "#b9c0c9"
+#: Nodes of several parts; the total takes the ground, on which its text is set.
+BRANCH, GROUND = "#b9c0c9", "rgba(0,0,0,0)"
 
 #: Which system a component or module belongs to, for the middle ring of the drill-down. Parts are
 #: matched by the longest prefix; what matches none stands directly under the total.
@@ -224,6 +225,8 @@ def tree(found: Sequence[Leaf]) -> dict[str, dict[str, Any]]:
         one = node.pop("parts")
         part = next(iter(one)) if len(one) == 1 else ""
         node["colour"] = colour_of(part, parts.index(part)) if part else BRANCH
+    if nodes:
+        nodes["total"]["colour"] = GROUND
     return nodes
 
 

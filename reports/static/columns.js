@@ -2,7 +2,7 @@
 "use strict";
 const byId = (id) => document.getElementById(id);
 const run = JSON.parse(byId("data").textContent);
-const MISSING = "not computed", ACCENT = "#D55E00", BRANCH = "#b9c0c9", ROWS_A_PAGE = 25, MOST_LINES = 500;
+const MISSING = "not computed", ACCENT = "#D55E00", BRANCH = "#b9c0c9", GROUND = "rgba(0,0,0,0)", ROWS_A_PAGE = 25, MOST_LINES = 500;
 
 // ---- columns ----
 function unpack({data, values, text}) {

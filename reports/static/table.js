@@ -62,7 +62,7 @@ function tableHead() {
   byId("head").replaceChildren(...run.table.map((name) => {
     const th = Object.assign(element("th"), {scope: "col"});
     th.dataset.name = name;
-    th.append(button(run.specs[name].heading, "", () => { state.sort = [name, state.sort[0] === name ? -state.sort[1] : 1]; fillTable(); }));
+    th.append(button(run.specs[name].heading, "sort", () => { state.sort = [name, state.sort[0] === name ? -state.sort[1] : 1]; fillTable(); }));
     return th;
   }));
 }

@@ -103,7 +103,7 @@ function bindIcicle(trace) {
   }
   const list = [...nodes.values()], of = (f) => list.map(f);
   return {...trace, ids: of((n) => n.id), labels: of((n) => plain(n.label)), parents: of((n) => n.parent), values: of((n) => n.v),
-    text: of((n) => si(n.v, trace.meta.unit)), marker: {...trace.marker, colors: of((n) => drill.colours[n.part] || BRANCH)}};
+    text: of((n) => si(n.v, trace.meta.unit)), marker: {...trace.marker, colors: of((n) => (n.parent ? drill.colours[n.part] || BRANCH : GROUND))}};
 }
 function bindBars(data) {
   const rows = [...new Set([state.selected, ...groups.reference])], names = rows.map((i) => plain(nameOf(i)));

@@ -109,6 +109,28 @@ def drawn(page: Any, name: str) -> list[dict[str, Any]]:
     )
 
 
+#: Texts of the page with less contrast to their ground than WCAG 2 asks for (AA: 4.5 to 1).
+FAINT = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (s) => (s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) =>
+    0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = parse(getComputedStyle(e).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0.99) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const own = (e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+  return [...document.querySelectorAll("body :not(svg *, script, option, .alt, :disabled)")]
+    .filter((e) => own(e) && e.getClientRects().length).map((e) => {
+      const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))];
+      return [e.textContent.slice(0, 40), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+    }).filter(([, contrast]) => contrast < 4.5);
+}"""
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_view_renders(
@@ -127,6 +149,7 @@ def test_every_view_renders(
     titles = page.eval_on_selector_all(".modebar-btn", "all => all.map(b => b.dataset.title)")
     assert titles and not [title for title in titles if "hare" in title]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(FAINT) == []
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)

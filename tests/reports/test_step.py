@@ -48,7 +48,7 @@ def test_area_and_time_drill_down_to_layers_and_what_they_share() -> None:
     values = dict(zip(area.labels, area.values, strict=True))
     assert values["total"] == 13.0 and values["layers 1 to 2"] == 3.0
     assert values["tiers without weights"] == 1.0
-    assert values["digital accelerator, shared by all layers"] == 9.0
+    assert values["digital accelerator"] == 9.0
 
 
 def test_the_drill_down_adds_up() -> None:
