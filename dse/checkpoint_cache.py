@@ -111,6 +111,6 @@ def keep_arrays(folder: Path, name: str, arrays: Mapping[str, NDArray[np.float64
 
     def write(path: Path) -> None:
         with path.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **arrays)
 
     write_atomically(folder / f"{name}.npz", write)
