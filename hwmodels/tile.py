@@ -59,6 +59,7 @@ class Tile:
     """
 
     technology: Technology
+    """Or the name of a shipped one: `Tile("pcm-14nm", 512, 512)`."""
     rows: Value
     cols: Value
     tiers: Value = 1
@@ -71,6 +72,8 @@ class Tile:
     """Rows driven together (default all); fewer mean more conversions and more time."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.technology, str):
+            object.__setattr__(self, "technology", load_technology(self.technology))
         catalog.check_range("rows", self.rows, 1, 1e6, whole=True)
         catalog.check_range("cols", self.cols, 1, 1e6, whole=True)
         catalog.check_range("tiers", self.tiers, 1, 1e6, whole=True)

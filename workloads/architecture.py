@@ -10,6 +10,7 @@ import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,6 +148,19 @@ class MoEArchitecture:
             per_token * (min(context, self.sliding_window) if layer in sliding else context)
             for layer in self.attention_layer_indices
         )
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "model": self.title,
+            "layers": f"{self.layers}, {self.moe_layers} of them with experts",
+            "experts": f"{self.routed_experts} a layer, {self.experts_per_token} a token",
+            "parameters (1e9)": f"{self.total_parameters() / 1e9:.2f}",
+            "active parameters (1e9)": f"{self.active_parameters() / 1e9:.2f}",
+            "stands for it": self.stand_in,
+            "source": self.source,
+        }
+        rows = (f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in facts.items())
+        return f"<table>{''.join(rows)}</table>"
 
     def total_parameters(self) -> int:
         """Every parameter: matrices, biases, norms, sinks, state-space vectors."""
