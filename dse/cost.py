@@ -207,22 +207,15 @@ def evaluate_mixed(
         # Planar designs together: they need no look at what shares a tile. Then by order, so that
         # neighbours look up the same table.
         ranked = np.lexsort((which[block], tiers[block]))
-        design = first + ranked
         parts = []
-        for start in range(0, max(len(design), 1), CHUNK):
-            rows = design[start : start + CHUNK]
-            step = Step(
-                architecture,
-                workload.batch,
-                workload.context,
-                workload.mode == "prefill",
-                {part: flags[rows] for part, flags in analog.items()},
-            )
+        for start in range(0, max(len(ranked), 1), CHUNK):
+            rows = first + ranked[start : start + CHUNK]
+            flags: dict[str, Any] = {part: values[rows] for part, values in analog.items()}
+            prefill = workload.mode == "prefill"
+            step = Step(architecture, workload.batch, workload.context, prefill, flags)
             taken = _take(flat_system, rows)
             parts.append(step_costs(step, tables, taken, which[rows], count[rows]))
-        place = np.empty_like(ranked)
-        place[ranked] = np.arange(len(ranked))
-        _store(result, parts, place, block, size)
+        _store(result, parts, np.argsort(ranked), block, size)
     return Costs(**_reshape(result, shape))
 
 
