@@ -16,6 +16,7 @@ from workloads.architecture import MoEArchitecture, load_model
 if TYPE_CHECKING:
     import pandas
 
+    from dse.simulation import Simulator
     from workloads.checkpoint import Miniature
     from workloads.routing import Routing
 
@@ -76,10 +77,8 @@ def make_problem(
         layers: called with words, layers done and layers during passes over a checkpoint.
     """
     from dse.cost import Workload
-    from dse.simulation import Simulator
     from workloads.checkpoint import load_miniature
     from workloads.routing import resample
-    from workloads.tasks import benchmarks
 
     architecture = settings_architecture(settings)
     miniature = load_miniature(architecture.stand_in)
@@ -120,18 +119,6 @@ def make_problem(
         for scope in SCOPES:
             orders[(str(score), scope)] = digital_order(full, scope)
             miniature_orders[(str(score), scope)] = digital_order(small, scope)
-    simulator = None
-    if simulate:
-        test = benchmarks(miniature, tokens=settings.tokens, split="test")
-        cache = 1 << 30 if memory_bytes is None else min(1 << 30, memory_bytes // 16)
-        simulator = Simulator(
-            miniature,
-            test,
-            architecture,
-            seeds=settings.noise_seeds,
-            cache_bytes=cache,
-            mitigation=settings.mitigation,
-        )
     return Problem(
         architecture=architecture,
         routing=routing,
@@ -143,8 +130,28 @@ def make_problem(
         orders=orders,
         miniature_orders=miniature_orders,
         miniature_shape=observed.probability.shape,
-        simulator=simulator,
+        simulator=_simulator(settings, miniature, architecture, memory_bytes) if simulate else None,
         real=real,
+    )
+
+
+def _simulator(
+    settings: Settings,
+    miniature: "Miniature",
+    architecture: MoEArchitecture,
+    memory_bytes: int | None,
+) -> "Simulator":
+    """The noisy simulator of the miniature on its test text."""
+    from dse.simulation import Simulator
+    from workloads.tasks import benchmarks
+
+    return Simulator(
+        miniature,
+        benchmarks(miniature, tokens=settings.tokens, split="test"),
+        architecture,
+        seeds=settings.noise_seeds,
+        cache_bytes=1 << 30 if memory_bytes is None else min(1 << 30, memory_bytes // 16),
+        mitigation=settings.mitigation,
     )
 
 

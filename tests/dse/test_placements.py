@@ -98,7 +98,7 @@ def test_the_verdict_names_a_winner_only_beyond_the_error():
 
 def test_bad_questions_are_one_line():
     settings = Settings("olmoe", 200.0)
-    with pytest.raises(ValueError, match="shares must lie"):
+    with pytest.raises(ValueError, match="share is 1: a number between 0 and 1"):
         compare_placements(settings, Noise(), [1.0])
     with pytest.raises(ValueError, match="at least 8"):
         compare_placements(settings, Noise(), seeds=4)
