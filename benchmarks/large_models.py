@@ -99,6 +99,7 @@ def problem_of(architecture: MoEArchitecture, parameters: int = PARAMETERS) -> P
     space = settings.space().for_parts(placeable_parts(architecture, ()))
     shape = (architecture.moe_layers, architecture.routed_experts)
     small = {str(s): generator.random(MINIATURE) for s in space["placement_score"].choices}
+    formula: Any = Formula()
     scores = {name: stretch(values, *shape) for name, values in small.items()}
     return Problem(
         architecture=architecture,
@@ -111,7 +112,7 @@ def problem_of(architecture: MoEArchitecture, parameters: int = PARAMETERS) -> P
         orders={(n, s): digital_order(scores[n], s) for n in scores for s in SCOPES},
         miniature_orders={(n, s): digital_order(small[n], s) for n in small for s in SCOPES},
         miniature_shape=MINIATURE,
-        simulator=Formula(),  # type: ignore[arg-type]
+        simulator=formula,
     )
 
 

@@ -29,9 +29,10 @@ import optuna
 from dse import search
 from dse.limits import objective_values
 from dse.pareto import hypervolume, non_dominated
+from dse.pool import Pool, pool_of, simulated_columns
 from dse.problem import CLEAN, Problem
 from dse.run import write_atomically
-from dse.screening import Pool, Screening, pool_of, simulated_columns
+from dse.screening import Screening
 from dse.settings import SAMPLERS, Settings
 from dse.setup import make_problem
 from dse.space import default_space
@@ -309,7 +310,7 @@ def _row(sampler: str, method: str, budgets: list[Budget]) -> dict[str, Any]:
         "reached": reached.mean(axis=0).tolist(),
         "spread": spread,
         "least": reached.min(axis=0).tolist(),
-        "curve": np.round(np.mean(curve, axis=0), 4).tolist(),
+        "curve": np.round(np.mean(curve, axis=0), 6).tolist(),
     }
 
 

@@ -20,9 +20,10 @@ from dse.checkpoint_model import Layers, RealModel
 from dse.checkpoint_simulation import CheckpointSimulator, Placement
 from dse.converter_ranges import with_ranges
 from dse.placement import digital_mask
+from dse.pool import Pool, Results
 from dse.problem import CLEAN, Problem
 from dse.references import reference_codes
-from dse.screening import Pool, Results, Screening
+from dse.screening import Screening
 from dse.simulation import Noise, SimulationResult
 from dse.statistics import RankCorrelation, rank_correlation
 from dse.surrogate import RESOLUTION_NATS

@@ -29,7 +29,7 @@ from dse.references import reference_table
 from dse.screening import Screening
 from dse.settings import Settings, slug
 from dse.setup import expert_table, make_problem, settings_architecture
-from dse.smallest import smallest_budget_mm2
+from dse.smallest import SAMPLE, out_of_reach, smallest_budget_mm2
 from dse.storage import Place, hide, shared_place, shown
 from dse.validation_sheet import model_error
 
@@ -320,7 +320,9 @@ def nothing_fits(problem: Problem) -> str:
             f"nothing fits in {units.area(problem.limits.area_mm2)}: the smallest budget that "
             f"works for {problem.architecture.title} here is {units.area(smallest)}"
         )
-    return f"no design meets all of: {', '.join(map(str, problem.limits.on_cost))}"
+    line = f"no design meets all of: {', '.join(map(str, problem.limits.on_cost))}"
+    nearest = ", ".join(map(str, out_of_reach(problem)))
+    return f"{line}; {SAMPLE:,} designs tried come no nearer than {nearest}" if nearest else line
 
 
 def finish(

@@ -7,8 +7,9 @@ import numpy as np
 
 from dse.limits import Limits
 from dse.mapping import NO_PARTS, join_parts
+from dse.pool import Results
 from dse.problem import CLEAN, Costed, Problem
-from dse.screening import Results, Screening
+from dse.screening import Screening
 from dse.smallest import ANY_AREA_MM2, SAMPLE, exact_fit
 from dse.tables import costed_frame
 

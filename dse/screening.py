@@ -8,25 +8,20 @@ is simulated next; all those designs are then complete at once.
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import optuna
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, IntDistribution
 from scipy.stats import qmc
 
 from dse import surrogate
 from dse.limits import objective_values
 from dse.mapping import NO_PARTS
 from dse.pareto import hypervolume, non_dominated
-from dse.problem import CLEAN, Costed, Problem
+from dse.pool import Pool, Results, pool_of, reached, simulated_columns
+from dse.problem import CLEAN, Problem
 from dse.smallest import smallest_designs
 
 Floats = NDArray[np.float64]
-Results = dict[int, dict[str, Any]]
-"""What was simulated: key code -> the result's numbers, or a `reason` when it failed."""
-
 # A loss increase of 0.05 nats is a perplexity 5 % higher; beyond it the hypervolume counts nothing.
 LOSS_REFERENCE_NATS = 0.05
 # Quantiles of a normal distribution at the middles of four equal parts.
@@ -41,30 +36,6 @@ _EVERY = 12
 # After a look at half the text a design counts as beaten when it is this many standard errors of
 # the paired difference worse. It never reaches the front with a look alone.
 _SURE = 2.0
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Designs with what the search needs of them, one entry each."""
-
-    indices: NDArray[np.int64]
-    metrics: dict[str, Floats]
-    codes: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def take(self, rows: NDArray[Any]) -> "Pool":
-        metrics = {name: values[rows] for name, values in self.metrics.items()}
-        return Pool(self.indices[rows], metrics, self.codes[rows])
-
-    def join(self, other: "Pool") -> "Pool":
-        metrics = {n: np.concatenate([v, other.metrics[n]]) for n, v in self.metrics.items()}
-        indices = np.concatenate([self.indices, other.indices])
-        rows = np.ascontiguousarray(indices, dtype=np.uint16).view(f"V{2 * indices.shape[1]}")
-        _, first = np.unique(rows[:, 0], return_index=True)
-        joined = Pool(indices, metrics, np.concatenate([self.codes, other.codes]))
-        return joined.take(np.sort(first))
 
 
 @dataclass
@@ -223,7 +194,7 @@ class Screening:
             mean, error = self._difference(code, other) if other in self.looks else (0.0, 1.0)
             surely.append(mean > _SURE * error)
         cheaper = self._costs(front.take(np.flatnonzero(np.array(surely, dtype=bool))))
-        beaten = bool(_reached(cheaper, self._costs(sharing)).all())
+        beaten = bool(reached(cheaper, self._costs(sharing)).all())
         if beaten:
             self._beaten.add(code)
         return beaten
@@ -383,21 +354,21 @@ class Screening:
         _, values = self._front()
         points = self.ideal + _sobol(len(self.corner)) * (self.corner - self.ideal)
         front = values[non_dominated(values)]
-        points = points[~_reached(front, points)]
+        points = points[~reached(front, points)]
         simulated = np.array([wanted.simulated for wanted in self.problem.objectives])
-        reached = np.ones((len(candidates), len(points)), dtype=bool)
+        by_cost = np.ones((len(candidates), len(points)), dtype=bool)
         for cost, point in zip(self._costs(candidates).T, points[:, ~simulated].T, strict=True):
-            reached &= cost[:, None] <= point
+            by_cost &= cost[:, None] <= point
         order = np.argsort(key, kind="stable")
         starts = np.searchsorted(key[order], np.arange(len(median)))
-        by_key = np.logical_or.reduceat(reached[order], starts, axis=0)
+        by_key = np.logical_or.reduceat(by_cost[order], starts, axis=0)
         one_each = candidates.take(order[starts])
         gains = np.zeros(len(median), dtype=np.int64)
         for quantile in _QUARTERS:
             guess = self._objectives(one_each, median * np.exp(quantile * spread))[:, simulated]
             good = (guess[:, None] <= points[None, :, simulated]).all(axis=2)
             gains += (by_key & good).sum(axis=1)
-        return gains, reached.sum(axis=1)
+        return gains, by_cost.sum(axis=1)
 
     def hopeless(self, pool: Pool) -> NDArray[np.bool_]:
         """Designs that known ones beat even at the least loss that they could have.
@@ -413,71 +384,10 @@ class Screening:
         if estimated or not len(values):  # accuracies have no such bound
             return np.zeros(len(pool), dtype=bool)
         least = self._objectives(pool, self.problem.least_loss(pool.codes, self.results))
-        return _reached(values, least)
+        return reached(values, least)
 
 
 @lru_cache(maxsize=8)
 def _sobol(objectives: int) -> Floats:
     """Sample points of the unit box."""
     return np.asarray(qmc.Sobol(objectives, seed=0).random(_POINTS))
-
-
-def _reached(values: Floats, points: Floats) -> NDArray[np.bool_]:
-    """Which points [n, objectives] a value [m, objectives] equals or beats in every objective."""
-    within = np.ones((len(points), len(values)), dtype=bool)
-    for value, point in zip(values.T, points.T, strict=True):
-        within &= value <= point[:, None]
-    return np.asarray(within.any(axis=1))
-
-
-def pool_of(costed: Costed) -> Pool:
-    """The part of costed designs that the search carries along."""
-    return Pool(costed.indices, costed.metrics, costed.codes)
-
-
-def simulated_columns(results: Results, codes: NDArray[np.int64]) -> dict[str, Floats]:
-    """Simulated numbers of designs by column; missing where nothing was simulated."""
-    names = ("delta_loss_nats", "delta_loss_stderr", "top1", "top1_stderr", "accuracy",
-             "accuracy_stderr")  # fmt: skip
-    unique, inverse = np.unique(codes, return_inverse=True)
-    table = {
-        name: np.array([results.get(code, {}).get(name, np.nan) for code in unique.tolist()])
-        for name in names
-    }
-    return {name: values[inverse].astype(float) for name, values in table.items()}
-
-
-class ScreeningSampler(optuna.samplers.BaseSampler):
-    """Optuna's face of the screening: every trial is the design it proposes."""
-
-    def __init__(self, screening: Screening) -> None:
-        self.screening = screening
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {
-            parameter.name: IntDistribution(0, len(parameter.choices) - 1)
-            for parameter in self.screening.problem.space.parameters
-        }
-
-    def sample_relative(
-        self,
-        study: optuna.Study,
-        trial: optuna.trial.FrozenTrial,
-        search_space: dict[str, BaseDistribution],
-    ) -> dict[str, Any]:
-        running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-        pending = frozenset(t.user_attrs["code"] for t in running if "code" in t.user_attrs)
-        design = self.screening.propose(trial.number, pending)
-        names = self.screening.problem.space.names
-        return {name: int(value) for name, value in zip(names, design, strict=True)}
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: optuna.trial.FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        raise ValueError(f"parameter {param_name!r} is not in the search space")

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from dse.journal import together
 from dse.limits import objective_values
+from dse.pool import Pool, Results, simulated_columns
 from dse.problem import CLEAN, Problem
-from dse.screening import Pool, Results, Screening, ScreeningSampler, simulated_columns
+from dse.screening import Screening
 from dse.slots import FAILED, HEARTBEAT_S, claim, empty_slots, fill, finished, give_back, heartbeat
 from dse.storage import STUDY
 
@@ -61,6 +63,42 @@ class Counted:
     wanted: int
     offset_s: float = 0.0
     reached: float = 0.0
+
+
+class ScreeningSampler(optuna.samplers.BaseSampler):
+    """Optuna's face of the screening: every trial is the design it proposes."""
+
+    def __init__(self, screening: Screening) -> None:
+        self.screening = screening
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {
+            parameter.name: IntDistribution(0, len(parameter.choices) - 1)
+            for parameter in self.screening.problem.space.parameters
+        }
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+        pending = frozenset(t.user_attrs["code"] for t in running if "code" in t.user_attrs)
+        design = self.screening.propose(trial.number, pending)
+        names = self.screening.problem.space.names
+        return {name: int(value) for name, value in zip(names, design, strict=True)}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        raise ValueError(f"parameter {param_name!r} is not in the search space")
 
 
 def make_sampler(name: str, screening: Screening, seed: int) -> optuna.samplers.BaseSampler:

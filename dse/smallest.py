@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.cost import System
-from dse.limits import Limits
+from dse.limits import Constraint, Limits
 from dse.mapping import blocks, model_shape, read_parts
 from dse.problem import Costed, Problem
 
@@ -64,3 +64,20 @@ def smallest_budget_mm2(problem: Problem) -> float:
     """
     least = smallest_designs(problem)[1]
     return float(np.ceil(least * 10 + 1e-6) / 10) if np.isfinite(least) else float("nan")
+
+
+def out_of_reach(problem: Problem) -> list[Constraint]:
+    """Constraints on cost that no design tried within the area meets, each with the best value.
+
+    A sample of the space, so that a somewhat better value may exist.
+    """
+    roomy = replace(problem, limits=Limits(problem.limits.area_mm2))
+    costed = roomy.cost(problem.space.random(SAMPLE, np.random.default_rng(0)))
+    found = []
+    for constraint in problem.limits.on_cost[1:]:
+        values = costed.metrics[constraint.metric.column][costed.feasible]
+        values = values[np.isfinite(values)]
+        if len(values) and (constraint.excess(values) > 0).all():
+            best = values.min() if constraint.at_most else values.max()
+            found.append(replace(constraint, bound=float(best)))
+    return found

@@ -305,22 +305,27 @@ def read_space_file(path: Path) -> dict[str, list[object]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"space file {path} is not TOML: {error}") from error
     space = default_space()
-    return {name: _file_choices(space[name], entry, path) for name, entry in table.items()}
+    try:
+        choices = {name: _file_choices(space[name], entry) for name, entry in table.items()}
+        space.limit(choices)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return choices
 
 
-def _file_choices(parameter: Parameter, entry: object, path: Path) -> list[object]:
+def _file_choices(parameter: Parameter, entry: object) -> list[object]:
     if not isinstance(entry, dict):
         return list(entry) if isinstance(entry, list) else [entry]
     unknown = sorted(set(entry) - {"minimum", "maximum"})
     if unknown:
         raise ValueError(
-            f"{path}: {parameter.name}.{unknown[0]} is unknown; a range has minimum and maximum"
+            f"{parameter.name}.{unknown[0]} is unknown; a range has minimum and maximum"
         )
     if parameter.categorical:
-        raise ValueError(f"{path}: {parameter.name} has no order; give a list of names")
+        raise ValueError(f"{parameter.name} has no order; give a list of names")
     low = float(parameter.check(entry.get("minimum", parameter.minimum)))
     high = float(parameter.check(entry.get("maximum", parameter.maximum)))
     inside = [choice for choice in parameter.choices if low <= float(choice) <= high]
     if not inside:
-        raise ValueError(f"{path}: no choice of {parameter.name} lies in {low:g} to {high:g}")
+        raise ValueError(f"no choice of {parameter.name} lies in {low:g} to {high:g}")
     return list(inside)

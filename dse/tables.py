@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from dse.limits import objective_values
 from dse.pareto import knee, non_dominated
+from dse.pool import Pool, Results, simulated_columns
 from dse.problem import CLEAN, Costed, Problem
-from dse.screening import Pool, Results, Screening, simulated_columns
+from dse.screening import Screening
 
 if TYPE_CHECKING:
     import pandas

@@ -43,7 +43,8 @@ def explore(
     ),
     sampler: str = typer.Option("screening", help="screening, nsga2, nsga3, tpe, ..."),
     objective: list[str] = typer.Option(
-        [], help="delta_loss, accuracy, top1, energy_per_token, throughput, ...; repeatable."
+        [],
+        help="delta_loss, accuracy, top1, energy_per_token, throughput, ...; repeatable, or a,b.",
     ),
     constraint: list[str] = typer.Option([], help="Such as latency_per_token<=5ms; repeatable."),
     min_accuracy: float | None = typer.Option(None, help="Least task accuracy, 0 to 1."),
@@ -139,7 +140,8 @@ def _asked(ctx: typer.Context) -> dict[str, Any]:
     if "budget_area" in given:
         asked["budget_area_mm2"] = units.parse(given["budget_area"], "area")
     if "objective" in given:
-        asked["objectives"] = tuple(given["objective"])
+        names = ",".join(given["objective"]).split(",")
+        asked["objectives"] = tuple(name.strip() for name in names)
     if "mitigation" in given:
         asked["mitigation"] = tuple(given["mitigation"])
     if constraints := _constraints(given):

@@ -21,7 +21,7 @@ def asked(tmp_path_factory) -> Path:
         "--fix", "technology=pcm-3d", "tile_rows=512", "--fix", "placement_score=sensitivity",
         "--fix", "analog_modules=none,shared_expert",
         "--space", folder / "space.toml",
-        "--objective", "delta_loss", "--objective", "energy_per_token", "--objective", "area",
+        "--objective", "delta_loss,energy_per_token", "--objective", "area",
         "--constraint", "latency_per_token<=20ms", "--min-accuracy", "0.5",
         "--budget-power", "300W", "--budget-energy", "70mJ",
     )  # fmt: skip

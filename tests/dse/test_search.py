@@ -8,8 +8,9 @@ from search_fixture import KnownLoss, LookedAt, small_problem
 from dse import search, slots
 from dse.limits import objective_values
 from dse.pareto import hypervolume, non_dominated
+from dse.pool import pool_of, simulated_columns
 from dse.problem import CLEAN
-from dse.screening import Screening, pool_of, simulated_columns
+from dse.screening import Screening
 from dse.storage import journal_storage
 
 SMALL = {

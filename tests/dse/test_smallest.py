@@ -5,10 +5,11 @@ import math
 import pytest
 from search_fixture import small_problem
 
+from dse import units
 from dse.explorer import nothing_fits
 from dse.problem import CLEAN
 from dse.screening import Screening
-from dse.smallest import smallest_budget_mm2
+from dse.smallest import out_of_reach, smallest_budget_mm2
 
 
 @pytest.mark.parametrize(("batch", "context"), [(1, 128), (32, 1024)])
@@ -23,3 +24,14 @@ def test_a_cache_that_no_memory_holds_is_said():
     assert math.isnan(smallest_budget_mm2(problem))
     line = nothing_fits(problem)
     assert "512 x 131072 tokens" in line and "memory" in line and "\n" not in line
+
+
+def test_a_limit_out_of_reach_comes_with_the_nearest_value_which_works_when_given_back():
+    limits = ("power<=15mW", "latency_per_token<=1s")
+    problem = small_problem(constraints=limits)
+    line = nothing_fits(problem)
+    assert "latency" not in line.split("nearer than")[1]
+    nearest = out_of_reach(problem)[0].bound
+    assert units.si(nearest, "W") in line
+    reached = small_problem(constraints=(f"power<={nearest * (1 + 1e-9)}W",))
+    assert len(Screening(reached, {CLEAN: reached.simulate(CLEAN)}, 0).pool)
