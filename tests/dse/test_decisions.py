@@ -117,7 +117,7 @@ def test_bad_questions_to_a_search(tmp_path, options, words):
         (["export", "RUN", "--csv", "--json"], ["choose one"]),
         (["export", "RUN", "--parquet"], ["--output"]),
         (["compare", "RUN", "nowhere"], ["nowhere"]),
-        (["placements", "--model", "olmoe", "--share", "2"], ["shares"]),
+        (["placements", "--model", "olmoe", "--share", "2"], ["share is 2"]),
         (["placements", "--model", "olmo", "--seeds", "8"], ["olmoe"]),
         (["placements", "--noise-model", "pmc"], ["pcm"]),
         (["placements", "--budget-area", "200"], ["200mm2"]),
