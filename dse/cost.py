@@ -237,18 +237,6 @@ def _kept_tables(
     return expert_tables(routing, np.frombuffer(order, dtype=np.int64), tokens)
 
 
-def minimum_area_mm2(costs: Costs) -> float:
-    """Smallest area among these designs that holds the model.
-
-    Raises:
-        ValueError: no design holds it; the line says what is too small.
-    """
-    area = np.asarray(costs.area_mm2)[np.asarray(costs.memory_fits)]
-    if area.size == 0:
-        raise ValueError("no design holds the model: too little memory for its digital weights")
-    return float(area.min())
-
-
 def _analog_parts(architecture: MoEArchitecture, modules: Collection[str]) -> frozenset[str]:
     for module in modules:
         if module not in ANALOG_PARTS:

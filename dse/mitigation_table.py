@@ -48,8 +48,7 @@ def mitigation_table(
     digital = _most_worthy(scores, share)
     rows = _effects(plain, noise, digital, analog_modules, names)
     for row, some in zip(rows, _chosen(names), strict=True):
-        plain.mitigation = some
-        row["largest_load"] = _largest_load(plain, noise, digital, analog_modules)
+        row["largest_load"] = _largest_load(plain, noise, digital, analog_modules, some)
     return pandas.DataFrame(rows), f"{miniature.source}; {said(noise)}"
 
 
@@ -132,7 +131,11 @@ def _accuracy_change(first: SimulationResult, second: SimulationResult) -> tuple
 
 
 def _largest_load(
-    simulator: Simulator, noise: Noise, digital: np.ndarray, modules: Sequence[str]
+    simulator: Simulator,
+    noise: Noise,
+    digital: np.ndarray,
+    modules: Sequence[str],
+    mitigation: tuple[str, ...],
 ) -> float:
     """Tokens of the busiest expert over those of an even share, on the calibration text."""
     dense = dense_matrices(simulator.model.weights, tuple(modules))
@@ -140,8 +143,7 @@ def _largest_load(
     for draw in simulator._draws(noise)[:2]:
         with torch.no_grad():
             placed = MitigatedModel(
-                simulator.model, noise, torch.from_numpy(digital), dense, *draw,
-                simulator.mitigation,
+                simulator.model, noise, torch.from_numpy(digital), dense, *draw, mitigation
             )  # fmt: skip
         loads += [float(fit.load.max()) for fit in placed.fits.values()]
     return float(np.mean(loads)) * config.routed_experts / config.experts_per_token

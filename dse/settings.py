@@ -1,7 +1,6 @@
 """What a user asked for, read and checked once; config.json holds it to repeat the run."""
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 from dse import units
 from dse.limits import (
     DEFAULT_OBJECTIVES,
-    Constraint,
     Limits,
     Metric,
     metric,
@@ -160,11 +158,6 @@ def budget_constraints(
             raise ValueError(f"minimum accuracy is {min_accuracy}: a share from 0 to 1")
         texts.append(f"accuracy>={min_accuracy}")
     return tuple(texts)
-
-
-def describe(constraints: Sequence[Constraint]) -> str:
-    """Constraints in one line for people."""
-    return ", ".join(map(str, constraints)) or "none"
 
 
 def slug(model: str) -> str:

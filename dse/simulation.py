@@ -76,8 +76,8 @@ class Simulator:
     seeds: 1, or an even number (antithetic pairs). calibration_tokens [B, T] set the input ranges
     (default: the calibration split of the miniature's own benchmarks). device: torch device,
     default a GPU if there is one. mitigation: names of `dse.placement.MITIGATIONS` that every
-    placement gets. Raises ValueError for NaN weights, naming the tensor.
-    races: whether a look costs much less than a whole evaluation.
+    placement gets. races: whether a look costs much less than a whole evaluation. Raises
+    ValueError for NaN weights, naming the tensor.
     """
 
     races = True
@@ -317,7 +317,8 @@ class Simulator:
         loss = torch.zeros(shape, dtype=torch.float64, device=self.device)
         right = torch.zeros(shape, dtype=torch.bool, device=self.device)
         jobs = [
-            # A copy each: a placed model remembers the inputs of its last product.
+            # A copy each: a placed model remembers the inputs of its last product. What copies make
+            # for each other (gate and up as one matrix) is the same whichever makes it.
             partial(self._score_batch, copy(placed), first, clean, chosen[batch], loss[batch],
                     right[batch])
             for batch in batches(len(chosen), _BATCH)

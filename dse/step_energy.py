@@ -38,7 +38,7 @@ def weight_bytes(accelerator: Accelerator) -> Array:
 
 
 def _analog_energy(
-    step: Step, shapes: tuple[tuple[int, int, int], ...], evaluations: Any, system: System
+    shapes: tuple[tuple[int, int, int], ...], evaluations: Any, system: System
 ) -> dict[str, Array]:
     """Energy of evaluating matrices on tiles: the tiles, the links, the digital sums (J)."""
     tile: Tile = system.tile
@@ -69,7 +69,7 @@ def energies(
         parts = _digital_energy(accelerator, work[name], cache, _streamed(step, part, accelerator))
         if np.any(step.is_analog(name)):
             evaluations = np.where(step.is_analog(name), float(step.part_tokens(name)), 0.0)
-            parts = _add(parts, _analog_energy(step, part.shapes, evaluations, system))
+            parts = _add(parts, _analog_energy(part.shapes, evaluations, system))
         energy[name] = parts
     place = tables.place(mapping.order, mapping.digital_experts)
     evaluated = tables.analog_activations.take(place)
@@ -111,7 +111,7 @@ def expert_energy(
     of the unique digital experts.
     """
     model, accelerator = model_shape(step.architecture), system.accelerator
-    parts = _analog_energy(step, model.expert_shapes, analog, system)
+    parts = _analog_energy(model.expert_shapes, analog, system)
     # Activation function and product with the gate, and the weighted sum of the experts.
     elementwise = analog * (2 * model.expert_width + model.hidden_size)
     macs = digital * float(model.expert_weights) + elementwise

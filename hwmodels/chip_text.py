@@ -94,7 +94,7 @@ def bits_of(row: dict[str, str]) -> tuple[int, int | None, int]:
         converter = 1
     converter = converter or _count(re.sub(r"\d+\s*x\s*(?=\d+b)|\d+\s*(?=ADC)", "", out), "output")
     converter = converter or _count(_first(rf"{BITS}[- ]*(?:[A-Za-z]+ )?ADC", mode), "converter")
-    # Macros with sliced weights that state their converter have 6 bits; other chips 8.
+    # Where none is stated: 6 bits, as macros with one bit a cell have that say; other chips 8.
     sliced = weight is not None and re.search(r"rram|reram", row["device"], re.IGNORECASE)
     usual = 6 if sliced and "1b/c" in mode else 8
     bits = given or _count(row["in_bits"], "input") or 8, weight, converter or usual

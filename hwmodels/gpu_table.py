@@ -162,9 +162,7 @@ def routing_probabilities(experts: int, chosen: int, exponent: float) -> NDArray
     share = np.power(rank, -exponent)
     probability = np.zeros(experts)
     certain = np.zeros(experts, dtype=bool)
-    for _ in range(
-        experts
-    ):  # an expert that would exceed 1 is certain; the rest share what is left
+    for _ in range(experts):  # what would exceed 1 is certain; the rest share what is left
         left = chosen - certain.sum()
         probability = np.where(certain, 1.0, left * share / share[~certain].sum())
         over = (probability > 1) & ~certain
