@@ -282,8 +282,9 @@ class NoisyModel:
         generator = torch.Generator().manual_seed(int.from_bytes(digest))
         matrix = program(self.weights[name], sizes, noise, generator=generator, sign=sign)
         with self._lock:
-            self._programmed[key] = matrix
-            self._cached_bytes += _bytes(matrix)
+            if key not in self._programmed:  # another draw may have been faster
+                self._programmed[key] = matrix
+                self._cached_bytes += _bytes(matrix)
             while self._cached_bytes > self.cache_bytes and len(self._programmed) > 1:
                 self._cached_bytes -= _bytes(self._programmed.popitem(last=False)[1])
         return matrix
