@@ -20,11 +20,11 @@ MODEL = typer.Option(
     autocompletion=complete.models,
 )
 NOISE_MODEL = typer.Option("pcm", help="Noise of the cells: pcm, hermes, rram, ...")
+MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
 # Single parts that people see; there are hundreds.
 _SHOWN = 12
 # Rows of a table that nobody reads in a terminal.
 _MANY = 100
-MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
 
 
 def sensitivity(
@@ -100,6 +100,8 @@ def mitigate(
 
     noise, names = _noise(noise_model, magnitude), mitigation or MITIGATIONS
     if checkpoint is None:
+        if max_memory:
+            raise ValueError("--max-memory is for a checkpoint: add --checkpoint FOLDER")
         table, source = mitigation_table(
             model or "deepseekmoe", noise, names, share, score, analog_module, tokens or 8192, seeds
         )
@@ -111,7 +113,12 @@ def mitigate(
         )  # fmt: skip
     if as_json:
         _print_tables({"mitigation": table}, as_json, source=source)
-        return
+    else:
+        _print_mitigation(table, source)
+
+
+def _print_mitigation(table: "pandas.DataFrame", source: str) -> None:
+    """One row a mitigation; a checkpoint has no tasks and no load to tell of."""
     from dse.console import print_table, say
 
     headers = {"loss_change_nats": "change of it", "accuracy_change": "accuracy"}

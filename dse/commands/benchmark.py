@@ -61,6 +61,7 @@ def _show(rows: list[Any], settings: "EvaluationSettings", source: str, as_json:
     from dataclasses import asdict
 
     from dse.console import print_json, print_table, say
+    from dse.converter_ranges import said
 
     if as_json:
         print_json(
@@ -84,7 +85,8 @@ def _show(rows: list[Any], settings: "EvaluationSettings", source: str, as_json:
     ]
     headers = ("task", "metric", "questions", "clean %", "noisy %", "difference")
     print_table(headers, cells, title="accuracy", left=2)
-    say(f"source: {source}; ± is one standard error, the difference is paired")
+    ranges = said(settings.noise)
+    say(f"source: {source}; {ranges}; ± is one standard error, the difference is paired")
 
 
 def register(app: typer.Typer) -> None:

@@ -15,7 +15,9 @@ def scores(
         show_default="deepseekmoe",
         autocompletion=complete.models,
     ),
-    share: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of digital experts."),
+    share: float | None = typer.Option(
+        None, min=0.0, max=1.0, help="Share of digital experts.  [0.25]"
+    ),
     checkpoint: Path | None = typer.Option(
         None, help="Hugging Face folder: score its real experts instead."
     ),
@@ -32,12 +34,16 @@ def scores(
             raise ValueError("--score is for a checkpoint, all stand here: leave it out")
         from dse.placement_table import score_table
 
-        table = score_table(model or "deepseekmoe", share)
+        table = score_table(model or "deepseekmoe", 0.25 if share is None else share)
         if as_json:
             print_json({"scores": records(table)})
         else:
             print_frame(table, title="scores")
         return
+    if share is not None:
+        raise ValueError(
+            "--share is not for a checkpoint, whose experts all stand here: leave it out"
+        )
     from dse.checkpoint_scores import checkpoint_scores, score_document, score_frame
     from workloads.checkpoint_folder import open_checkpoint
 

@@ -121,6 +121,8 @@ def test_bad_questions_to_a_search(tmp_path, options, words):
         (["placements", "--model", "olmo", "--seeds", "8"], ["olmoe"]),
         (["placements", "--noise-model", "pmc"], ["pcm"]),
         (["placements", "--budget-area", "200"], ["200mm2"]),
+        (["mitigate", "--max-memory", "8GiB"], ["--checkpoint"]),
+        (["scores", "--checkpoint", "RUN", "--share", "0.5"], ["--share", "leave it out"]),
     ],
 )
 def test_bad_questions_to_runs_and_placements(asked, arguments, words):
