@@ -101,24 +101,25 @@ def searched_objectives(run: Run) -> tuple[str, ...]:
 
 
 def caveats(run: Run) -> list[str]:
-    """What a reader must know before using the accuracies."""
-    table = run.candidates
-    notes = []
-    sources = (
-        sorted(table["accuracy_source"].dropna().astype(str).unique())
-        if "accuracy_source" in table.columns
-        else []
-    )
+    """What a reader must know before using the numbers."""
+    return [*_about_accuracy(run), *_about_cost(run)]
+
+
+def _about_accuracy(run: Run) -> list[str]:
+    """Where accuracies come from, and what their error bars say."""
+    table, notes = run.candidates, []
     simulated = table.get("delta_loss_nats", pd.Series(dtype=float)).notna().any()
     if not simulated:
         notes.append("No accuracy was simulated in this run; the views show cost alone.")
     real = run.config.get("checkpoint")
     if isinstance(real, dict):
         notes += fidelity(real)
-    if sources and len(run.checkpoint) == 0:
+    sources = table.get("accuracy_source", pd.Series(dtype=str)).dropna().astype(str)
+    if len(sources) and len(run.checkpoint) == 0:
         notes.append(
-            f"Accuracies come from {'; '.join(sources)}. A miniature ranks designs by how much "
-            "noise they take; it does not promise the percentage points of the full model."
+            f"Accuracies come from {'; '.join(sorted(sources.unique()))}. A miniature ranks "
+            "designs by how much noise they take; it does not promise the percentage points of "
+            "the full model."
         )
     if simulated:
         notes.append(
@@ -126,21 +127,26 @@ def caveats(run: Run) -> list[str]:
             f"below {STANDARD_ERRORS:g} standard errors of it are called not distinguishable, and "
             "are never ranked."
         )
-    if table.get("energy_j_per_token_low", pd.Series(dtype=float)).notna().any():
-        notes.append(
-            "Bars on energy, throughput and area are the published ranges of the cost model's "
-            "constants, taken as independent of each other (root of the sum of squares). A "
-            "constant that two designs share moves both, so comparisons with the recommended "
-            "design use the range of the ratio, in which it cancels; other designs are only told "
-            "apart where their bars do not overlap. The formulas' own error is not in the bars: "
-            "dse validate prints it against published silicon."
-        )
-    elif not model_errors(run):
-        notes.append(
-            "Error bars cover the simulation only. This run records no error of the cost model; "
-            "the command dse validate prints it against published silicon."
-        )
     return notes
+
+
+def _about_cost(run: Run) -> list[str]:
+    """What the error bars on costs say; nothing where the run records the models' errors alone."""
+    if run.candidates.get("energy_j_per_token_low", pd.Series(dtype=float)).notna().any():
+        return [
+            "Bars on energy, throughput and area: published ranges of the cost model's constants, "
+            "independent of each other (root of the sum of squares). A constant that two designs "
+            "share moves both, so comparisons with the recommended design use the range of the "
+            "ratio, in which it cancels; other designs are told apart only where their bars do "
+            "not overlap. The formulas' own error is not in the bars: dse validate prints it "
+            "against published silicon."
+        ]
+    if model_errors(run):
+        return []
+    return [
+        "Error bars cover the simulation only. This run records no error of the cost model; "
+        "the command dse validate prints it against published silicon."
+    ]
 
 
 def fidelity(real: dict[str, Any]) -> list[str]:

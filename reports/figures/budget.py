@@ -32,31 +32,37 @@ def knee_against_budget(
         return empty_figure("No simulated design fits this budget.")
     titles = [plain(column(name).title) for name in shown]
     figure = make_subplots(cols=len(shown), rows=1, subplot_titles=titles, horizontal_spacing=0.07)
-    for index, name in enumerate(shown, start=1):
-        spec = column(name)
-        error = error_bars(knees, spec) if name in knees.columns else {"visible": False}
-        figure.add_scatter(
-            x=knees["budget_from_mm2"], y=numeric(knees, name), mode="lines+markers", error_y=error,
-            line={"shape": "hv"}, name=plain(spec.label), showlegend=False,
-            marker={"color": PALETTE[index - 1], "symbol": SYMBOLS[index - 1], "size": 7},
-            customdata=knees["trial"].tolist(), row=1, col=index,
-            hovertemplate="design %{customdata}<br>%{x:.4g} mm²: %{y:.4~g}<extra></extra>",
-        )  # fmt: skip
-        if budget_mm2 is not None:
-            # What the last step bought stays the choice up to the budget.
-            figure.add_scatter(
-                x=[knees["budget_from_mm2"].iloc[-1], budget_mm2],
-                y=[numeric(knees, name).iloc[-1]] * 2,
-                mode="lines", line={"color": PALETTE[index - 1]}, showlegend=False,
-                hoverinfo="skip", row=1, col=index,
-            )  # fmt: skip
-        axis = style_axis(spec, numeric(knees, name)) | {"title": {"text": ""}}
-        figure.update_yaxes(**axis, row=1, col=index)
+    for place, name in enumerate(shown):
+        _add_steps(figure, knees, name, place, budget_mm2)
     figure.update_xaxes(title_text="Area budget (mm²)")
     figure.update_annotations(font_size=13)
     if budget_mm2 is not None:
         figure.add_vline(x=budget_mm2, line={"dash": "dot", "width": 1.5, "color": PALETTE[5]})
     return themed(figure, 330)
+
+
+def _add_steps(
+    figure: go.Figure, knees: pd.DataFrame, name: str, place: int, budget_mm2: float | None
+) -> None:
+    """One column of the knees as steps over the budget, in the panel of that place."""
+    spec, values = column(name), numeric(knees, name)
+    error = error_bars(knees, spec) if name in knees.columns else {"visible": False}
+    panel = {"row": 1, "col": place + 1}
+    figure.add_scatter(
+        x=knees["budget_from_mm2"], y=values, mode="lines+markers", error_y=error,
+        line={"shape": "hv"}, name=plain(spec.label), showlegend=False,
+        marker={"color": PALETTE[place], "symbol": SYMBOLS[place], "size": 7},
+        customdata=knees["trial"].tolist(), **panel,
+        hovertemplate="design %{customdata}<br>%{x:.4g} mm²: %{y:.4~g}<extra></extra>",
+    )  # fmt: skip
+    if budget_mm2 is not None:
+        # What the last step bought stays the choice up to the budget.
+        figure.add_scatter(
+            x=[knees["budget_from_mm2"].iloc[-1], budget_mm2], y=[values.iloc[-1]] * 2,
+            mode="lines", line={"color": PALETTE[place]}, showlegend=False, hoverinfo="skip",
+            **panel,
+        )  # fmt: skip
+    figure.update_yaxes(**style_axis(spec, values) | {"title": {"text": ""}}, **panel)
 
 
 def knees_by_area(candidates: pd.DataFrame, objectives: tuple[str, ...]) -> pd.DataFrame:
