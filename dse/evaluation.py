@@ -24,6 +24,7 @@ from dse.checkpoint_memory import plan_memory
 from dse.checkpoint_scores import checkpoint_scores
 from dse.checkpoint_simulation import CheckpointSimulator, Mask, Placement
 from dse.placement import digital_mask, digital_order
+from dse.run import write_atomically
 from dse.statistics import FloatArray
 from hwmodels.nonideality import Noise
 from workloads.checkpoint_folder import CheckpointFolder, decoder_config, load_tokenizer
@@ -170,11 +171,14 @@ class Scorer:
         rows[..., 1] = rows[..., 1] == lengths
         return rows
 
+    def _begin(self, file: Path) -> None:
+        file.write_text(self._header + "\n", encoding="utf-8")
+
     def _keep(self, found: dict[str, Any]) -> None:
         self._known |= found
         if not self.file.exists():
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(self._header + "\n", encoding="utf-8")
+            write_atomically(self.file, self._begin)  # a header cut short would be another's
         with self.file.open("a", encoding="utf-8") as lines:
             lines.writelines(json.dumps([key, value]) + "\n" for key, value in found.items())
             lines.flush()
