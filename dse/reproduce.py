@@ -173,14 +173,14 @@ def _table_1(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         worse.append(paired_difference(results[2], results[1]))
     clear = [difference > 2 * error for difference, error in worse]
     table = pd.DataFrame(rows)
-    said = []
+    each = []
     for (model, published), (difference, error) in zip(
         PUBLISHED_TABLE_1.items(), worse, strict=True
     ):
         _, some, most = table[table["model"] == model].to_dict("records")
         points = most["accuracy_percent"] - some["accuracy_percent"]
         spread = np.hypot(most["accuracy_percent_stderr"], some["accuracy_percent_stderr"])
-        said.append(
+        each.append(
             f"{model} {difference:+.4f} +- {error:.4f} nats and {points:+.1f} +- {spread:.1f} "
             f"points of accuracy (published {published[2] - published[1]:+.2f} points)"
         )
@@ -197,7 +197,7 @@ def _table_1(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         PUBLISHED["table1"],
         all(clear),
         f"Adding the dense modules to analog experts changes loss and accuracy by "
-        f"{'; '.join(said)}. Judged by the loss, which is the finer measure, the claim "
+        f"{'; '.join(each)}. Judged by the loss, which is the finer measure, the claim "
         f"{verdict(clear)}.",
         sources(list(MODELS)),
         ("model", "placement", "delta_loss_nats", "accuracy_percent", "published_accuracy_percent"),
@@ -222,7 +222,7 @@ def _numbers(result: SimulationResult) -> dict[str, float]:
 def _figure_3(seeds: int, tokens: int, progress: Progress) -> Reproduction:
     from dse.noisy_model import PARTS, kind_of
 
-    rows, clear, said = [], [], []
+    rows, clear, each = [], [], []
     for model in MODELS:
         simulator = simulator_for(model, seeds, tokens)
         weights = simulator.miniature.weights
@@ -244,7 +244,7 @@ def _figure_3(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         difference, error = paired_difference(dense, whole)
         clear.append(difference > 2 * error)
         share = total / (total + experts)
-        said.append(
+        each.append(
             f"{model}: dense modules ({100 * share:.0f} % of these parameters) "
             f"{difference:+.4f} +- {error:.4f} nats against all routed experts, "
             f"{dense.delta_loss / total / (whole.delta_loss / experts):.1f} times as much per "
@@ -265,7 +265,7 @@ def _figure_3(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         "more accuracy than computing all routed experts (over 80 %) in analog",
         PUBLISHED["fig3"],
         all(clear),
-        f"{'; '.join(said)}. The claim {verdict(clear)}.",
+        f"{'; '.join(each)}. The claim {verdict(clear)}.",
         sources(list(MODELS)),
         ("model", "part", "parameters", "delta_loss_nats", "delta_loss_per_million_parameters"),
     )  # fmt: skip
