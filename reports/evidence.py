@@ -186,16 +186,15 @@ def model_errors(run: Run) -> list[tuple[str, str]]:
 
 
 def wall_times(run: Run) -> dict[str, float]:
-    """Seconds by what they were spent on, as the run recorded them."""
-    for key in ("wall_seconds", "seconds", "wall_times", "times", "time_s"):
-        recorded = run.config.get(key)
-        if isinstance(recorded, dict):
-            return {
-                str(name).removesuffix("_seconds").removesuffix("_s"): float(value)
-                for name, value in recorded.items()
-                if isinstance(value, int | float) and not str(name).startswith("total")
-            }
-    return {}
+    """Seconds by what they were spent on, as the run recorded them; its total is not one more."""
+    recorded = run.config.get("wall_seconds")
+    if not isinstance(recorded, dict):
+        return {}
+    return {
+        str(name): float(value)
+        for name, value in recorded.items()
+        if isinstance(value, int | float) and name != "total"
+    }
 
 
 def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -21,8 +21,8 @@ FOLLOWING = 3
 
 #: The stages of a decoder in the order of a token's way.
 STAGES = (
-    "embedding", "attention", "router", "shared_expert", "shared_experts", "routed_expert",
-    "routed_experts", "dense_ffn", "overhead", "static", "lm_head",
+    "embedding", "attention", "mamba", "router", "shared_expert", "routed_expert", "dense_ffn",
+    "lm_head", "overhead",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ LAYERS, EXPERTS = 27, 64
 SCORES = ("max_neuron_norm", "activation_frequency", "activation_weight", "router_norm", "random")
 SCOPES = ("global", "per_layer")
 COMPONENTS = ("adc", "dac", "cell_array", "mac", "sram", "hbm", "link", "static")
-MODULES = ("attention", "router", "routed_experts", "shared_experts", "lm_head")
+MODULES = ("attention", "router", "routed_expert", "shared_expert", "lm_head")
 SOURCE = "miniature deepseekmoe-mini (15.2 M tokens, sha256 ab12cd34)"
 
 
