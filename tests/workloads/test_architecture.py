@@ -56,7 +56,7 @@ def write(folder, config):
 
 
 def test_all_eleven_models_ship():
-    assert set(model_names()) == set(EXACT)
+    assert set(EXACT) <= set(model_names())
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -67,7 +67,7 @@ def test_counts_are_exact(name):
     assert counts == EXACT[name]
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", model_names())
 def test_counts_agree_with_the_published(name):
     """Within 1 %, or within what the published figure was rounded to (Granite 1B: 1.3 B, 0.4 B)."""
     model = load_model(name)
@@ -81,7 +81,7 @@ def test_counts_agree_with_the_published(name):
         assert abs(ours / 1e9 - theirs) <= max(0.01 * theirs, rounding)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", model_names())
 def test_inventory_holds_every_weight(name):
     model = load_model(name)
     table = inventory(model)
