@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -31,6 +31,9 @@ RRAM_TIMES_S = (1.0, 86400.0, 172800.0)
 
 # aihwkit's floor of the drift read-out (GlobalDriftCompensation.readout).
 _SMALLEST_READOUT = 1e-4
+
+# Conductances that a noise model is given at a time: what it makes of them stays in the cache.
+_PIECE = 1 << 17
 
 _FILTERS = threading.Lock()
 
@@ -231,17 +234,32 @@ def _write_device_pair(
 ) -> tuple[Tensor, Tensor | None]:
     """Positive and negative weights on a device each, the other one at zero conductance."""
     target = torch.stack([scaled, -scaled]).clamp_(min=0.0).mul_(model.g_max)
-    programmed = model.apply_programming_noise_to_conductance(target)
+    programmed = _in_pieces(model.apply_programming_noise_to_conductance, target)
     before = (programmed[0] - programmed[1]).div_(model.g_max)
     if time_s is None:
         return before, None
-    exponent = model.generate_drift_coefficients(target)
+    exponent = _in_pieces(model.generate_drift_coefficients, target)
     # As in aihwkit's tile, drift starts from the programmed difference, mapped once more.
     ratio = model.g_max / _of_tile(before.abs(), sizes, torch.amax)
     held = torch.stack([before, -before]).clamp_(min=0.0).mul_(ratio)
-    drifted = model.apply_drift_noise_to_conductance(held, exponent, time_s)
+    drift = partial(model.apply_drift_noise_to_conductance, t_inference=time_s)
+    drifted = _in_pieces(drift, held, exponent)
     after = (drifted[0] - drifted[1]).div_(ratio)
     return after, _compensation(before, after, sizes)
+
+
+def _in_pieces(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """A function of single elements, a piece of contiguous tensors of one shape at a time.
+
+    What draws one number an element, as these models do, draws the same as on whole tensors: torch
+    draws sixteen at a time, so pieces are multiples of that and the last one is no short rest.
+    """
+    result = torch.empty_like(tensors[0])
+    cuts = tuple(range(_PIECE, result.numel() - _PIECE + 1, _PIECE))
+    pieces = [tensor.view(-1).tensor_split(cuts) for tensor in (result, *tensors)]
+    for out, *given in zip(*pieces, strict=True):
+        out.copy_(function(*given))
+    return result
 
 
 def _write_single_device(
