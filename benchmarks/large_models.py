@@ -22,9 +22,10 @@ import numpy as np
 
 from dse import search
 from dse.cost import Workload
+from dse.keys import CLEAN
 from dse.mapping import placeable_parts
 from dse.placement import SCOPES, digital_order, stretch
-from dse.problem import CLEAN, Problem
+from dse.problem import Problem
 from dse.screening import Screening
 from dse.settings import Settings
 from dse.space import Parameter, Space

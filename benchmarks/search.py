@@ -27,10 +27,11 @@ import numpy as np
 import optuna
 
 from dse import search
+from dse.keys import CLEAN
 from dse.limits import objective_values
 from dse.pareto import hypervolume, non_dominated
 from dse.pool import Pool, pool_of, simulated_columns
-from dse.problem import CLEAN, Problem
+from dse.problem import Problem
 from dse.run import write_atomically
 from dse.screening import Screening
 from dse.settings import SAMPLERS, Settings

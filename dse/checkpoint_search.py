@@ -19,9 +19,10 @@ from dse.checkpoint_cache import keep_result, read_results
 from dse.checkpoint_model import Layers, RealModel
 from dse.checkpoint_simulation import CheckpointSimulator, Placement
 from dse.converter_ranges import with_ranges
+from dse.keys import CLEAN
 from dse.placement import digital_mask
 from dse.pool import Pool, Results
-from dse.problem import CLEAN, Problem
+from dse.problem import Problem
 from dse.references import reference_codes
 from dse.screening import Screening
 from dse.simulation import Noise, SimulationResult

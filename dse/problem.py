@@ -8,13 +8,25 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dse import surrogate
 from dse.cost import Costs, System, Workload, evaluate_mixed
+from dse.keys import (
+    CLEAN,
+    NO_ORDER,
+    Codes,
+    Key,
+    Packed,
+    bits_of,
+    miniature_digital,
+    pack,
+    parts_of,
+    unpack,
+)
 from dse.limits import Limits, Metric
 from dse.mapping import ANALOG_PARTS, join_parts, placeable_parts, read_parts
 from dse.placement import digital_mask
@@ -30,15 +42,6 @@ if TYPE_CHECKING:
     from dse.simulation import Noise, Simulator
 
 Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
-
-CLEAN = -1
-"""Key code of a design with no analog expert: its accuracy is the model's own."""
-
-DIGITAL_STEPS = 32
-"""Digital shares that are told apart in simulations. The analog share is rounded up to the next,
-so that a design's accuracy is that of a placement with at least as many analog experts."""
-
 DAMAGE = {
     "attention": 2.0,
     "mamba": 2.0,
@@ -49,33 +52,6 @@ DAMAGE = {
 }
 """Loss that a dense part adds when it is analog, over that of all routed experts: rounded from
 `dse sensitivity` of deepseekmoe. The search's first guess only; simulations decide."""
-
-_RADICES = (64, 16, 512, 512, 16, 16, 32, 65536)
-_NO_ORDER = 31
-"""Stands in key codes for the order where all orders agree."""
-
-
-class Key(NamedTuple):
-    """All that the simulated accuracy of a design depends on; equal keys, one simulation.
-
-    Attributes:
-        noise_model: of the cells, shared by technologies with the same cells.
-        row_blocks: pieces that an expert's input and hidden dimension are cut into.
-        tile_rows: rows of the full-size tile (the first choice that gives `row_blocks`).
-        score, scope: which experts are digital; empty when none is, and all choices agree.
-        digital: experts of the miniature that are digital.
-        analog_modules: dense parts that are analog.
-    """
-
-    noise_model: str
-    row_blocks: tuple[int, int]
-    tile_rows: int
-    dac_bits: int
-    adc_bits: int
-    score: str
-    scope: str
-    digital: int
-    analog_modules: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -215,7 +191,7 @@ class Problem:
         wanted = np.ceil(columns["digital_expert_fraction"] * self.experts - 1e-9).astype(int)
         modules = self._modules(columns)
         sets, which = np.unique(modules, return_inverse=True)
-        columns["analog_modules"] = np.array([join_parts(_parts_of(n)) for n in sets])[which]
+        columns["analog_modules"] = np.array([join_parts(parts_of(n)) for n in sets])[which]
         costs = evaluate_mixed(
             self.architecture,
             self.routing,
@@ -224,7 +200,7 @@ class Problem:
             order_index,
             wanted,
             self.workload,
-            [_parts_of(bits) for bits in sets.tolist()],
+            [parts_of(bits) for bits in sets.tolist()],
             which,
         )
         metrics = _metrics(costs)
@@ -238,14 +214,7 @@ class Problem:
     def _modules(self, columns: Columns) -> NDArray[np.int64]:
         """Analog dense parts of designs, one bit each, in the order of ANALOG_PARTS."""
         texts, which = np.unique(columns["analog_modules"], return_inverse=True)
-        bits = [
-            sum(
-                1 << ANALOG_PARTS.index(part)
-                for part in read_parts(str(text))
-                if part in self.dense_parts
-            )
-            for text in texts
-        ]
+        bits = [bits_of(set(read_parts(str(text))) & set(self.dense_parts)) for text in texts]
         return np.array(bits, dtype=np.int64)[which]
 
     def _order_index(self, columns: Columns) -> NDArray[np.int64]:
@@ -291,54 +260,40 @@ class Problem:
         modules: NDArray[np.int64],
     ) -> Codes:
         total = int(np.prod(self.miniature_shape))
-        steps = np.ceil((1 - digital / self.experts) * DIGITAL_STEPS - 1e-9)
-        miniature_digital = total - np.ceil(steps * total / DIGITAL_STEPS).astype(int)
-        alike = (miniature_digital == 0) | (miniature_digital == total)
-        parts = (
-            modules,  # first, so that codes without analog modules are those of older runs
-            noise,
-            -(-self.architecture.hidden_size // columns["tile_rows"]),
-            -(-self.architecture.expert_intermediate_size // columns["tile_rows"]),
-            columns["dac_bits"],
-            columns["adc_bits"],
-            np.where(alike, _NO_ORDER, order_index),
-            miniature_digital,
+        digital_there = miniature_digital(digital, self.experts, total)
+        alike = (digital_there == 0) | (digital_there == total)
+        codes = pack(
+            Packed(
+                modules,
+                noise,
+                -(-self.architecture.hidden_size // columns["tile_rows"]),
+                -(-self.architecture.expert_intermediate_size // columns["tile_rows"]),
+                columns["dac_bits"],
+                columns["adc_bits"],
+                np.where(alike, NO_ORDER, order_index),
+                digital_there,
+            )
         )
-        codes = np.zeros(len(noise), dtype=np.int64)
-        for part, radix in zip(parts, _RADICES, strict=True):
-            codes = codes * radix + np.minimum(part, radix - 1)
         return np.where((digital >= self.experts) & (modules == 0), CLEAN, codes)
-
-    def _parts(self, codes: Codes) -> list[NDArray[np.int64]]:
-        """The numbers packed into key codes, in the order of `_codes`."""
-        parts, rest = [], np.maximum(codes, 0)
-        for radix in reversed(_RADICES):
-            parts.append(rest % radix)
-            rest = rest // radix
-        return parts[::-1]
 
     def key(self, code: int) -> Key:
         """What a key code stands for."""
         if code == CLEAN:
             raise ValueError("the clean model has no key")
         modules, noise, inputs, hidden, dac, adc, order, digital = (
-            int(part[0]) for part in self._parts(np.array([code]))
+            int(number[0]) for number in unpack(np.array([code]))
         )
         blocks = (inputs, hidden)
         rows = [int(choice) for choice in self.space["tile_rows"].choices]
         dimensions = (self.architecture.hidden_size, self.architecture.expert_intermediate_size)
         height = next(r for r in rows if tuple(-(-d // r) for d in dimensions) == blocks)
-        score, scope = ("", "") if order == _NO_ORDER else self.order_names[order]
+        score, scope = ("", "") if order == NO_ORDER else self.order_names[order]
         cells = self.noise_models[noise]
-        return Key(cells, blocks, height, dac, adc, score, scope, digital, _parts_of(modules))
-
-    def noise_kind(self, codes: Codes) -> NDArray[np.int64]:
-        """Number of the noise model in key codes."""
-        return self._parts(codes)[1]
+        return Key(cells, blocks, height, dac, adc, score, scope, digital, parts_of(modules))
 
     def features(self, codes: Codes) -> surrogate.Features:
         """What the loss of simulations depends on, for the surrogate."""
-        modules, noise, inputs, hidden, dac, adc, order, digital = self._parts(codes)
+        modules, noise, inputs, hidden, dac, adc, order, digital = unpack(codes)
         names = [*self.order_names, ("", "")]
         scores, scopes = (sorted({name[n] for name in names}) for n in (0, 1))
         order = np.minimum(order, len(self.order_names))
@@ -349,28 +304,6 @@ class Problem:
             analog = analog + DAMAGE[part] * (modules >> number & 1)
         blocks = np.sqrt(inputs * hidden)
         return surrogate.features(blocks, dac, adc, analog, noise, score, scope)
-
-    def least_loss(self, codes: Codes, results: Mapping[int, Mapping[str, Any]]) -> Floats:
-        """Least loss increase that simulations can have, given those already done (nats).
-
-        More digital experts of the same order and finer converters can only help; what such a
-        cleaner placement lost, less two standard errors, bounds the others from below.
-        """
-        good = [c for c, result in results.items() if c != CLEAN and "reason" not in result]
-        if not good:
-            return np.zeros(len(codes))
-        parts, known = (np.stack(self._parts(c))[:, :, None] for c in (codes, np.array(good)))
-        known = known.swapaxes(1, 2)
-        worse = (parts[[0, 1, 2, 3, 6]] == known[[0, 1, 2, 3, 6]]).all(axis=0)
-        worse &= (parts[[4, 5, 7]] <= known[[4, 5, 7]]).all(axis=0) & (codes != CLEAN)[:, None]
-        loss, error = (
-            np.array([results[code][name] for code in good])
-            for name in ("delta_loss_nats", "delta_loss_stderr")
-        )
-        least = np.where(worse, np.maximum(loss - 2 * error, 0.0), 0.0).max(axis=1)
-        for code, measured in zip(good, loss, strict=True):
-            least[codes == code] = measured
-        return least
 
     def simulate(self, code: int, look: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run the noisy simulation that a key code names, or the rest of it after a look.
@@ -429,11 +362,6 @@ class Problem:
         name = (key.score, key.scope) if key.score else self.order_names[0]
         order = self.miniature_orders[name]
         return noise, digital_mask(order, key.digital, self.miniature_shape), key.analog_modules
-
-
-def _parts_of(bits: int) -> tuple[str, ...]:
-    """Dense parts of a number with one bit for each of ANALOG_PARTS."""
-    return tuple(part for number, part in enumerate(ANALOG_PARTS) if bits >> number & 1)
 
 
 def result_columns(result: Any) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.keys import CLEAN
 from dse.limits import Limits
 from dse.mapping import NO_PARTS, join_parts
 from dse.pool import Results
-from dse.problem import CLEAN, Costed, Problem
+from dse.problem import Costed, Problem
 from dse.screening import Screening
 from dse.smallest import ANY_AREA_MM2, SAMPLE, exact_fit
 from dse.tables import costed_frame

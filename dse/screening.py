@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from dse import surrogate
+from dse.keys import CLEAN, least_loss, unpack
 from dse.limits import objective_values
 from dse.mapping import NO_PARTS
 from dse.pareto import hypervolume, non_dominated
 from dse.pool import Pool, Results, pool_of, reached, simulated_columns
-from dse.problem import CLEAN, Problem
+from dse.problem import Problem
 from dse.smallest import smallest_designs
 
 Floats = NDArray[np.float64]
@@ -328,7 +329,7 @@ class Screening:
         self.costed += len(indices)
         usable = costed.feasible & (costed.codes != CLEAN)
         product = costed.metrics["energy_j_per_token"] / costed.metrics["throughput_tokens_per_s"]
-        kinds = problem.noise_kind(costed.codes)
+        kinds = unpack(costed.codes).noise
         found = []
         for kind in np.unique(kinds[usable]):
             rows = np.flatnonzero(usable & (kinds == kind))
@@ -383,7 +384,7 @@ class Screening:
         )
         if estimated or not len(values):  # accuracies have no such bound
             return np.zeros(len(pool), dtype=bool)
-        least = self._objectives(pool, self.problem.least_loss(pool.codes, self.results))
+        least = self._objectives(pool, least_loss(pool.codes, self.results))
         return reached(values, least)
 
 

@@ -18,9 +18,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from dse.journal import together
+from dse.keys import CLEAN
 from dse.limits import objective_values
 from dse.pool import Pool, Results, simulated_columns
-from dse.problem import CLEAN, Problem
+from dse.problem import Problem
 from dse.screening import Screening
 from dse.slots import FAILED, HEARTBEAT_S, claim, empty_slots, fill, finished, give_back, heartbeat
 from dse.storage import STUDY

@@ -14,7 +14,7 @@ from dse.limits import (
     read_constraint,
 )
 from dse.placement import check_mitigation
-from dse.space import Space, default_space, with_enough_tiers
+from dse.space import Space, check_sharing, default_space, with_enough_tiers
 
 SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")
 
@@ -116,6 +116,7 @@ class Settings:
     def space(self) -> Space:
         """The search space with the user's limits."""
         space = default_space().limit(self.choices)
+        check_sharing(space)
         return with_enough_tiers(space) if "tiers" in self.choices else space
 
     def document(self) -> dict[str, Any]:

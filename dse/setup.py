@@ -1,14 +1,15 @@
 """From a user's settings to a problem that can be searched: load, trace, score, order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dse.mapping import placeable_parts
 from dse.measured import expert_sensitivity
 from dse.placement import MEASURED, SCOPES, digital_order, expert_scores, stretch
-from dse.problem import Problem
+from dse.problem import Floats, Problem
 from dse.settings import Settings
 from dse.space import Space
 from workloads.architecture import MoEArchitecture, load_model
@@ -16,6 +17,7 @@ from workloads.architecture import MoEArchitecture, load_model
 if TYPE_CHECKING:
     import pandas
 
+    from dse.checkpoint_model import RealModel
     from dse.simulation import Simulator
     from workloads.checkpoint import Miniature
     from workloads.routing import Routing
@@ -83,42 +85,30 @@ def make_problem(
     architecture = settings_architecture(settings)
     miniature = load_miniature(architecture.stand_in)
     observed = traced_routing(miniature)
-    routing = resample(
-        observed,
-        architecture.moe_layers,
-        architecture.routed_experts,
-        architecture.experts_per_token,
-    )
-    real = None
-    if settings.checkpoint is not None:
-        from dse.checkpoint_model import RealModel
-
-        real = RealModel(
-            settings.checkpoint,
-            settings.checkpoint_tokens,
-            settings.noise_seeds,
-            memory_bytes,
-            settings.mitigation,
-        )
-        routing = real.routing(layers)
     space = settings.space().for_parts(placeable_parts(architecture, miniature.weights))
-    workload = Workload(settings.batch, settings.context, settings.mode)
-    if real is not None:
-        space = without_sensitivity(space)
-    orders, miniature_orders, scores = {}, {}, {}
-    for score in space["placement_score"].choices:
-        measured = expert_sensitivity(miniature, architecture) if score in MEASURED else None
-        small = expert_scores(
-            str(score), miniature.weights, observed, settings.seed, measured, workload.tokens
+    real = _real_model(settings, memory_bytes)
+    if real is None:
+        routing = resample(
+            observed,
+            architecture.moe_layers,
+            architecture.routed_experts,
+            architecture.experts_per_token,
         )
-        if real is not None:
-            full = real.scores(str(score), routing, settings.seed, layers)
+    else:
+        routing = real.routing(layers)
+        space = without_sensitivity(space)
+    workload = Workload(settings.batch, settings.context, settings.mode)
+    of_miniature, scores = {}, {}
+    for name in map(str, space["placement_score"].choices):
+        measured = expert_sensitivity(miniature, architecture) if name in MEASURED else None
+        of_miniature[name] = expert_scores(
+            name, miniature.weights, observed, settings.seed, measured, workload.tokens
+        )
+        if real is None:
+            shape = (architecture.moe_layers, architecture.routed_experts)
+            scores[name] = stretch(of_miniature[name], *shape)
         else:
-            full = stretch(small, architecture.moe_layers, architecture.routed_experts)
-        scores[str(score)] = full
-        for scope in SCOPES:
-            orders[(str(score), scope)] = digital_order(full, scope)
-            miniature_orders[(str(score), scope)] = digital_order(small, scope)
+            scores[name] = real.scores(name, routing, settings.seed, layers)
     return Problem(
         architecture=architecture,
         routing=routing,
@@ -127,11 +117,35 @@ def make_problem(
         limits=settings.limits(),
         objectives=settings.metrics,
         scores=scores,
-        orders=orders,
-        miniature_orders=miniature_orders,
+        orders=_orders(scores),
+        miniature_orders=_orders(of_miniature),
         miniature_shape=observed.probability.shape,
         simulator=_simulator(settings, miniature, architecture, memory_bytes) if simulate else None,
         real=real,
+    )
+
+
+def _orders(scores: Mapping[str, Floats]) -> dict[tuple[str, str], NDArray[np.int64]]:
+    """Experts, most digital-worthy first, by score and scope."""
+    return {
+        (name, scope): digital_order(values, scope)
+        for name, values in scores.items()
+        for scope in SCOPES
+    }
+
+
+def _real_model(settings: Settings, memory_bytes: int | None) -> "RealModel | None":
+    """The checkpoint that settings name."""
+    if settings.checkpoint is None:
+        return None
+    from dse.checkpoint_model import RealModel
+
+    return RealModel(
+        settings.checkpoint,
+        settings.checkpoint_tokens,
+        settings.noise_seeds,
+        memory_bytes,
+        settings.mitigation,
     )
 
 

@@ -1,10 +1,14 @@
-"""Designs with just enough tiles, and the smallest of them: what a tight budget still allows."""
+"""Designs with just enough tiles, and the smallest of them: what a tight budget still allows.
+
+And the line that says so, where nothing fits.
+"""
 
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dse import units
 from dse.cost import System
 from dse.limits import Constraint, Limits
 from dse.mapping import blocks, model_shape, read_parts
@@ -81,3 +85,23 @@ def out_of_reach(problem: Problem) -> list[Constraint]:
             best = values.min() if constraint.at_most else values.max()
             found.append(replace(constraint, bound=float(best)))
     return found
+
+
+def nothing_fits(problem: Problem) -> str:
+    """One line for a question that no design answers, with the smallest budget that would."""
+    smallest = smallest_budget_mm2(problem)
+    if np.isnan(smallest) and not problem.limits.constraints:
+        workload = problem.workload
+        return (
+            f"{problem.architecture.title} with a cache of {workload.batch} x {workload.context} "
+            "tokens does not fit the memory of any accelerator here: take a smaller batch or "
+            "context, or let hbm_stacks go higher"
+        )
+    if problem.limits.area_mm2 < smallest:
+        return (
+            f"nothing fits in {units.area(problem.limits.area_mm2)}: the smallest budget that "
+            f"works for {problem.architecture.title} here is {units.area(smallest)}"
+        )
+    line = f"no design meets all of: {', '.join(map(str, problem.limits.on_cost))}"
+    nearest = ", ".join(map(str, out_of_reach(problem)))
+    return f"{line}; {SAMPLE:,} designs tried come no nearer than {nearest}" if nearest else line

@@ -254,6 +254,16 @@ def with_enough_tiers(space: Space) -> Space:
     return space.limit({"technology": enough})
 
 
+def check_sharing(space: Space) -> None:
+    """Raise ValueError where more columns share a converter than any tile has.
+
+    Of choices that leave designs with and without enough columns, the latter share all they have.
+    """
+    least, most = min(space["columns_per_adc"].choices), max(space["tile_cols"].choices)
+    if float(least) > float(most):
+        raise ValueError(f"columns_per_adc={least}: a tile has {most} columns at most (tile_cols)")
+
+
 def more_of(option: str, given: Sequence[str], following: Sequence[str] | None) -> list[str]:
     """What follows an option's value without the option: --fix technology=pcm-3d tile_rows=512.
 

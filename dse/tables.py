@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.keys import CLEAN
 from dse.limits import objective_values
 from dse.pareto import knee, non_dominated
 from dse.pool import Pool, Results, simulated_columns
-from dse.problem import CLEAN, Costed, Problem
+from dse.problem import Costed, Problem
 from dse.screening import Screening
 
 if TYPE_CHECKING:

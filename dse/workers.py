@@ -112,7 +112,7 @@ def search_along(
 ) -> str:
     """Run trials of an existing study until it has all; returns the outcome of `run_search`."""
     from dse import search
-    from dse.problem import CLEAN
+    from dse.keys import CLEAN
     from dse.screening import Screening
     from dse.setup import make_problem
 

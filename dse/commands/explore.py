@@ -79,36 +79,25 @@ def explore(
     from dse import explorer
     from dse.checkpoint_search import Effort
 
+    def session(callbacks: explorer.Callbacks) -> explorer.Session:
+        return explorer.Session(
+            timeout_s, jobs, units.parse(heartbeat, "time"), callbacks=callbacks, effort=effort
+        )
+
     effort = Effort(units.parse(checkpoint_time, "time"), memory)
     if go_on:
         folder = _resumed(output, asked)
         with watch(as_json) as callbacks:
-            run = explorer.resume(
-                folder,
-                trials=trials,
-                storage=storage,
-                timeout_s=timeout_s,
-                jobs=jobs,
-                callbacks=callbacks,
-                effort=effort,
-            )
+            run = explorer.resume(folder, session(callbacks), trials=trials, storage=storage)
     else:
         from dse.settings import Settings
         from dse.storage import shared_place
 
         settings = Settings(**asked)
         folder = output if output is not None else explorer.default_folder(settings)
+        place = shared_place(storage, study or folder.name) if storage else None
         with watch(as_json) as callbacks:
-            run = explorer.start(
-                settings,
-                folder,
-                place=shared_place(storage, study or folder.name) if storage else None,
-                timeout_s=timeout_s,
-                jobs=jobs,
-                heartbeat_s=units.parse(heartbeat, "time"),
-                callbacks=callbacks,
-                effort=effort,
-            )
+            run = explorer.start(settings, folder, session(callbacks), place=place)
     show_result(run, as_json)
 
 

@@ -155,7 +155,7 @@ def report(
 ) -> None:
     """Draw report.html again; of a search under way, or by --storage, as its study stands now."""
     from dse.console import print_json
-    from dse.explorer import draw
+    from dse.redraw import draw
 
     path = draw(run, storage, study)
     if as_json:

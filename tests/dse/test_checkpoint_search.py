@@ -21,8 +21,8 @@ from dse.checkpoint_model import RealModel
 from dse.checkpoint_search import Effort, Stage, placement_of, run_stage, spread, wanted_codes
 from dse.checkpoint_simulation import CheckpointSimulator, Placement
 from dse.cli import app
+from dse.keys import CLEAN
 from dse.placement import expert_scores
-from dse.problem import CLEAN
 from dse.run import load_run
 from dse.settings import Settings
 from dse.setup import make_problem

@@ -6,10 +6,10 @@ import pytest
 from search_fixture import KnownLoss, LookedAt, small_problem
 
 from dse import search, slots
+from dse.keys import CLEAN, least_loss
 from dse.limits import objective_values
 from dse.pareto import hypervolume, non_dominated
 from dse.pool import pool_of, simulated_columns
-from dse.problem import CLEAN
 from dse.screening import Screening
 from dse.storage import journal_storage
 
@@ -183,7 +183,7 @@ def test_the_bound_on_an_unsimulated_loss_holds():
     codes = np.unique(costed.codes)
     truth = {code: problem.simulate(code) for code in codes.tolist()}
     known = {code: truth[code] for code in codes[::3].tolist()}
-    least = problem.least_loss(codes, known)
+    least = least_loss(codes, known)
     losses = np.array([truth[code]["delta_loss_nats"] for code in codes.tolist()])
     assert (least <= losses + 1e-12).all()
     assert least.max() > 0

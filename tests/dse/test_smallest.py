@@ -6,10 +6,9 @@ import pytest
 from search_fixture import small_problem
 
 from dse import units
-from dse.explorer import nothing_fits
-from dse.problem import CLEAN
+from dse.keys import CLEAN
 from dse.screening import Screening
-from dse.smallest import out_of_reach, smallest_budget_mm2
+from dse.smallest import nothing_fits, out_of_reach, smallest_budget_mm2
 
 
 @pytest.mark.parametrize(("batch", "context"), [(1, 128), (32, 1024)])

@@ -24,9 +24,9 @@ from typer.testing import CliRunner
 from dse import run as runs
 from dse import search, slots, workers
 from dse.cli import app
-from dse.explorer import _config
 from dse.journal import together
-from dse.problem import CLEAN
+from dse.keys import CLEAN
+from dse.record import first_config
 from dse.screening import Screening
 from dse.settings import Settings
 from dse.storage import (
@@ -284,7 +284,7 @@ def test_workers_die_and_exactly_the_wanted_trials_are_finished(server, tmp_path
         study_name="shared",
         directions=["minimize"] * len(settings.metrics),
     )
-    workers.announce(study, _config(settings), heartbeat_s=1.0)
+    workers.announce(study, first_config(settings), heartbeat_s=1.0)
     doomed = [start_worker(server.url) for _ in range(2)]
     left = start_worker(server.url, "--jobs", "2")
     try:
