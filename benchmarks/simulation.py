@@ -129,21 +129,26 @@ def whole_model(model: str, repeats: int) -> tuple[dict[str, Timing | str], floa
     return times, memory
 
 
-def _aihwkit_model(simulator: Simulator) -> PlacedModel:
-    """The miniature with a programmed aihwkit tile for every matrix of its routed experts."""
-    placed = simulator._placed(Noise(), simulator.all_digital(), frozenset(), 0, 1)
-    tiles = {
-        name: [_aihwkit_tile(expert) for expert in weight]
-        for name, weight in placed.weights.items()
-        if ".experts." in name
-    }
+class _AihwkitModel(PlacedModel):
+    """A model with a programmed aihwkit tile for every matrix of its routed experts."""
 
-    def grouped_linear(name: str, x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
-        parts = zip(tiles[name], x.split(counts.tolist()), strict=True)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.tiles = {
+            name: [_aihwkit_tile(expert) for expert in weight]
+            for name, weight in self.weights.items()
+            if ".experts." in name
+        }
+
+    def grouped_linear(self, name: str, x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
+        parts = zip(self.tiles[name], x.split(counts.tolist()), strict=True)
         return torch.cat([tile(rows) for tile, rows in parts if len(rows)])
 
-    placed.grouped_linear = grouped_linear  # type: ignore[method-assign]
-    return placed
+
+def _aihwkit_model(simulator: Simulator) -> PlacedModel:
+    """The miniature on aihwkit's tiles; its experts count as digital for our own."""
+    digital = torch.from_numpy(simulator.all_digital())
+    return _AihwkitModel(simulator.model, Noise(), digital, frozenset(), 0, 1)
 
 
 class _Bank(nn.Module):

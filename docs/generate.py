@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -82,10 +83,16 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-def run_command(command: str, folder: Path) -> str:
-    """What a `dse` command prints in a folder: its output, or its one line of error."""
+def run_command(command: str, folder: Path, *, one_thread: bool = False) -> str:
+    """What a `dse` command prints in a folder: its output, or its one line of error.
+
+    one_thread: as the tests run it; sums over threads differ in their last digits.
+    """
     arguments = [sys.executable, "-m", "dse", *command.split()[1:]]
-    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if one_thread else {})
+    done = subprocess.run(
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode not in (0, 2):
         raise ValueError(f"{command} ended with {done.returncode}: {done.stderr.strip()}")
     text = done.stdout if done.returncode == 0 else done.stderr.splitlines()[-1]
@@ -222,7 +229,8 @@ def answers(folder: Path, runs: dict[str, Path | None]) -> dict[str, str]:
             model_area = re.fullmatch(r"dse explore --model (\w+) --budget-area (\w+)", command)
             place = f"runs/{model_area[1]}-{model_area[2]}" if model_area else ""
             finished = (folder / place).is_dir() if place else False
-            outputs[command] = run_command(f"dse show {place}" if finished else command, folder)
+            run = f"dse show {place}" if finished else command
+            outputs[command] = run_command(run, folder, one_thread=question.quick)
     return outputs
 
 

@@ -98,9 +98,11 @@ def make_problem(
         routing = real.routing(layers)
         space = without_sensitivity(space)
     workload = Workload(settings.batch, settings.context, settings.mode)
+    names = [str(name) for name in space["placement_score"].choices]
+    wanted = not set(MEASURED).isdisjoint(names)
+    measured = expert_sensitivity(miniature, architecture) if wanted else None
     of_miniature, scores = {}, {}
-    for name in map(str, space["placement_score"].choices):
-        measured = expert_sensitivity(miniature, architecture) if name in MEASURED else None
+    for name in names:
         of_miniature[name] = expert_scores(
             name, miniature.weights, observed, settings.seed, measured, workload.tokens
         )
