@@ -138,7 +138,8 @@ def _print_mitigation(table: "pandas.DataFrame", source: str) -> None:
     load = ["largest load"] if "largest_load" in table else []
     print_table(["mitigation", "added loss", *(headers[name] for name in changes), *load], cells)
     of_load = "; load of an even share" if load else ""
-    say(f"source: {source}; nats, shares, ± one standard error{of_load}")
+    units_said = "nats, shares" if "accuracy_change" in table else "nats"
+    say(f"source: {source}; {units_said}, ± one standard error{of_load}")
 
 
 def reproduce(
