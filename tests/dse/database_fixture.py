@@ -11,14 +11,19 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy
+
+from dse.storage import read_url
 
 USER, PASSWORD = "dse", "p%40ss-s3cr%2Ft"  # as a URL spells it: p@ss-s3cr/t
 PLAIN = "p@ss-s3cr/t"
 
 
-class Server:
+class Server(ABC):
     """A server with an empty database behind a password; it can be stopped and started."""
 
     scheme, database = "", ""
@@ -40,9 +45,9 @@ class Server:
             self.remove()
             raise
 
+    @abstractmethod
     def create(self) -> list[Any]:
         """Make the database; returns the command that serves it."""
-        raise NotImplementedError
 
     @property
     def url(self) -> str:
@@ -51,12 +56,14 @@ class Server:
     def start(self) -> None:
         with (self.home / "log").open("ab") as log:
             self.server = subprocess.Popen(self.command, stdout=log, stderr=log, **self.how)
+        # A server that was killed takes connections before it has recovered, and refuses them.
+        engine = sqlalchemy.create_engine(read_url(self.url), poolclass=sqlalchemy.NullPool)
         deadline = time.monotonic() + 30
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                engine.connect().close()
                 return
-            except OSError:
+            except sqlalchemy.exc.OperationalError:
                 assert time.monotonic() < deadline, (self.home / "log").read_text()
                 time.sleep(0.05)
 
