@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from dse import interrupts
 from dse.journal import together
 from dse.keys import CLEAN
 from dse.limits import objective_values
@@ -283,8 +284,10 @@ def run_search(
         max((p[name] for p in earlier), default=0.0) for name in ("seconds", "hypervolume")
     )
     screening.remember(_completed(study, problem))
-    with heartbeat(study, heartbeat_s) as heart:
+    with heartbeat(study, heartbeat_s) as heart, interrupts.remembered() as interrupt:
         while True:
+            if interrupt.is_set():  # its exception got lost; the trial in hand was finished
+                return "interrupted"
             if timeout_s is not None and clock.total > timeout_s:
                 return "timeout"
             try:

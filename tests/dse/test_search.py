@@ -1,5 +1,7 @@
 """The search on real cost models with a loss that is known in closed form."""
 
+import signal
+
 import numpy as np
 import optuna
 import pytest
@@ -200,6 +202,34 @@ def test_looks_save_simulations_and_the_front_stays():
     found, expected = (s.complete(s.refine())[1] for s in (screening, plain))
     reference = expected.max(axis=0) + 0.1
     assert hypervolume(found, reference) >= 0.99 * hypervolume(expected, reference)
+
+
+class DyingObject:
+    """An interrupt comes while this is destroyed, where Python drops the exception."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+class Interrupted(KnownLoss):
+    def evaluate(self, noise, digital, analog_modules=()):
+        result = super().evaluate(noise, digital, analog_modules)
+        if len(self.calls) == 4:
+            DyingObject()
+        return result
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_ends_the_search():
+    # Heeded whatever started the tests: the jobs of a shell's background ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        study, _, outcome = run(small_problem(Interrupted()), 16)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert outcome == "interrupted"
+    assert 0 < len(search.finished(study)) < 16
 
 
 def test_a_front_never_rests_on_a_look():
