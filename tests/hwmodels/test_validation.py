@@ -96,7 +96,11 @@ def test_every_known_failure_is_named(chips: pd.DataFrame) -> None:
     ],
 )
 def test_left_out_bounds(chips: pd.DataFrame, chip: str, quantity: str, bound: float) -> None:
-    """NeuRRAM's bound is the worst error of a peer that was calibrated on that chip."""
+    """NeuRRAM's bound is the worst error of a peer that was calibrated on that chip.
+
+    Jia's is wide since nine charge-domain macros of the survey share its constants; without
+    them it was within 0.10.
+    """
     row = chips[(chips["chip"] == chip) & (chips["quantity"] == quantity)].iloc[0]
     assert abs(row["error_left_out"]) <= bound
 
