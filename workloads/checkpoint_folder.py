@@ -80,7 +80,7 @@ def open_checkpoint(path: str | Path) -> CheckpointFolder:
     folder = Path(path)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; expected one with config.json and {SINGLE}")
-    config = _read_config(folder / "config.json")
+    config = read_config(folder / "config.json")
     architecture = parse_config(
         config,
         where=str(folder / "config.json"),
@@ -122,14 +122,21 @@ def decoder_config(checkpoint: CheckpointFolder) -> FamilyConfig:
 
 
 def load_tokenizer(checkpoint: CheckpointFolder) -> Tokenizer:
-    """The tokenizer in tokenizer.json; ValueError with one line when there is none."""
+    """The tokenizer in tokenizer.json, for texts of any length.
+
+    Raises ValueError with one line when there is none.
+    """
     file = checkpoint.path / "tokenizer.json"
     try:
-        return Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
     except Exception as error:  # tokenizers raises bare Exception for whatever it cannot parse
         raise ValueError(f"{file} is no tokenizer ({str(error).splitlines()[0]})") from None
+    # Some are published with the length that they were trained or batched with.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def read_tensors(
@@ -237,17 +244,10 @@ def forward(
     return torch.cat(logits).view(*tokens.shape, -1)
 
 
-def _read_config(file: Path) -> dict[str, Any]:
-    config = read_config(file)
-    # transformers 5 writes the experts of Qwen3-MoE under Mixtral's key.
-    if config.get("model_type") == "qwen3_moe" and "num_experts" not in config:
-        config["num_experts"] = config.get("num_local_experts")
-    return config
-
-
 @contextmanager
 def _open_shard(file: Path) -> Iterator[Any]:
     try:
+        file.open("rb").close()  # safetensors takes every file that it cannot open for missing
         shard = safe_open(file, framework="pt")
     except FileNotFoundError:
         raise ValueError(f"shard {file} is missing") from None

@@ -75,6 +75,9 @@ _LAYER = {
     "ffn.down": "mlp.down_proj.weight",
     "shared_router": "mlp.shared_expert_gate.weight",
 }
+_YARN = ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "mscale",
+         "mscale_all_dim")  # fmt: skip
+_ROPE = ("rope_type", "type", "rope_theta", *_YARN)
 _ENDS = {
     "embedding": "model.embed_tokens.weight",
     "lm_head": "lm_head.weight",
@@ -157,7 +160,7 @@ def family_config(
     _refuse(a, config, where)
     defaults = FAMILIES[a.family]
     rope = _rope(config, where)
-    theta = config.get("rope_theta", rope.get("rope_theta", defaults.rope_theta))
+    theta = rope.get("rope_theta", config.get("rope_theta", defaults.rope_theta))
     return FamilyConfig(
         vocab_size=a.vocab_size,
         hidden_size=a.hidden_size,
@@ -197,11 +200,14 @@ def family_config(
 
 
 def _rope(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """How positions are rotated: `rope_parameters` since transformers 5, `rope_scaling` before."""
-    for key in ("rope_parameters", "rope_scaling"):
+    """How positions are rotated: `rope_scaling`, or `rope_parameters` since transformers 5."""
+    for key in ("rope_scaling", "rope_parameters"):
         rope = config.get(key) or {}
         if not isinstance(rope, Mapping):
             raise ValueError(f"{where}: key {key!r} is {rope!r}, expected an object or null")
+        for part, value in rope.items():
+            if part not in _ROPE and value is not None:
+                raise ValueError(f"{where}: key '{key}.{part}' is {value!r}, supported is null")
         if rope:
             return rope
     return {}
@@ -211,11 +217,13 @@ def _yarn(config: Mapping[str, Any], where: str) -> Yarn | None:
     rope = _rope(config, where)
     if rope.get("rope_type", rope.get("type")) != "yarn":
         return None
-    least = ("factor", "original_max_position_embeddings")
+    # With one of them alone, transformers and the published code compute different amplitudes.
+    if (rope.get("mscale") is None) != (rope.get("mscale_all_dim") is None):
+        raise ValueError(f"{where}: keys 'rope_scaling.mscale' and 'mscale_all_dim' go together")
     given = {
         key: _positive(rope.get(key), f"rope_scaling.{key}", where)
-        for key in (*least, "beta_fast", "beta_slow", "mscale", "mscale_all_dim")
-        if key in least or rope.get(key)
+        for key in _YARN
+        if key in _YARN[:2] or rope.get(key) is not None
     }
     return Yarn(**given)
 
@@ -229,7 +237,11 @@ def _positive(value: Any, key: str, where: str) -> float:
 def _refuse(a: MoEArchitecture, config: Mapping[str, Any], where: str) -> None:
     """Refuse what would be computed differently, rather than compute something else."""
     if a.moe_layer_indices != tuple(range(a.dense_layers, a.layers)):
-        raise ValueError(f"{where}: dense layers must come first, before all layers with experts")
+        kinds = ("moe_layer_freq", "mlp_only_layers", "decoder_sparse_step")
+        keys = ", ".join(repr(key) for key in kinds if config.get(key))
+        raise ValueError(
+            f"{where}: dense layers must come first, before all layers with experts (see {keys})"
+        )
     if (width := a.qk_rope_head_dim or a.head_dim) % 2:
         raise ValueError(f"{where}: {width} columns of a head cannot be rotated in pairs")
     rope = _rope(config, where)
@@ -243,9 +255,16 @@ def _refuse(a: MoEArchitecture, config: Mapping[str, Any], where: str) -> None:
         "sliding_window": (config.get("sliding_window") if windowed else None, (None,)),
         "scoring_func": (config.get("scoring_func", "softmax"), ("softmax",)),
         "topk_method": (config.get("topk_method", "greedy"), ("greedy",)),
-        "norm_topk_prob": (config.get("norm_topk_prob", False), (False, True)),
+        "partial_rotary_factor": (config.get("partial_rotary_factor"), (None, 1.0)),
+        "original_max_position_embeddings": (
+            config.get("original_max_position_embeddings"),
+            (None, rope.get("original_max_position_embeddings")),
+        ),
     }
-    if a.renormalise_top_k:  # the published code then leaves the scaling out
+    if a.family == "deepseek_v2":
+        # With it the published code leaves the scaling out; transformers does not know it.
+        accepted["norm_topk_prob"] = (config.get("norm_topk_prob"), (None, False))
+    else:
         accepted["routed_scaling_factor"] = (config.get("routed_scaling_factor", 1.0), (1.0,))
     for key, (value, choices) in accepted.items():
         if value not in choices:

@@ -216,9 +216,11 @@ def _qwen_moe_layers(keys: Keys) -> dict[str, Any]:
     moe = tuple(
         layer for layer in range(layers) if layer not in dense_only and (layer + 1) % step == 0
     )
+    # transformers 5 writes the experts of Qwen3-MoE under Mixtral's key.
+    mixtral_s = keys.config.get("num_experts") is None and "num_local_experts" in keys.config
     return {
         "moe_layer_indices": moe,
-        "routed_experts": keys.integer("num_experts"),
+        "routed_experts": keys.integer("num_local_experts" if mixtral_s else "num_experts"),
         "expert_intermediate_size": keys.integer("moe_intermediate_size"),
         "dense_intermediate_size": keys.integer("intermediate_size") if len(moe) < layers else 0,
     }

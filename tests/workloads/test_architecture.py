@@ -1,6 +1,7 @@
 """Architectures against exact counts computed elsewhere and against published ones."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -300,3 +301,9 @@ def test_file_that_is_no_config(tmp_path, text):
 def test_missing_file(tmp_path):
     with pytest.raises(ValueError, match="cannot read"):
         load_model(tmp_path / "no.json")
+
+
+def test_qwen3_reads_as_transformers_5_writes_it():
+    folder = Path(__file__).parent / "reference_logits" / "qwen3_moe"
+    assert "num_experts" not in json.loads((folder / "config.json").read_text())
+    assert load_model(folder).routed_experts == 4

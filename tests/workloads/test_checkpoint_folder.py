@@ -5,6 +5,7 @@ import json
 import shutil
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ from workloads.checkpoint_folder import (
     open_checkpoint,
     read_weights,
 )
-from workloads.families import family_weight_shapes
+from workloads.families import family_config, family_weight_shapes
+from workloads.huggingface import parse_config
 
 RECORDED = Path(__file__).parent / "reference_logits"
 FAMILIES = ("olmoe", "qwen2_moe", "qwen3_moe", "mixtral", "deepseek_v2", "deepseek_v2_lite")
@@ -123,6 +125,45 @@ def test_deepseek_v2_lite_reads_as_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_rotations_stand_in_their_own_object_first(family: str, tmp_path: Path) -> None:
+    """As transformers reads a config.json that says them twice."""
+    folder = shutil.copytree(RECORDED / family, tmp_path / family)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 77.0}))
+    recorded = load_file(folder / "logits.safetensors")
+    logits = forward(open_checkpoint(folder), recorded["tokens"])
+    torch.testing.assert_close(logits, recorded["logits"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "message"),
+    [
+        ("olmoe", {"routed_scaling_factor": 2.5}, "'routed_scaling_factor' is 2.5, supported is 1"),
+        ("olmoe", {"rope_scaling": {"full_attention": {}}}, "'rope_scaling.full_attention' is {}"),
+        ("qwen2_moe", {"mlp_only_layers": [1]}, "come first, .* .see 'mlp_only_layers'"),
+        ("qwen3_moe", {"partial_rotary_factor": 0.5}, "'partial_rotary_factor' is 0.5"),
+        ("deepseek_v2", {"norm_topk_prob": True}, "'norm_topk_prob' is True, supported is null or"),
+        ("deepseek_v2_lite", {"original_max_position_embeddings": 8}, "is 8, supported is null or"),
+        ("deepseek_v2_lite", {"rope_parameters": {"attention_factor": 2.0}}, "attention_factor'"),
+        ("deepseek_v2_lite", {"rope_parameters": {"truncate": False}}, "truncate' is False"),
+        ("deepseek_v2_lite", {"rope_parameters": {"mscale": None}}, "'mscale_all_dim' go together"),
+        ("deepseek_v2_lite", {"rope_parameters": {"mscale": 0}}, "mscale' is 0, expected a positi"),
+    ],
+)
+def test_fields_that_would_change_the_logits_are_refused(
+    family: str, change: dict[str, Any], message: str
+) -> None:
+    """Each of them made logits differ from transformers' (or has no single meaning)."""
+    file = str(RECORDED / family / "config.json")
+    config = json.loads(Path(file).read_text())
+    for key, value in change.items():
+        config[key] = {**config[key], **value} if key == "rope_parameters" else value
+    architecture = parse_config(config, where=file, name="", title="", source="")
+    with pytest.raises(ValueError, match=f"^{file}: .*{message}"):
+        family_config(architecture, config, file)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_bfloat16_keeps_the_logits_to_its_precision(family: str) -> None:
     recorded = load_file(RECORDED / family / "logits.safetensors")
     logits = forward(open_checkpoint(RECORDED / family), recorded["tokens"], dtype=torch.bfloat16)
@@ -205,6 +246,18 @@ def test_an_exported_miniature_reads_back_to_identical_logits(name: str, tmp_pat
         write_checkpoint(miniature, tmp_path / name)
 
 
+def test_a_tokenizer_that_cuts_and_fills_texts_takes_whole_ones(tmp_path: Path) -> None:
+    """Published files often keep the settings of training."""
+    miniature = load_miniature("olmoe-mini")
+    write_checkpoint(miniature, tmp_path / "olmoe")
+    miniature.tokenizer.enable_truncation(16)
+    miniature.tokenizer.enable_padding(length=512)
+    miniature.tokenizer.save(str(tmp_path / "olmoe" / "tokenizer.json"))
+    tokenizer = load_tokenizer(open_checkpoint(tmp_path / "olmoe"))
+    text = "one word after another " * 20
+    assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
 def test_a_decoder_that_no_family_has_is_not_exported() -> None:
     config = dataclasses.replace(load_miniature("deepseekmoe-mini").config, qk_norm=True)
     with pytest.raises(ValueError, match="no family has QK-norm together with"):
@@ -214,6 +267,14 @@ def test_a_decoder_that_no_family_has_is_not_exported() -> None:
 def test_a_missing_shard_is_named(deepseek: Path) -> None:
     (deepseek / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(ValueError, match=r"shard .*model-00002-of-00002\.safetensors is missing"):
+        open_checkpoint(deepseek)
+
+
+def test_a_shard_that_cannot_be_opened_is_not_called_missing(deepseek: Path) -> None:
+    file = deepseek / "model-00002-of-00002.safetensors"
+    file.unlink()
+    file.symlink_to(file)
+    with pytest.raises(ValueError, match=r"cannot read .*00002\.safetensors: Too many levels"):
         open_checkpoint(deepseek)
 
 
