@@ -32,10 +32,13 @@ RUN, HEARTBEAT = "run", "heartbeat_s"
 def helpers(
     settings: Settings, place: Place, count: int, timeout_s: float | None, heartbeat_s: float
 ) -> Iterator[None]:
-    """Start `count` processes on the study of `place`; they end with it."""
+    """Start `count` processes on the study of `place`; they end with it, and leave their cores."""
     if count < 1:
         yield
         return
+    import torch
+
+    threads = torch.get_num_threads()
     share_cores(count + 1)
     context = multiprocessing.get_context("spawn")
     # Arguments travel through a pipe: a password in the URL shows in no list of processes.
@@ -59,6 +62,7 @@ def helpers(
             if process.is_alive():
                 process.kill()
                 process.join()
+        torch.set_num_threads(threads)
 
 
 def share_cores(workers: int) -> None:

@@ -4,11 +4,15 @@ import importlib.util
 import threading
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from dse import workers
+from dse.settings import Settings
 from dse.simulation import Noise, Simulator
+from dse.storage import Place
 from dse.threads import in_threads
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -54,6 +58,20 @@ def test_a_failure_cancels_what_has_not_begun(two_threads):
     with pytest.raises(KeyboardInterrupt):
         in_threads(jobs)
     assert len(begun) < 10_000
+    assert torch.get_num_threads() == 2
+
+
+def test_cores_come_back_when_helpers_have_gone(two_threads, monkeypatch):
+    """A checkpoint is simulated after them, by the one process that is left."""
+    idle = SimpleNamespace(start=list, terminate=list, join=lambda *seconds: None, is_alive=bool)
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(
+        workers.multiprocessing,
+        "get_context",
+        lambda kind: SimpleNamespace(Process=lambda **options: idle),
+    )
+    with workers.helpers(Settings("olmoe", 200.0), Place("nowhere"), 1, None, 5.0):
+        assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
 
 
