@@ -196,7 +196,10 @@ def _simulate_left(
     deadline: float,
     layers: Layers,
 ) -> None:
-    """Passes over the checkpoint until nothing is left that fits into the time."""
+    """Passes over the checkpoint until nothing is left that fits into the time.
+
+    The first pass takes one placement: how long that takes says how many the next one may.
+    """
     simulator = model.simulator(layers)
     if CLEAN not in stage.results:
         _keep(model, stage, {CLEAN: placements[CLEAN]}, [simulator.clean()])
@@ -204,27 +207,35 @@ def _simulate_left(
     for code in [c for c in left if not simulator.programmable(placements[c])]:
         left.remove(code)
         stage.results[code] = {"reason": "too little memory to program its dense parts"}
-    at_once = simulator.plan.placements
+    at_once = 1
     while left:
+        started = time.monotonic()
+        if started >= deadline:
+            stage.outcome = "timeout" if stage.codes else "reading it took all of --checkpoint-time"
+            return
         batch = {code: placements[code] for code in left[:at_once]}
         words = f"checkpoint: {stage.reused + stage.simulated} of {len(stage.wanted)} placements"
         try:
             results = _one_pass(simulator, list(batch.values()), deadline, words, layers)
         except _TooSlowError as slow:
-            remaining = deadline - time.monotonic()
-            at_once = min(len(batch) - 1, int(len(batch) * remaining / slow.seconds))
-            if at_once < 1:
+            if len(batch) == 1:
                 stage.outcome = "timeout"
                 if not stage.codes:
                     stage.outcome = (
-                        f"one placement takes about {units.duration(slow.seconds / len(batch))}, "
+                        f"one placement takes about {units.duration(slow.seconds)}, "
                         "more than --checkpoint-time leaves"
                     )
                 return
-            continue
-        _keep(model, stage, batch, results)
-        stage.simulated += len(batch)
-        left = left[len(batch) :]
+            each = slow.seconds / len(batch)
+            most = len(batch) - 1
+        else:
+            _keep(model, stage, batch, results)
+            stage.simulated += len(batch)
+            left = left[len(batch) :]
+            each = (time.monotonic() - started) / len(batch)
+            most = simulator.plan.placements
+        fitting = int((deadline - time.monotonic()) / max(each, 1e-9))
+        at_once = max(1, min(most, fitting))
 
 
 def _one_pass(
@@ -234,18 +245,20 @@ def _one_pass(
     words: str,
     layers: Layers,
 ) -> list[SimulationResult | ValueError]:
-    """Results of placements; raises _TooSlowError early in a pass that would end too late."""
-    started = time.monotonic()
+    """Results of placements; raises _TooSlowError early in a pass that would end too late.
+
+    The first layer, which may be a dense one and takes less then, says nothing of later ones.
+    """
+    ends = [time.monotonic()]
 
     def watch(done: int, total: int) -> None:
         layers(words, done, total)
-        seconds = (time.monotonic() - started) / done * total
-        early = done == 1 or 4 * done <= total
-        if early and started + seconds > deadline:
-            raise _TooSlowError(seconds)
+        ends.append(time.monotonic())
+        a_layer = (ends[-1] - ends[min(done - 1, 1)]) / max(done - 1, 1)
+        end = ends[-1] + a_layer * (total - done)
+        if (done <= 2 or 4 * done <= total) and end > deadline:
+            raise _TooSlowError(end - ends[0])
 
-    if started > deadline:
-        raise _TooSlowError(1.0)
     return simulator.evaluate_all(batch, watch)
 
 

@@ -214,8 +214,13 @@ def test_a_mitigated_placement_is_another_simulation(checkpoint):
     assert len(keys) == 3
 
 
-def fake_stage(problem, seconds_a_layer, limit, monkeypatch, interrupt_at=99):
-    """The stage on a simulator whose four layers take a known time of a made-up clock."""
+def fake_stage(
+    problem, seconds_a_layer, limit, monkeypatch, interrupt_at=99, first=1.0, reading=0.0
+):
+    """The stage on a simulator whose four layers take a known time of a made-up clock.
+
+    first: what the first layer takes of the others' time. reading: seconds of the clean passes.
+    """
     clock, passes = [0.0], []
 
     def evaluate_all(placements, progress):
@@ -223,7 +228,7 @@ def fake_stage(problem, seconds_a_layer, limit, monkeypatch, interrupt_at=99):
         if len(passes) == interrupt_at:
             raise KeyboardInterrupt
         for layer in range(4):
-            clock[0] += seconds_a_layer * len(placements)
+            clock[0] += seconds_a_layer * len(placements) * (1.0 if layer else first)
             progress(layer + 1, 4)
         return [result] * len(placements)
 
@@ -237,33 +242,51 @@ def fake_stage(problem, seconds_a_layer, limit, monkeypatch, interrupt_at=99):
     monkeypatch.setattr(
         checkpoint_search, "keep_result", lambda folder, key, one: kept.update({key: one})
     )
-    monkeypatch.setattr(problem.real, "simulator", lambda layers: simulator)
+
+    def read(layers):
+        clock[0] += reading
+        return simulator
+
+    monkeypatch.setattr(problem.real, "simulator", read)
     designs = problem.space.random(2000, np.random.default_rng(3))
     codes = [c for c in np.unique(problem.cost(designs).codes).tolist() if c != CLEAN][:10]
     return run_stage(problem, problem.real, codes, Effort(limit)), passes, kept, clock[0]
 
 
-@pytest.mark.parametrize("limit", [10.0, 35.0, 100.0])
-def test_passes_end_within_their_time(problem, limit, monkeypatch):
-    stage, _, kept, taken = fake_stage(problem, 1.0, limit, monkeypatch)
+@pytest.mark.parametrize("first", [1.0, 0.0])
+@pytest.mark.parametrize("limit", [10.0, 23.0, 35.0, 100.0])
+def test_passes_end_within_their_time(problem, limit, first, monkeypatch):
+    stage, passes, kept, taken = fake_stage(problem, 1.0, limit, monkeypatch, first=first)
+    each = 3.0 + first
     assert taken <= limit
     assert stage.simulated == len(stage.codes) == len(kept) - 1
-    # 4 s a placement, and at most 4 s lost in each of a few passes that were given up.
-    assert stage.simulated >= min(10, (limit - 12) / 4)
+    assert stage.simulated == min(10, int(limit / each))  # no time is lost before the last pass
     assert stage.outcome == ("finished" if stage.simulated == 10 else "timeout")
+    assert sum(passes) - stage.simulated <= 1  # given up: at most one, of one placement
 
 
-def test_a_time_too_short_for_one_placement_is_said_early(problem, monkeypatch):
-    stage, _, _, taken = fake_stage(problem, 100.0, 60.0, monkeypatch)
+@pytest.mark.parametrize(("first", "taken"), [(1.0, 100.0), (0.0, 100.0), (0.1, 110.0)])
+def test_a_time_too_short_for_one_placement_is_said_early(problem, first, taken, monkeypatch):
+    """After the first layer with experts of one placement."""
+    stage, passes, _, clock = fake_stage(problem, 100.0, 60.0, monkeypatch, first=first)
     assert not stage.codes
-    assert stage.outcome.startswith("one placement takes about 6.7 min, more than")
-    assert taken <= 800  # one layer of each try
+    about = (300 + 100 * first) / 60
+    assert stage.outcome == (
+        f"one placement takes about {about:.2g} min, more than --checkpoint-time leaves"
+    )
+    assert passes == [1]
+    assert clock == pytest.approx(taken)
+
+
+def test_a_time_that_reading_takes_is_said(problem, monkeypatch):
+    stage, passes, _, _ = fake_stage(problem, 1.0, 60.0, monkeypatch, reading=70.0)
+    assert (stage.outcome, passes) == ("reading it took all of --checkpoint-time", [])
 
 
 def test_an_interrupt_keeps_what_was_simulated(problem, monkeypatch):
     stage, passes, kept, _ = fake_stage(problem, 1.0, 1e6, monkeypatch, interrupt_at=2)
-    assert (stage.outcome, stage.simulated, passes) == ("interrupted", 4, [4, 4])
-    assert len(kept) == 5  # the clean model too
+    assert (stage.outcome, stage.simulated, passes) == ("interrupted", 1, [1, 4])
+    assert len(kept) == 2  # the clean model too
 
 
 def test_choice_of_placements_spreads_over_the_loss():
