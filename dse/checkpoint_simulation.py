@@ -79,7 +79,7 @@ class CheckpointSimulator(Simulator):
     tokens, which then travel along in rows as long as the benchmarks'. max_memory_bytes bounds the
     memory of this process (see `dse.checkpoint_memory`). observe sees the routing of the
     calibration tokens; progress is called with (layers done, layers) in each of the two passes
-    that this takes.
+    that this takes, and in later ones that bring none of their own.
     Raises ValueError for what cannot be read or computed, naming file and tensor.
     """
 
@@ -111,7 +111,7 @@ class CheckpointSimulator(Simulator):
         self.miniature = Miniature(
             checkpoint.architecture.name, config, {}, load_tokenizer(checkpoint), checkpoint.source
         )
-        self.seeds, self.first_seed = seeds, first_seed
+        self.seeds, self.first_seed, self._progress = seeds, first_seed, progress
         self.mitigation = check_mitigation(mitigation)
         self._names = dict.fromkeys(family_weight_shapes(config), torch.empty(0))
         if config.tie_embeddings:
@@ -125,7 +125,7 @@ class CheckpointSimulator(Simulator):
         )
         calibrate(self.model, calibration_tokens, observe, progress)
         clean = Placement(Noise(), self.all_digital())
-        ((self._clean,),) = self._pass([clean], [[(0, 1)]], progress)
+        ((self._clean,),) = self._pass([clean], [[(0, 1)]])
 
     def clean(self) -> SimulationResult:
         """The result of the placement with every expert digital; costs nothing."""
@@ -198,9 +198,10 @@ class CheckpointSimulator(Simulator):
         self,
         placements: Sequence[Placement],
         draws: Sequence[Sequence[tuple[int, int]]],
-        progress: Progress | None,
+        progress: Progress | None = None,
     ) -> list[list[Scores]]:
         """Scores [placements][draws]; until its first noise a placement shares the clean state."""
+        progress = progress or self._progress
         layers = self.miniature.config.layers
         dense = [dense_matrices(self._names, one.analog_modules) for one in placements]
         first = [

@@ -33,7 +33,7 @@ from workloads.tasks import LENGTH, Benchmark
 
 Request = tuple[list[int], list[int]]
 """Tokens of a context (at least one) and of the continuation whose likelihood is asked for."""
-Progress = Callable[[int, int], None]
+Layers = Callable[[str, int, int], None]
 
 _PASS_TOKENS, _FEWEST_TOKENS = 1 << 17, 1 << 10
 _CALIBRATION_TOKENS = 4096
@@ -81,7 +81,7 @@ class _RowSimulator(CheckpointSimulator):
         """Log-likelihood and right tokens of each row: [1 + draws, rows, 2], clean first."""
         self._load([bench])
         placements = [Placement(Noise(), self.all_digital()), Placement(noise, digital, modules)]
-        clean, noisy = self._pass(placements, [[(0, 1)], self._draws(noise)], None)
+        clean, noisy = self._pass(placements, [[(0, 1)], self._draws(noise)])
         return np.stack([np.stack((-one.loss[0], one.top1[0]), axis=1) for one in (*clean, *noisy)])
 
 
@@ -89,8 +89,8 @@ class Scorer:
     """Log-likelihoods of requests under a checkpoint, clean and with noise, kept in a file.
 
     file: JSON lines, first the settings, then one request each; None takes one in the user's
-    cache folder, named after checkpoint and settings. progress is called with (requests done,
-    requests). Raises ValueError for what cannot be read, and for a file of other settings.
+    cache folder, named after checkpoint and settings. layers is called with words, layers done and
+    layers in each pass. Raises ValueError for what cannot be read and a file of other settings.
     """
 
     def __init__(
@@ -101,9 +101,10 @@ class Scorer:
         file: Path | None = None,
         max_memory_bytes: int | None = None,
         device: str | torch.device | None = None,
-        progress: Progress | None = None,
+        layers: Layers = lambda *_: None,
     ) -> None:
-        self.checkpoint, self.settings, self.progress = checkpoint, settings, progress
+        self.checkpoint, self.settings = checkpoint, settings
+        self._layers, self._words = layers, ""
         self.config = decoder_config(checkpoint)
         self.tokenizer = load_tokenizer(checkpoint)
         self.views = 1 + settings.seeds
@@ -130,11 +131,10 @@ class Scorer:
         tokens = self._pass_tokens()
         done = len(set(keys)) - len(missing)
         for some in _passes(missing, tokens):
+            self._words = f"{done:,} of {len(set(keys)):,} requests"
             found = self._compute([missing[key] for key in some])
             self._keep(dict(zip(some, found.swapaxes(0, 1).tolist(), strict=True)))
             done += len(some)
-            if self.progress is not None:
-                self.progress(done, len(set(keys)))
         return np.array([self._known[key] for key in keys]).swapaxes(0, 1)
 
     def _pass_tokens(self) -> int:
@@ -160,6 +160,7 @@ class Scorer:
                 self.settings.seeds,
                 self._device,
                 max_memory_bytes=self._max_memory_bytes,
+                progress=lambda done, total: self._layers(self._words, done, total),
             )
         settings = self.settings
         rows = self._simulator.rows(bench, settings.noise, self._digital, settings.analog_modules)

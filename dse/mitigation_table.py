@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 import torch
 
-from dse.checkpoint_model import RealModel, real_architecture
+from dse.checkpoint_model import Layers, RealModel, real_architecture
 from dse.checkpoint_scores import checkpoint_scores
 from dse.converter_ranges import said, with_ranges
 from dse.mitigation import MitigatedModel
@@ -63,9 +63,11 @@ def checkpoint_mitigation_table(
     seeds: int = 4,
     memory_bytes: int | None = None,
     model: str = "",
+    layers: Layers = lambda *_: None,
 ) -> tuple[pandas.DataFrame, str]:
     """The same for a real checkpoint, on text: no accuracy, no load. One pass over it a row.
 
+    layers is called with words, layers done and layers in each pass.
     Raises ValueError for fewer than two rows of tokens a text, which have no error, and when the
     checkpoint is not one of `model` (empty: of any).
     """
@@ -78,7 +80,7 @@ def checkpoint_mitigation_table(
     real = RealModel(folder, tokens, seeds, memory_bytes, names)
     noise = with_ranges(noise, real.checkpoint.architecture.stand_in)
     digital = _most_worthy(checkpoint_scores(real.checkpoint, score), share)
-    rows = _effects(real.simulator(), noise, digital, analog_modules, names)
+    rows = _effects(real.simulator(layers), noise, digital, analog_modules, names)
     return pandas.DataFrame(rows).dropna(axis=1, how="all"), f"{real.source}; {said(noise)}"
 
 

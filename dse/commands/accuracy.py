@@ -7,6 +7,7 @@ import typer
 
 from dse import units
 from dse.commands import complete
+from dse.commands.progress import watch
 
 if TYPE_CHECKING:
     import pandas
@@ -107,10 +108,11 @@ def mitigate(
         )
     else:
         memory = int(units.parse(max_memory, "memory size")) if max_memory else None
-        table, source = checkpoint_mitigation_table(
-            checkpoint, noise, names, share, score, analog_module, tokens or 2048, seeds, memory,
-            model,
-        )  # fmt: skip
+        with watch(as_json) as callbacks:
+            table, source = checkpoint_mitigation_table(
+                checkpoint, noise, names, share, score, analog_module, tokens or 2048, seeds,
+                memory, model, callbacks.layers,
+            )  # fmt: skip
     if as_json:
         _print_tables({"mitigation": table}, as_json, source=source)
     else:

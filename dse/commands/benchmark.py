@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dse.commands.progress import progress_bar
+from dse.commands.progress import watch
 
 if TYPE_CHECKING:
     from dse.evaluation import EvaluationSettings
@@ -51,8 +51,10 @@ def benchmark(
     from dse.harness import evaluate, load_tasks
 
     loaded = load_tasks(data, [name.strip() for name in tasks.split(",") if name.strip()])
-    with progress_bar("requests") as progress:
-        scorer = Scorer(opened, settings, file=results, max_memory_bytes=memory, progress=progress)
+    with watch(as_json) as callbacks:
+        scorer = Scorer(
+            opened, settings, file=results, max_memory_bytes=memory, layers=callbacks.layers
+        )
         rows = evaluate(scorer, loaded, limit)
     _show(rows, settings, opened.source, as_json)
 

@@ -148,20 +148,21 @@ def test_likelihoods_are_those_of_single_passes_and_are_kept(
     ]
     # No noise and ideal converters: an all-analog model computes what the clean one does.
     ideal = EvaluationSettings(Noise("pcm", 0.0, None, 512, None, None), 0.0)
-    done: list[tuple[int, int]] = []
+    done: list[tuple[str, int, int]] = []
     file = tmp_path / "kept.jsonl"
-    scorer = Scorer(checkpoint, ideal, file=file, progress=lambda *step: done.append(step))
+    scorer = Scorer(checkpoint, ideal, file=file, layers=lambda *step: done.append(step))
     found = scorer.scores(requests)
     expected = [likelihood(miniature, context, rest) for context, rest in texts]
     np.testing.assert_allclose(found[0, :, 0], expected, rtol=1e-4)
     np.testing.assert_allclose(found[1:, :, 0], [expected, expected], rtol=1e-3)
     assert found.shape == (3, 3, 2)
-    assert done == [(3, 3)]
+    # Two clean passes and the one of the requests, four layers each.
+    assert done == [("0 of 3 requests", layer, 4) for layer in (1, 2, 3, 4)] * 3
     # A second run reads the file, also one whose last line a kill cut short.
     file.write_text(file.read_text()[:-9])
-    again = Scorer(checkpoint, ideal, file=file, progress=lambda *step: done.append(step))
+    again = Scorer(checkpoint, ideal, file=file, layers=lambda *step: done.append(step))
     np.testing.assert_allclose(again.scores(requests), found, rtol=1e-6)
-    assert done[1:] == [(3, 3)]
+    assert done[12:] == [("2 of 3 requests", layer, 4) for layer in (1, 2, 3, 4)] * 3
     assert len(file.read_text().splitlines()) == 4
     other = EvaluationSettings(Noise(), 0.5)
     with pytest.raises(ValueError, match=r"kept\.jsonl holds results of another checkpoint"):
