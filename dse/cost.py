@@ -7,7 +7,7 @@ in chunks so that memory stays bounded, and an entry does not depend on its neig
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -135,7 +135,7 @@ def evaluate(
     order_index: ArrayLike,
     digital_experts: ArrayLike,
     workload: Workload | None = None,
-    analog_modules: Collection[str] = (),
+    analog_modules: Collection[str] | Mapping[str, ArrayLike] = (),
 ) -> Costs:
     """Cost of designs.
 
@@ -148,72 +148,41 @@ def evaluate(
         digital_experts: how many experts of the order are digital by choice; more become digital
             when the rest does not fit the tiles.
         workload: batch, context and mode; by default decoding 32 sequences at 1024 tokens.
-        analog_modules: dense parts computed on tiles (`dse.mapping.ANALOG_PARTS`).
+        analog_modules: dense parts computed on tiles (`dse.mapping.ANALOG_PARTS`): names, or for
+            each name which designs have it there.
 
     Raises:
         ValueError: shapes that do not agree, an index or count out of range, an unknown module.
     """
-    return evaluate_mixed(
-        architecture,
-        routing,
-        orders,
-        system,
-        order_index,
-        digital_experts,
-        workload or Workload(),
-        [analog_modules],
-        0,
-    )
-
-
-def evaluate_mixed(
-    architecture: MoEArchitecture,
-    routing: Routing,
-    orders: Mapping[Order, NDArray[np.int64]],
-    system: System,
-    order_index: ArrayLike,
-    digital_experts: ArrayLike,
-    workload: Workload,
-    analog_modules: Sequence[Collection[str]],
-    module_index: ArrayLike,
-) -> Costs:
-    """`evaluate` for designs that differ in their analog dense parts, too.
-
-    Args:
-        analog_modules: sets of dense parts.
-        module_index: which set each design has.
-    """
-    sets = [_analog_parts(architecture, modules) for modules in analog_modules] or [frozenset()]
+    workload = workload or Workload()
+    analog = _analog_flags(architecture, analog_modules)
     _check_routing(architecture, routing, orders)
     tables = placement_tables(routing, orders.values(), workload.tokens)
-    which, count, chosen = map(np.asarray, (order_index, digital_experts, module_index))
-    shape = np.broadcast_shapes(which.shape, count.shape, chosen.shape, *_field_shapes(system))
+    which, count = np.asarray(order_index), np.asarray(digital_experts)
     _check_range("order_index", which, len(orders) - 1)
     _check_range("digital_experts", count, architecture.moe_layers * architecture.routed_experts)
+    placed = (which, count, *analog.values())
+    shape = np.broadcast_shapes(*(values.shape for values in placed), *_field_shapes(system))
     size = int(np.prod(shape, dtype=np.int64))
-    which, count, chosen = (
-        np.broadcast_to(values.astype(np.int64), shape).reshape(-1)
-        for values in (which, count, chosen)
-    )
-    flat_system = _flatten(system, shape)
-    analog = {
-        part: np.array([part in one for one in sets])[chosen]
-        for part in sorted(frozenset().union(*sets))
-    }
-    tiers = np.broadcast_to(np.asarray(flat_system.tile.tiers), (size,))
+
+    def flat(values: NDArray[Any]) -> NDArray[Any]:
+        return np.broadcast_to(values, shape).reshape(-1)
+
+    system = _rebuild(system, flat)
+    which, count = flat(which.astype(np.int64)), flat(count.astype(np.int64))
+    analog = {name: flat(flags) for name, flags in analog.items()}
+    alike = flat(_likeness(system))
     result: dict[str, Any] = {}
     for first in range(0, max(size, 1), BLOCK):  # no designs at all: the names, no entries
         block = slice(first, min(first + BLOCK, size))
-        # Planar designs together: they need no look at what shares a tile. Then by order, so that
-        # neighbours look up the same table.
-        ranked = np.lexsort((which[block], tiers[block]))
+        ranked = np.argsort(alike[block])
         parts = []
         for start in range(0, max(len(ranked), 1), CHUNK):
             rows = first + ranked[start : start + CHUNK]
-            flags: dict[str, Any] = {part: values[rows] for part, values in analog.items()}
+            flags: dict[str, Any] = {name: values[rows] for name, values in analog.items()}
             prefill = workload.mode == "prefill"
             step = Step(architecture, workload.batch, workload.context, prefill, flags)
-            taken = _take(flat_system, rows)
+            taken = _rebuild(system, lambda values, rows=rows: values[rows])
             parts.append(step_costs(step, tables, taken, which[rows], count[rows]))
         _store(result, parts, np.argsort(ranked), block, size)
     return Costs(**_reshape(result, shape))
@@ -237,15 +206,20 @@ def _kept_tables(
     return expert_tables(routing, np.frombuffer(order, dtype=np.int64), tokens)
 
 
-def _analog_parts(architecture: MoEArchitecture, modules: Collection[str]) -> frozenset[str]:
-    for module in modules:
+def _analog_flags(
+    architecture: MoEArchitecture, modules: Collection[str] | Mapping[str, ArrayLike]
+) -> dict[str, NDArray[np.bool_]]:
+    """Which designs have each dense part on tiles; without parts that no design has there."""
+    flags = modules if isinstance(modules, Mapping) else dict.fromkeys(modules, True)
+    for module in flags:
         if module not in ANALOG_PARTS:
             near = get_close_matches(module, ANALOG_PARTS, n=1)
             hint = f"; nearest is {near[0]}" if near else ""
             accepted = ", ".join(ANALOG_PARTS)
             raise ValueError(f"unknown analog module {module!r}: choose from {accepted}{hint}")
-    present = {part.name for part in model_shape(architecture).parts}
-    return frozenset(modules) & present
+    present = [part.name for part in model_shape(architecture).parts if part.name in flags]
+    arrays = {name: np.asarray(flags[name], dtype=bool) for name in present}
+    return {name: flag for name, flag in arrays.items() if flag.any()}
 
 
 def _check_routing(
@@ -278,7 +252,7 @@ def _field_shapes(value: Any) -> list[tuple[int, ...]]:
     return [shape for field in fields for shape in _field_shapes(field)]
 
 
-def _rebuild(value: Any, change: Any) -> Any:
+def _rebuild(value: Any, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Any:
     """The same tree with `change` applied to its arrays; checked values need no second check."""
     if isinstance(value, np.ndarray) and value.ndim:
         return change(value)
@@ -290,14 +264,15 @@ def _rebuild(value: Any, change: Any) -> Any:
     return copy
 
 
-def _flatten(system: System, shape: tuple[int, ...]) -> System:
-    result: System = _rebuild(system, lambda a: np.broadcast_to(a, shape).reshape(-1))
-    return result
+def _likeness(system: System) -> Array:
+    """Designs that are near in this number take the same ways through the model.
 
-
-def _take(system: System, rows: NDArray[np.int64]) -> System:
-    result: System = _rebuild(system, lambda a: a[rows])
-    return result
+    Planar ones need no look at what shares a tile; of others, the cells of a tier of all tiles say
+    how many experts do.
+    """
+    tile = system.tile
+    cells = np.asarray(system.tiles, dtype=float) * np.asarray(tile.rows) * np.asarray(tile.cols)
+    return np.where(np.asarray(tile.tiers) > 1, cells, 0.0)
 
 
 def _store(

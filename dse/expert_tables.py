@@ -33,15 +33,21 @@ class ExpertTables:
     Attributes:
         row_in_layer: [layers, orders, total + 1], row of a layer's tables when n are digital: its
             digital experts d, and (experts + 1) for each order before.
-        analog_tokens: [layers, orders, experts + 1], expected tokens on analog experts when d of
-            the layer are digital (a token counts once an expert).
-        analog_deviation: same shape, standard deviation of their sum, were they independent.
-        analog_spread: same shape, the same with the differences between their means.
-        total_deviation: same shape, standard deviation of the tokens on analog experts.
-        evenness: same shape, load of the least used analog expert over their mean.
+        analog_experts: [layers, orders, experts + 1], analog experts when d are digital.
+        analog_tokens: same shape, expected tokens on analog experts (a token counts once an
+            expert).
+        mean_load: same shape, expected tokens of an analog expert, their mean.
+        load_beyond_first: same shape, the same without the first token of a step.
+        least_load: same shape, those of the least used one.
         largest_load: same shape, expected load of the most loaded analog expert.
         largest_deviation: same shape, standard deviation of that load and one more if used.
+        load_deviation: same shape, standard deviation of an analog expert's tokens, their mean
+            square, were experts independent.
+        load_spread: same shape, the same with the differences between their means and without
+            the first token of a step.
+        total_deviation: same shape, standard deviation of the tokens on analog experts.
         used: same shape, chance that any analog expert is used.
+        used_deviation: same shape, standard deviation of whether any is.
         digital_tokens: same shape, expected tokens on digital experts.
         unique_digital: same shape, expected different digital experts in a step.
         unique_deviation: same shape, standard deviation of their number.
@@ -50,14 +56,18 @@ class ExpertTables:
     """
 
     row_in_layer: NDArray[np.int32]
+    analog_experts: Array
     analog_tokens: Array
-    analog_deviation: Array
-    analog_spread: Array
-    total_deviation: Array
-    evenness: Array
+    mean_load: Array
+    load_beyond_first: Array
+    least_load: Array
     largest_load: Array
     largest_deviation: Array
+    load_deviation: Array
+    load_spread: Array
+    total_deviation: Array
     used: Array
+    used_deviation: Array
     digital_tokens: Array
     unique_digital: Array
     unique_deviation: Array
@@ -72,10 +82,6 @@ class ExpertTables:
     def experts(self) -> int:
         """Experts of a layer."""
         return self.used.shape[2] - 1
-
-    def first_row(self, order: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Row of no digital expert in the layers' tables; arrays over designs."""
-        return np.asarray(order * (self.experts + 1), dtype=np.int32)
 
     def place(self, order: NDArray[np.int64], digital_experts: NDArray[np.int64]) -> Any:
         """Entry of designs in the tables over all experts of the model."""
@@ -115,7 +121,7 @@ def expert_tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> Ex
     digital_in_layer = np.zeros((layers, total + 1), dtype=np.int32)
     np.cumsum(hits, axis=1, dtype=np.int32, out=digital_in_layer[:, 1:])
     p = np.stack([routing.probability.reshape(-1)[order[hit]] for hit in hits])
-    tables = _layer_tables(p, tokens)
+    tables = _layer_tables(p.tobytes(), p.shape, tokens)
     activations, unique = np.zeros(total + 1), np.zeros(total + 1)
     for layer in range(layers):  # in this order for every design: the same bits
         activations += tables["analog_tokens"][layer][digital_in_layer[layer]]
@@ -128,27 +134,37 @@ def expert_tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> Ex
     )
 
 
-def _layer_tables(p: Array, tokens: int) -> dict[str, Array]:
-    """The tables [layers, experts + 1] from probabilities in the order of becoming digital."""
+@lru_cache(maxsize=32)
+def _layer_tables(probability: bytes, shape: tuple[int, ...], tokens: int) -> dict[str, Array]:
+    """The tables [layers, experts + 1] from probabilities in the order of becoming digital.
+
+    Kept: a global order and one layer by layer often agree within the layers.
+    """
+    p = np.frombuffer(probability).reshape(shape)
     loads = suffix_loads(p, tokens)
     used, mean = loads.used, tokens * p
     variance = _suffix(mean * (1 - p))
-    experts = np.arange(p.shape[1], -1, -1)
-    uneven = _suffix(mean**2) - _suffix(mean) ** 2 / np.maximum(experts, 1)
+    analog = np.broadcast_to(np.arange(p.shape[1], -1, -1.0), variance.shape)
+    some, tokens_left = np.maximum(analog, 1), _suffix(mean)
+    uneven = np.maximum(_suffix(mean**2) - tokens_left**2 / some, 0.0)
     everything = np.maximum(variance[:, :1], 1e-300)
     # The k experts of a token are k for certain: what analog experts gain, digital ones lose.
     shared = variance * (everything - variance) / everything
     unused = (1 - np.clip(p, 0, 1)) ** tokens
     one_more = used * (1 - used) + 2 * loads.largest * (1 - used)
     return {
-        "analog_tokens": _suffix(mean),
-        "analog_deviation": np.sqrt(variance),
-        "analog_spread": np.sqrt(variance + np.maximum(uneven, 0.0)),
-        "total_deviation": np.sqrt(shared),
-        "evenness": _least(mean) * experts / np.maximum(_suffix(mean), 1e-300),
+        "analog_experts": analog,
+        "analog_tokens": tokens_left,
+        "mean_load": tokens_left / some,
+        "load_beyond_first": (tokens_left - used) / some,
+        "least_load": _least(mean),
         "largest_load": loads.largest,
         "largest_deviation": np.sqrt(loads.deviation**2 + one_more),
+        "load_deviation": np.sqrt(variance / some),
+        "load_spread": np.sqrt(np.maximum(variance + uneven - used, 0.0) / some),
+        "total_deviation": np.sqrt(shared),
         "used": used,
+        "used_deviation": np.sqrt(used * (1 - used)),
         "digital_tokens": _prefix(mean),
         "unique_digital": _prefix(1 - unused),
         "unique_deviation": np.sqrt(_prefix(unused * (1 - unused)) * variance / everything),
@@ -179,11 +195,11 @@ def largest_of_normals(most: int) -> Array:
 
     x = np.linspace(0.0, 9.0, 3001)
     below, above = ndtr(x), ndtr(-x)
-    n = np.arange(most + 1)[:, None]
-    values = 1 - below**n - np.where(n > 0, above**n, 0.0)
-    values[0] = 0.0
-    step = x[1] - x[0]
-    return np.asarray(np.trapezoid(values, dx=step, axis=1))
+    values, all_below, all_above = np.zeros(most + 1), np.ones_like(x), np.ones_like(x)
+    for n in range(1, most + 1):
+        all_below, all_above = all_below * below, all_above * above
+        values[n] = np.trapezoid(1 - all_below - all_above, dx=x[1])
+    return values
 
 
 @dataclass(frozen=True)
@@ -193,132 +209,106 @@ class LayerSlots:
     Attributes:
         slots: for which the busiest tile holds up the stage, expected.
         deviation: its standard deviation.
-        tile: index of the tile that a layer without one of its own shares with others; else -1.
     """
 
     slots: Array
     deviation: Array
-    tile: NDArray[np.int64]
 
 
-def busiest_tile_slots(
+def own_tile_slots(tables: ExpertTables, layer: int, row: NDArray[np.int64]) -> LayerSlots:
+    """Slots of a layer whose experts have tiles of their own: the most loaded expert decides.
+
+    Its last token passes gate and up, then down: one slot more than its load. `row` is that of the
+    layer's tables, one entry a design.
+    """
+    slots = tables.largest_load[layer].take(row) + tables.used[layer].take(row)
+    return LayerSlots(slots, tables.largest_deviation[layer].take(row))
+
+
+def shared_tile_slots(
     tables: ExpertTables,
     layer: int,
     row: NDArray[np.int64],
-    digital: NDArray[Any],
     mapping: Mapping,
     start: Array,
-) -> tuple[LayerSlots, Array]:
-    """Slots of a layer, and where the next layer's tiles start.
+    end: Array,
+) -> LayerSlots:
+    """Slots of a layer that lies on the tiles from `start` to `end`, not rounded.
 
-    Up to one block a tile, each expert has tiles of its own and the most loaded expert decides;
-    its last token passes gate and up, then down: one slot more than its load. Beyond, a layer's
-    tiles form groups that hold several experts, and the most loaded group decides: the expected
-    largest of normal sums, or the most loaded expert if that is more. With less than one group,
-    all experts of the layer share its tiles (`_one_group`).
-
-    Args:
-        row: of the layer's tables, one entry a design.
-        digital: digital experts of the layer.
-        start: tiles that the layers before this one take, not rounded.
+    Up to one block a tile, experts have tiles of their own. Beyond, a layer's tiles form groups
+    that hold several experts, and the most loaded group decides. With less than one group, all
+    experts of the layer share its tiles.
     """
-    experts = tables.experts
-    slots = tables.largest_load[layer].take(row)
-    varies = tables.largest_deviation[layer].take(row)
-    tile = np.full(slots.shape, -1)
-    if mapping.sharing.size == 0 or mapping.sharing.max() <= 1:
-        return LayerSlots(slots + tables.used[layer].take(row), varies, tile), start
-    analog = experts - digital
-    tokens = tables.analog_tokens[layer].take(row)
-    groups = (analog / mapping.sharing).astype(np.int64)
-    grouped, deviation = _fullest_group(tables, layer, row, analog, tokens, groups)
-    shares = mapping.sharing > 1
-    slots = np.where(shares, np.maximum(slots, grouped), slots)
-    slots += tables.used[layer].take(row)
-    varies = np.where(shares, np.maximum(varies, deviation), varies)
-    end = start + analog * mapping.tiles_per_expert
-    few = np.flatnonzero((groups < 1) & (analog > 0))
-    if len(few):
-        spread = tables.analog_spread[layer].take(row[few])
-        used = tables.used[layer].take(row[few])
-        slots[few], bubble, tile[few] = _one_group(
-            analog[few],
-            tokens[few],
-            spread,
-            used,
-            mapping.expert_blocks[few],
-            mapping.down_blocks[few],
-            start[few],
-            end[few],
-        )
-        total = tables.total_deviation[layer].take(row[few])
-        varies[few] = total * bubble[0] + bubble[1]
-    return LayerSlots(slots, varies, tile), end
+    analog = tables.analog_experts[layer].take(row)
+    found = _one_group(tables, layer, row, mapping, start, end)
+    groups = np.floor(analog / mapping.sharing)
+    several = np.flatnonzero(groups >= 1)
+    if len(several):
+        row, sharing = row[several], mapping.sharing[several]
+        these = _fullest_group(tables, layer, row, sharing, groups[several])
+        found.slots[several], found.deviation[several] = these.slots, these.deviation
+    return found
 
 
 def _fullest_group(
-    tables: ExpertTables,
-    layer: int,
-    row: NDArray[np.int64],
-    analog: NDArray[Any],
-    tokens: Array,
-    groups: NDArray[np.int64],
-) -> tuple[Array, Array]:
-    """Expected load of the most loaded group of experts, and its standard deviation.
+    tables: ExpertTables, layer: int, row: NDArray[np.int64], sharing: Array, groups: Array
+) -> LayerSlots:
+    """Slots of layers whose tiles form groups that hold several experts.
 
-    The fullest groups hold one expert more than others; busy experts share with idle ones, so that
-    it is the least used one. Either one of these has the most, or one of all at their mean size.
+    The most loaded group has the expected largest of normal sums, or the most loaded expert if that
+    is more. The fullest groups hold one expert more than others; busy experts share with idle ones,
+    so that it is the least used one. Either one of these has the most, or one of all at their mean
+    size.
     """
+    own = own_tile_slots(tables, layer, row)
     extreme = largest_of_normals(tables.experts)
-    some = np.maximum(analog, 1)
-    each = tokens / some
-    deviation = tables.analog_deviation[layer].take(row) / np.sqrt(some)
-    mean_size = analog / np.maximum(groups, 1)
+    analog = tables.analog_experts[layer].take(row)
+    deviation = tables.load_deviation[layer].take(row)
+    mean_size = analog / groups
     size = np.ceil(mean_size)
     full = np.maximum(groups - (groups * size - analog), 0).astype(np.int64)
-    more = (size - mean_size) * tables.evenness[layer].take(row)
-    largest = (mean_size + more) * each + np.sqrt(size) * deviation * extreme.take(full)
+    least = (size - mean_size) * tables.least_load[layer].take(row)
+    largest = least + np.sqrt(size) * deviation * extreme.take(full)
     spread = np.sqrt(mean_size) * deviation
-    return np.maximum(largest, mean_size * each + spread * extreme.take(groups)), (
-        LARGEST_VARIES * spread
-    )
+    largest = np.maximum(largest, spread * extreme.take(groups.astype(np.int64)))
+    load = mean_size * tables.mean_load[layer].take(row) + largest
+    slots = np.maximum(own.slots, load + tables.used[layer].take(row))
+    varies = np.maximum(own.deviation, LARGEST_VARIES * spread)
+    shares = sharing > 1
+    return LayerSlots(np.where(shares, slots, own.slots), np.where(shares, varies, own.deviation))
 
 
 def _one_group(
-    analog: Array,
-    tokens: Array,
-    spread: Array,
-    used: Array,
-    expert_blocks: NDArray[np.int64],
-    down: NDArray[np.int64],
+    tables: ExpertTables,
+    layer: int,
+    row: NDArray[np.int64],
+    mapping: Mapping,
     start: Array,
     end: Array,
-) -> tuple[Array, tuple[Array, Array], NDArray[np.int64]]:
-    """Slots of layers whose experts share all their tiles; how they vary; which tile is shared.
+) -> LayerSlots:
+    """Slots of layers whose experts share all their tiles.
 
     A layer has the whole tiles between its rounded boundaries, or lies on the tile of its middle.
     Blocks are dealt in turn: of each expert a tile has the integer part of blocks over tiles, and
     of what is left the fullest tile has one block of some experts. To the mean work come the
     expected largest of these remainders and what the last token waits because down cannot start
     before gate and up.
-
-    Returns:
-        Slots; slots that vary with each token and with whether there is any; tile or -1.
     """
-    width = np.rint(end) - np.rint(start)
-    whole = end - start >= 1
-    tiles = np.where(whole, np.maximum(width, 1.0), 1.0)
-    per_tile = expert_blocks / tiles
-    left = expert_blocks - tiles * np.floor(per_tile)  # whole numbers: exact, and faster than mod
-    most_left = np.ceil(analog * left / tiles)  # blocks that the fullest tile has of these
-    uneven = (tokens - used) * (most_left / analog - left / tiles)
-    variance = np.maximum(spread**2 - used, 0.0) / analog * most_left * (1 - left / tiles)
+    analog, used = tables.analog_experts[layer].take(row), tables.used[layer].take(row)
+    blocks = mapping.expert_blocks
+    tiles = np.maximum(np.rint(end) - np.rint(start), 1.0)
+    per_tile = blocks / tiles
+    whole = np.floor(per_tile)
+    share = per_tile - whole
+    left = analog * (blocks - tiles * whole) / tiles  # of whole numbers: its ceil is exact
+    most_left = np.ceil(left)  # blocks that the fullest tile has of these
+    uneven = tables.load_beyond_first[layer].take(row) * (most_left - left)
     most = largest_of_normals(LARGEST_GROUP)
     extreme = most.take(np.minimum(tiles, LARGEST_GROUP).astype(np.int64))
-    chain = np.ceil((expert_blocks - down) / tiles) + np.ceil(down / tiles)
+    spread = extreme * tables.load_spread[layer].take(row)
+    bubble = np.ceil(mapping.up_blocks / tiles) + np.ceil(mapping.down_blocks / tiles) - per_tile
     # Three reasons to wait that do not add: they are the same tile's only now and then.
-    wait = used * (chain - per_tile)
-    slots = tokens * per_tile + np.sqrt(uneven**2 + extreme**2 * variance + wait**2)
-    any_token = (chain - per_tile) * np.sqrt(used * (1 - used))
-    shared_tile = np.where(whole, -1, np.floor((start + end) / 2)).astype(np.int64)
-    return slots, (per_tile, any_token), shared_tile
+    waits = np.sqrt(uneven**2 + spread**2 * most_left * (1 - share) + (used * bubble) ** 2)
+    deviation = tables.total_deviation[layer].take(row) * per_tile
+    deviation = deviation + bubble * tables.used_deviation[layer].take(row)
+    return LayerSlots(tables.analog_tokens[layer].take(row) * per_tile + waits, deviation)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.expert_tables import ExpertTables, busiest_tile_slots
+from dse.expert_tables import ExpertTables, own_tile_slots, shared_tile_slots
 from dse.mapping import Mapping, Part, blocks
 from hwmodels.digital import Accelerator, stage_time_s
 from hwmodels.tile import Tile, tile_latency_s
@@ -32,8 +32,8 @@ _POINTS = (np.arange(6 * EXCESS_STEPS) + 0.5) / EXCESS_STEPS
 _BEYOND = np.array([erfc(x / sqrt(2)) / 2 for x in _POINTS])
 EXCESS = np.append(np.exp(-(_POINTS**2) / 2) / sqrt(2 * pi) - _POINTS * _BEYOND, 0.0)
 """Mean of what a standard normal number exceeds x by, at steps of x; nothing from x = 6."""
-BEYOND = np.append(_BEYOND, 0.0)
-"""Chance that a standard normal number exceeds x, at the same steps."""
+TWICE_BEYOND = np.append(2 * _BEYOND, 0.0)
+"""Twice the chance that a standard normal number exceeds x, at the same steps."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,10 @@ def expected_maximum(first: Array, second: Array, deviation: Array, idle: Array)
     one falls below the other in twice the normal tail at most, or when it is `idle` (its chance),
     and then by no more than the other's mean.
     """
-    larger, difference = np.maximum(first, second), np.abs(first - second)
-    place = difference * (EXCESS_STEPS / np.maximum(deviation, 1e-300))
+    larger, smaller = np.maximum(first, second), np.minimum(first, second)
+    place = (larger - smaller) * (EXCESS_STEPS / np.maximum(deviation, 1e-300))
     step = np.minimum(place, len(EXCESS) - 1.0).astype(np.int64)
-    least = np.maximum(np.minimum(first, second), 0.0)
-    most = least * np.maximum(2 * BEYOND.take(step), idle)
+    most = np.maximum(smaller, 0.0) * np.maximum(TWICE_BEYOND.take(step), idle)
     return larger + np.minimum(deviation * EXCESS.take(step), most)
 
 
@@ -111,13 +110,13 @@ class LayerStage:
         stage_s: what it takes beyond the digital shared experts.
         digital_s: time of the digital experts on the accelerator.
         tiles_s: time for which the busiest of the layer's tiles is occupied.
-        tile: the tile that the layer shares with others, else -1.
+        tile: a number that it has in common with the layers on the same tile.
     """
 
     stage_s: Array
     digital_s: Array
     tiles_s: Array
-    tile: NDArray[np.int64]
+    tile: Array
 
 
 def layer_stages(
@@ -132,16 +131,23 @@ def layer_stages(
     mac_s = np.minimum(stage_time_s(accelerator, 1.0, 0.0, 0), 1e30) * work.macs
     byte_s = np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes
     overhead = stage_time_s(accelerator, 0.0, 0.0, 1)
-    start = np.zeros(mapping.sharing.shape)
-    first = tables.first_row(mapping.order)
+    start = np.zeros(mapping.sharing.shape)  # tiles that the layers before take, not rounded
+    tile = np.full(start.shape, np.nan)
+    own_tiles = mapping.sharing.max(initial=1.0) <= 1
     place = tables.place(mapping.order, mapping.digital_experts)
     for layer in range(tables.layers):
         row = tables.row_in_layer[layer].take(place).astype(np.int64)  # once for all that follows
-        digital = row - first
-        found, start = busiest_tile_slots(tables, layer, row, digital, mapping, start)
-        arithmetic = tables.digital_tokens[layer].take(row) * mac_s
-        streaming = tables.unique_digital[layer].take(row) * byte_s
-        digital_s = np.maximum(arithmetic, streaming) + (digital > 0) * overhead
+        if own_tiles:
+            found = own_tile_slots(tables, layer, row)
+        else:
+            end = start + tables.analog_experts[layer].take(row) * mapping.tiles_per_expert
+            found = shared_tile_slots(tables, layer, row, mapping, start, end)
+            # Less than a tile lies on that of its middle; more never shares: no whole number.
+            tile = np.floor((start + end) / 2) + (end - start >= 1) * 0.5
+            start = end
+        unique = tables.unique_digital[layer].take(row)
+        arithmetic, streaming = tables.digital_tokens[layer].take(row) * mac_s, unique * byte_s
+        digital_s = np.maximum(arithmetic, streaming) + (unique > 0) * overhead
         slots_s = found.slots * slot_s
         analog_s = np.maximum(slots_s, work.analog_shared_s)
         varies_s = found.deviation * slot_s + np.where(
@@ -151,7 +157,7 @@ def layer_stages(
         )
         idle = 1 - tables.used[layer].take(row)
         stage = expected_maximum(analog_s - work.digital_shared_s, digital_s, varies_s, idle)
-        yield LayerStage(stage, digital_s, slots_s, found.tile)
+        yield LayerStage(stage, digital_s, slots_s, tile)
 
 
 def expert_stages(
@@ -162,16 +168,10 @@ def expert_stages(
     """
     total = np.zeros(mapping.sharing.shape)
     accelerator_s, busiest, crowd = total.copy(), total.copy(), total.copy()
-    last = np.full(total.shape, -1)
-    planar = mapping.sharing.size == 0 or mapping.sharing.max() <= 1
+    last = np.full(total.shape, np.nan)
     for layer in layer_stages(work, mapping, accelerator, slot_s):
         total = total + layer.stage_s
         accelerator_s = accelerator_s + layer.digital_s
-        if planar:
-            busiest = np.maximum(busiest, layer.tiles_s)
-            continue
-        # Layers on one tile take turns on it.
-        crowd = np.where((layer.tile >= 0) & (layer.tile == last), crowd, 0.0) + layer.tiles_s
-        last = np.where(layer.tiles_s > 0, layer.tile, last)
-        busiest = np.maximum(busiest, crowd)
+        crowd = crowd * (layer.tile == last) + layer.tiles_s  # layers on one tile take turns on it
+        busiest, last = np.maximum(busiest, crowd), layer.tile
     return total, accelerator_s, busiest

@@ -228,7 +228,7 @@ def _expert_stages(
     unique = tables.unique_digital[moe_layer].take(row)
     shared = experts.digital_shared_s + zero
     analog_shared = np.asarray(experts.analog_shared_s) + zero
-    digital_count = row - tables.first_row(mapping.order)
+    analog_count = tables.analog_experts[moe_layer].take(row)
     by_tiles = np.maximum(stage.tiles_s, analog_shared) - shared > stage.digital_s
     by_shared = by_tiles & (analog_shared > stage.tiles_s)
     work = DigitalWork(tokens * experts.macs, unique * experts.bytes)
@@ -239,13 +239,13 @@ def _expert_stages(
         Stage(
             "digital_experts", ACCELERATOR, now + shared, stage.digital_s,
             expert_energy(step, system, zero, tokens, unique), ~by_tiles * stage.stage_s,
-            accelerator_shares(system, work, digital_count > 0),
+            accelerator_shares(system, work, unique > 0),
         ),
         Stage(
             "analog_experts", TILES, now, stage.tiles_s,
             expert_energy(step, system, tables.analog_tokens[moe_layer].take(row), zero, zero),
             (by_tiles & ~by_shared) * stage.stage_s, on_tiles,
-            (step.architecture.routed_experts - digital_count) * mapping.expert_blocks,
+            analog_count * mapping.expert_blocks,
         ),
     ]  # fmt: skip
 

@@ -7,7 +7,7 @@ each. Blocks at the edge use a part of the rows or columns only.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwmodels.tile import Tile, tile_energy_j
+from hwmodels.tile import Tile, row_groups, unit_energy_j
 from workloads.architecture import MoEArchitecture
 from workloads.inventory import inventory
 
@@ -153,47 +153,34 @@ def _shapes(rows: pd.DataFrame) -> tuple[tuple[int, int, int], ...]:
     return tuple((int(n), int(m), number) for (n, m), number in sorted(Counter(pairs).items()))
 
 
-def blocks(
-    shapes: tuple[tuple[int, int, int], ...], rows: ArrayLike, cols: ArrayLike
-) -> NDArray[np.int64]:
-    """Tiers (blocks) that matrices of these (inputs, outputs, number) take."""
-    row, col = np.asarray(rows, dtype=np.int64), np.asarray(cols, dtype=np.int64)
-    total = np.zeros(np.broadcast_shapes(row.shape, col.shape), dtype=np.int64)
+def blocks(shapes: tuple[tuple[int, int, int], ...], rows: ArrayLike, cols: ArrayLike) -> Array:
+    """Tiers (blocks) that matrices of these (inputs, outputs, number) take: whole numbers."""
+    row, col = np.asarray(rows, dtype=float), np.asarray(cols, dtype=float)
+    total = np.zeros(np.broadcast_shapes(row.shape, col.shape))
     for inputs, outputs, number in shapes:
-        total = total + number * (-(-inputs // row) * -(-outputs // col))
+        total = total + number * (np.ceil(inputs / row) * np.ceil(outputs / col))
     return total
-
-
-def _block_classes(
-    inputs: int, outputs: int, rows: Array, cols: Array
-) -> Iterator[tuple[Array, Array, Array]]:
-    """(number of blocks, active rows, active columns) of the up to four kinds of block."""
-    full_rows, full_cols = np.floor(inputs / rows), np.floor(outputs / cols)
-    edge_rows, edge_cols = inputs - full_rows * rows, outputs - full_cols * cols
-    has_row, has_col = edge_rows > 0, edge_cols > 0
-    for count, active_rows, active_cols in (
-        (full_rows * full_cols, rows, cols),
-        (has_row * full_cols, edge_rows, cols),
-        (full_rows * has_col, rows, edge_cols),
-        (has_row & has_col, edge_rows, edge_cols),
-    ):
-        number = np.asarray(count, dtype=float)
-        if np.any(number > 0):
-            yield number, active_rows, active_cols
 
 
 def matrix_energy_j(tile: Tile, shapes: tuple[tuple[int, int, int], ...]) -> dict[str, Array]:
     """Energy of evaluating each of these matrices once, by component of the tile (J).
 
-    Partly filled blocks are charged for the rows and columns that they use.
+    The sum of `tile_energy_j` over blocks, where partly filled ones are charged for the rows and
+    columns that they use: every input drives a row in each column of blocks, every weight is read,
+    and every output is converted in each row of blocks.
     """
     rows, cols = np.asarray(tile.rows, dtype=float), np.asarray(tile.cols, dtype=float)
-    total: dict[str, Array] = {}
+    driven: Array = np.zeros(())
+    converted, read = driven, 0
     for inputs, outputs, number in shapes:
-        for count, active_rows, active_cols in _block_classes(inputs, outputs, rows, cols):
-            for name, energy in tile_energy_j(tile, active_rows, active_cols).items():
-                total[name] = total.get(name, np.zeros(())) + number * count * energy
-    return total
+        full = np.floor(inputs / rows)
+        edge = inputs - full * rows
+        groups = full * row_groups(tile, rows) + (edge > 0) * row_groups(tile, edge)
+        driven = driven + number * inputs * np.ceil(outputs / cols)
+        converted = converted + number * outputs * groups
+        read += number * inputs * outputs
+    counts = {"input": driven, "array": read, "adc": converted, "digital": converted}
+    return {name: counts[name] * energy for name, energy in unit_energy_j(tile).items()}
 
 
 def moved_bytes(tile: Tile, shapes: tuple[tuple[int, int, int], ...]) -> Array:
@@ -202,22 +189,23 @@ def moved_bytes(tile: Tile, shapes: tuple[tuple[int, int, int], ...]) -> Array:
     Every block receives its rows' inputs at DAC resolution and returns its columns' partial sums
     at ADC resolution.
     """
-    row, col = np.asarray(tile.rows), np.asarray(tile.cols)
-    total = np.zeros(())
+    row, col = np.asarray(tile.rows, dtype=float), np.asarray(tile.cols, dtype=float)
+    received: Array = np.zeros(())
+    returned = received
     for inputs, outputs, number in shapes:
-        received = inputs * -(-outputs // col) * np.asarray(tile.dac_bits)
-        returned = outputs * -(-inputs // row) * np.asarray(tile.adc_bits)
-        total = total + number * (received + returned) / 8
-    return np.asarray(total, dtype=float)
+        received = received + number * inputs * np.ceil(outputs / col)
+        returned = returned + number * outputs * np.ceil(inputs / row)
+    bits = received * np.asarray(tile.dac_bits) + returned * np.asarray(tile.adc_bits)
+    return np.asarray(bits / 8, dtype=float)
 
 
 def partial_sums(shapes: tuple[tuple[int, int, int], ...], rows: ArrayLike) -> Array:
     """Digital additions that join the row blocks when each matrix is evaluated once."""
-    row = np.asarray(rows)
-    total = np.zeros(())
+    row = np.asarray(rows, dtype=float)
+    total: Array = np.zeros(())
     for inputs, outputs, number in shapes:
-        total = total + number * outputs * (-(-inputs // row) - 1)
-    return np.asarray(total, dtype=float)
+        total = total + number * outputs * (np.ceil(inputs / row) - 1)
+    return total
 
 
 @dataclass(frozen=True)
@@ -227,7 +215,8 @@ class Mapping:
     Attributes:
         order: which placement order, an index.
         digital_experts: after what does not fit became digital.
-        expert_blocks, down_blocks: blocks of one expert, and of its down matrix.
+        expert_blocks: blocks of one expert.
+        up_blocks, down_blocks: of these, those of its gate and up, and of its down matrix.
         sharing: mean number of blocks on a tile that holds any, at least 1.
         tiles_per_expert: tiles that one expert's share of all comes to.
         fits: whether the dense analog parts alone fit the tiles.
@@ -237,8 +226,9 @@ class Mapping:
 
     order: NDArray[np.int64]
     digital_experts: NDArray[np.int64]
-    expert_blocks: NDArray[np.int64]
-    down_blocks: NDArray[np.int64]
+    expert_blocks: Array
+    up_blocks: Array
+    down_blocks: Array
     sharing: Array
     tiles_per_expert: Array
     fits: NDArray[np.bool_]
@@ -259,31 +249,32 @@ def map_experts(
 
     `analog`: whether a dense part is analog, by its name.
     """
-    rows, cols = np.asarray(tile.rows, dtype=np.int64), np.asarray(tile.cols, dtype=np.int64)
-    count = np.asarray(tiles, dtype=np.int64)
-    capacity = count * np.asarray(tile.tiers, dtype=np.int64)
+    rows, cols = np.asarray(tile.rows, dtype=float), np.asarray(tile.cols, dtype=float)
+    count = np.asarray(tiles, dtype=float)
+    capacity = count * np.asarray(tile.tiers, dtype=float)
     expert_blocks = blocks(shape.expert_shapes, rows, cols)
-    dense = dense_weights = np.zeros((), dtype=np.int64)
+    dense: Array = np.zeros(())
+    dense_weights = dense
     for part in shape.parts:
         if part.name in analog and np.any(analog[part.name]):
-            dense = dense + np.where(analog[part.name], blocks(part.shapes, rows, cols), 0)
-            dense_weights = dense_weights + np.where(analog[part.name], part.weights, 0)
-    room = np.maximum(capacity - dense, 0) // expert_blocks
-    digital = np.maximum(digital_experts, experts - room)
-    analog_experts = experts - digital
+            dense = dense + np.where(analog[part.name], blocks(part.shapes, rows, cols), 0.0)
+            dense_weights = dense_weights + np.where(analog[part.name], part.weights, 0.0)
+    room = np.floor(np.maximum(capacity - dense, 0.0) / expert_blocks)
+    analog_experts = np.minimum(experts - digital_experts, room)
     used_blocks = dense + analog_experts * expert_blocks
-    weights = dense_weights + analog_experts * float(shape.expert_weights)
+    weights = dense_weights + analog_experts * shape.expert_weights
     cells = rows * cols
-    sharing = np.maximum(used_blocks / np.maximum(count, 1), 1.0)
-    width, hidden = shape.expert_width, shape.hidden_size
+    sharing = np.maximum(used_blocks / np.maximum(count, 1.0), 1.0)
+    down_blocks = blocks(((shape.expert_width, shape.hidden_size, 1),), rows, cols)
     return Mapping(
         order,
-        digital,
+        np.asarray(experts - analog_experts, dtype=np.int64),
         expert_blocks,
-        blocks(((width, hidden, 1),), rows, cols),
+        expert_blocks - down_blocks,
+        down_blocks,
         sharing,
         expert_blocks / sharing,
         capacity >= dense,
-        np.where(used_blocks > 0, weights / np.maximum(used_blocks * cells, 1), 1.0),
-        weights / np.maximum(capacity * cells, 1),
+        np.where(used_blocks > 0, weights / np.maximum(used_blocks * cells, 1.0), 1.0),
+        weights / np.maximum(capacity * cells, 1.0),
     )

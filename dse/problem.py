@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse import surrogate
-from dse.cost import Costs, System, Workload, evaluate_mixed
+from dse.cost import Costs, System, Workload, evaluate
 from dse.keys import (
     CLEAN,
     NO_ORDER,
@@ -192,7 +192,7 @@ class Problem:
         modules = self._modules(columns)
         sets, which = np.unique(modules, return_inverse=True)
         columns["analog_modules"] = np.array([join_parts(parts_of(n)) for n in sets])[which]
-        costs = evaluate_mixed(
+        costs = evaluate(
             self.architecture,
             self.routing,
             self.orders,
@@ -200,8 +200,7 @@ class Problem:
             order_index,
             wanted,
             self.workload,
-            [parts_of(bits) for bits in sets.tolist()],
-            which,
+            {part: modules & bits_of((part,)) > 0 for part in self.dense_parts},
         )
         metrics = _metrics(costs)
         digital = np.asarray(costs.digital_experts, dtype=int)

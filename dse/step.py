@@ -104,13 +104,10 @@ def step_costs(
     interval = np.maximum(times.accelerator_s, times.tiles_s)
     energy = energies(step, tables, system, mapping, work, interval)
     tokens = step.tokens
-    energy = {
-        key: {name: value / tokens + zero for name, value in parts.items()}
-        for key, parts in energy.items()
-    }
+    components = _per_token(_by_component(energy), tokens, zero)
+    energy_modules = {name: _total(parts) for name, parts in energy.items()}
     area = {name: value + zero for name, value in areas(system).items()}
-    modules = {name: value / _per(step) + zero for name, value in times.module_s.items()}
-    components = _by_component(energy)
+    modules = _per_token(times.module_s, _per(step), zero)
     held = _held_bytes(step, accelerator, mapping)
     return {
         "area_mm2": _total(area),
@@ -122,7 +119,7 @@ def step_costs(
         "utilisation": mapping.utilisation,
         "occupancy": mapping.occupancy,
         "energy_component": components,
-        "energy_module": {name: _total(parts) for name, parts in energy.items()},
+        "energy_module": _per_token(energy_modules, tokens, zero),
         "latency_module": modules,
         "area_component": area,
     }
@@ -145,6 +142,10 @@ def mapped(
 def _per(step: Step) -> int:
     """Tokens of one sequence in a step: a step's latency over them is the latency per token."""
     return step.context if step.prefill else 1
+
+
+def _per_token(parts: dict[str, Array], tokens: int, zero: Array) -> dict[str, Array]:
+    return {name: value / tokens + zero for name, value in parts.items()}
 
 
 def _total(parts: dict[str, Array]) -> Array:
@@ -204,7 +205,7 @@ def part_times(
     step: Step, system: System, mapping: Mapping, work: dict[str, DigitalWork], zero: Array
 ) -> dict[str, tuple[Array, Array]]:
     """Of each dense part: seconds on the accelerator over all layers, and on one layer's tiles."""
-    accelerator, slot_s = system.accelerator, mvm_time_s(system.tile)
+    accelerator = system.accelerator
     times: dict[str, tuple[Array, Array]] = {}
     for name, part in step.parts.items():
         analog = step.is_analog(name)
@@ -214,6 +215,7 @@ def part_times(
         one = zero
         if np.any(analog):
             tokens = step.part_tokens(name)
+            slot_s = mvm_time_s(system.tile)
             one = analog_part_s(part, system.tile, mapping.sharing, tokens, slot_s)
             one = np.where(analog, one, zero)
         times[name] = (digital, one)

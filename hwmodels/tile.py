@@ -108,13 +108,6 @@ def tile_weights(tile: Tile) -> Array:
     return _number(tile.rows) * _number(tile.cols) * _number(tile.tiers)
 
 
-def _row_groups(tile: Tile, rows: Array) -> Array:
-    """In how many groups the rows are driven one after another."""
-    if tile.rows_at_once is None:
-        return _number(1.0)
-    return np.ceil(rows / _number(tile.rows_at_once))
-
-
 def _bits_per_read(tile: Tile) -> Array:
     """Input bits of one phase: all of them, or, as a pulse train, a share of them in each phase."""
     bits, phases = _number(tile.dac_bits), _number(tile.phases)
@@ -132,22 +125,24 @@ def _integrations(tile: Tile) -> Array:
     )
 
 
-def tile_energy_j(
-    tile: Tile, active_rows: ArrayLike | None = None, active_cols: ArrayLike | None = None
-) -> dict[str, Array]:
-    """Energy of one MVM of one tile (one tier), by component (J).
+def row_groups(tile: Tile, rows: ArrayLike) -> Array:
+    """In how many groups the rows are driven one after another."""
+    if tile.rows_at_once is None:
+        return _number(1.0)
+    return np.ceil(_number(rows) / _number(tile.rows_at_once))
 
-    `active_rows`, `active_cols`: rows and weight columns that the matrix uses (default: all).
-    Components: `input` (drivers and word lines), `array`, `adc`, `digital` (after the converter).
+
+def unit_energy_j(tile: Tile) -> dict[str, Array]:
+    """What the energy of an MVM is made of, by component (J).
+
+    `input` (drivers and word lines) of one row; `array` of one cell; `adc` and `digital` (after the
+    converter) of one weight column and group of rows.
     """
     technology, mode = tile.technology, np.asarray(tile.input_mode)
-    rows = _number(tile.rows if active_rows is None else active_rows)
-    cols = _number(tile.cols if active_cols is None else active_cols)
     phases = _number(tile.phases)
     slots = dac.slots(mode, _bits_per_read(tile))
     edges = dac.conversions(mode, tile.dac_bits)  # the word lines rise once a conversion
-    conversions = cols * _number(technology.columns_per_weight) * phases * edges
-    conversions = conversions * _row_groups(tile, rows)
+    conversions = _number(technology.columns_per_weight) * phases * edges
     line = cell_array.wire_energy_j(tile.cols, technology.row_capacitance_f, technology.supply_v)
     drive = slots * _number(technology.driver_slot_energy_j) + edges * line
     power = cell_array.read_power_w(
@@ -165,11 +160,25 @@ def tile_energy_j(
         technology.supply_v,
     )
     return {
-        "input": rows * drive * phases * _integrations(tile),
-        "array": rows * cols * cell * phases,
+        "input": drive * phases * _integrations(tile),
+        "array": cell * phases,
         "adc": conversions * one_conversion,
         "digital": conversions * _number(tile.adc_bits) * _number(technology.output_bit_energy_j),
     }
+
+
+def tile_energy_j(
+    tile: Tile, active_rows: ArrayLike | None = None, active_cols: ArrayLike | None = None
+) -> dict[str, Array]:
+    """Energy of one MVM of one tile (one tier), by component of `unit_energy_j` (J).
+
+    `active_rows`, `active_cols`: rows and weight columns that the matrix uses (default: all).
+    """
+    rows = _number(tile.rows if active_rows is None else active_rows)
+    cols = _number(tile.cols if active_cols is None else active_cols)
+    converted = cols * row_groups(tile, rows)
+    counts = {"input": rows, "array": rows * cols, "adc": converted, "digital": converted}
+    return {name: counts[name] * energy for name, energy in unit_energy_j(tile).items()}
 
 
 def tile_latency_s(tile: Tile) -> dict[str, Array]:
@@ -182,7 +191,7 @@ def tile_latency_s(tile: Tile) -> dict[str, Array]:
     times), for every output bit, and to start (Wan et al., Nature 608, 504, 2022, Fig. 12).
     """
     technology, mode = tile.technology, np.asarray(tile.input_mode)
-    phases = _number(tile.phases) * _row_groups(tile, _number(tile.rows))
+    phases = _number(tile.phases) * row_groups(tile, tile.rows)
     integrate = dac.slots(mode, _bits_per_read(tile)) * _number(technology.input_slot_s)
     passes = dac.conversions(mode, tile.dac_bits)
     one_conversion = adc.time_s(technology.adc_kind, tile.adc_bits, technology.adc_unit_time_s)

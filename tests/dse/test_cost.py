@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.cost import System, Workload, evaluate
-from dse.mapping import ANALOG_PARTS
+from dse.mapping import ANALOG_PARTS, matrix_energy_j
 from dse.placement import digital_order
 from hwmodels.digital import (
     accelerator_area_mm2,
@@ -20,6 +20,7 @@ from hwmodels.tile import (
     load_technology,
     stack_technologies,
     tile_area_mm2,
+    tile_energy_j,
     tile_latency_s,
 )
 from workloads import load_model
@@ -177,6 +178,20 @@ def test_all_experts_analog_by_hand():
     assert experts == pytest.approx(16 * (8.89 + 1) * slot, rel=0.01)
 
 
+def test_layers_on_one_tile_take_turns_with_a_digital_layer_between():
+    """All routing is alike, so that it does not matter which two layers lie on the only tile."""
+    model = load_model("olmoe")
+    experts = np.arange(16 * 64)
+    orders = {}
+    for layers in ((3, 4), (3, 5), (3, 15)):
+        analog = np.isin(experts // 64, layers) & (experts % 64 < 20)
+        orders[str(layers), "global"] = np.concatenate([experts[~analog], experts[analog]])
+    fast = dataclasses.replace(A100, mac_units=1e12, hbm_stacks=1e6, sram_bytes=1e15)
+    system = System(Tile(TECHNOLOGIES[1], 512, 512, 1024), 1, fast)
+    costs = evaluate(model, uniform(16, 64, 8), orders, system, np.arange(3), 16 * 64 - 40)
+    assert costs.throughput_tokens_per_s[1:] == pytest.approx(costs.throughput_tokens_per_s[0])
+
+
 def test_edges_of_blocks_cost_area_not_array_energy():
     """DeepSeekMoE experts of 2048 x 1408: at 512 they fill 2.75 of 3 blocks (reference: 0.917)."""
     model = load_model("deepseekmoe")
@@ -187,6 +202,25 @@ def test_edges_of_blocks_cost_area_not_array_energy():
     assert costs.utilisation == pytest.approx([0.917, 0.917, 0.688], abs=5e-4)
     array = costs.energy_component["tile_array"]
     assert array[0] == pytest.approx(array[2], rel=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    inputs=st.integers(1, 300),
+    outputs=st.integers(1, 300),
+    rows=st.integers(1, 200),
+    cols=st.integers(1, 200),
+    at_once=st.none() | st.integers(1, 200),
+)
+def test_a_matrix_costs_what_its_blocks_cost(inputs, outputs, rows, cols, at_once):
+    tile = Tile(TECHNOLOGIES[2], rows, cols, rows_at_once=at_once)
+    blocks = [
+        tile_energy_j(tile, min(rows, inputs - row), min(cols, outputs - col))
+        for row in range(0, inputs, rows)
+        for col in range(0, outputs, cols)
+    ]
+    for name, energy in matrix_energy_j(tile, ((inputs, outputs, 3),)).items():
+        assert energy == pytest.approx(3 * sum(block[name] for block in blocks))
 
 
 def test_what_does_not_fit_becomes_digital():
