@@ -7,7 +7,7 @@ in chunks so that memory stays bounded, and an entry does not depend on its neig
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -34,8 +34,6 @@ Order = tuple[str, str]
 MODES = ("decode", "prefill")
 CHUNK = 8192
 """Designs worked on at once: their arrays stay in the processor's cache."""
-BLOCK = 8 * CHUNK
-"""Designs sorted together: one column of them stays in the cache, too."""
 
 
 @dataclass(frozen=True)
@@ -171,20 +169,14 @@ def evaluate(
     system = _rebuild(system, flat)
     which, count = flat(which.astype(np.int64)), flat(count.astype(np.int64))
     analog = {name: flat(flags) for name, flags in analog.items()}
-    alike = flat(_likeness(system))
+    planar = flat(np.asarray(system.tile.tiers) <= 1)
     result: dict[str, Any] = {}
-    for first in range(0, max(size, 1), BLOCK):  # no designs at all: the names, no entries
-        block = slice(first, min(first + BLOCK, size))
-        ranked = np.argsort(alike[block])
-        parts = []
-        for start in range(0, max(len(ranked), 1), CHUNK):
-            rows = first + ranked[start : start + CHUNK]
-            flags: dict[str, Any] = {name: values[rows] for name, values in analog.items()}
-            prefill = workload.mode == "prefill"
-            step = Step(architecture, workload.batch, workload.context, prefill, flags)
-            taken = _rebuild(system, lambda values, rows=rows: values[rows])
-            parts.append(step_costs(step, tables, taken, which[rows], count[rows]))
-        _store(result, parts, np.argsort(ranked), block, size)
+    for rows in _chunks(planar):
+        flags: dict[str, Any] = {name: values[rows] for name, values in analog.items()}
+        prefill = workload.mode == "prefill"
+        step = Step(architecture, workload.batch, workload.context, prefill, flags)
+        taken = _rebuild(system, lambda values, rows=rows: values[rows])
+        _store(result, step_costs(step, tables, taken, which[rows], count[rows]), rows, size)
     return Costs(**_reshape(result, shape))
 
 
@@ -264,33 +256,26 @@ def _rebuild(value: Any, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Any:
     return copy
 
 
-def _likeness(system: System) -> Array:
-    """Designs that are near in this number take the same ways through the model.
-
-    Planar ones need no look at what shares a tile; of others, the cells of a tier of all tiles say
-    how many experts do.
-    """
-    tile = system.tile
-    cells = np.asarray(system.tiles, dtype=float) * np.asarray(tile.rows) * np.asarray(tile.cols)
-    return np.where(np.asarray(tile.tiers) > 1, cells, 0.0)
+def _chunks(planar: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """Indices of designs to work on together: planar ones need no look at what shares a tile."""
+    for group in (np.flatnonzero(planar), np.flatnonzero(~planar)):
+        for start in range(0, len(group), CHUNK):
+            yield group[start : start + CHUNK]
+    if not len(planar):  # no designs at all: the names, no entries
+        yield np.zeros(0, dtype=np.int64)
 
 
 def _store(
-    result: dict[str, Any],
-    parts: list[dict[str, Any]],
-    place: NDArray[np.int64],
-    block: slice,
-    size: int,
+    result: dict[str, Any], part: dict[str, Any], rows: NDArray[np.int64], size: int
 ) -> None:
-    """Put a block's chunks into the arrays of all designs, made on first use; `place` of each."""
-    for name, value in parts[0].items():
-        columns = [part[name] for part in parts]
+    """Put costs of some designs into the arrays of all, which are made on first use."""
+    for name, value in part.items():
         if isinstance(value, dict):
-            _store(result.setdefault(name, {}), columns, place, block, size)
+            _store(result.setdefault(name, {}), value, rows, size)
             continue
         if name not in result:
-            result[name] = np.empty(size, dtype=np.asarray(value).dtype)
-        np.concatenate(columns).take(place, out=result[name][block], mode="clip")
+            result[name] = np.empty(size, dtype=value.dtype)
+        result[name][rows] = value
 
 
 def _reshape(result: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Any]:
