@@ -32,8 +32,9 @@ Array = NDArray[np.float64]
 Order = tuple[str, str]
 
 MODES = ("decode", "prefill")
-CHUNK = 8192
-"""Designs worked on at once: their arrays stay in the processor's cache."""
+CHUNK = 16_000
+"""Designs worked on at once: their arrays stay in the processor's cache, and below 128 KiB each, so
+that the memory of one is the next one's."""
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,25 @@ class ExpertTables:
         """Experts of a layer."""
         return self.used.shape[2] - 1
 
+    def rows(self, layer: int, place: NDArray[np.int64]) -> LayerRows:
+        """What designs of these `place`s have in a layer."""
+        row = self.row_in_layer[layer].take(place).astype(np.int64)  # once for all that follows
+        analog, used = self.analog_experts[layer].take(row), self.used[layer].take(row)
+        return LayerRows(layer, row, analog, used)
+
     def place(self, order: NDArray[np.int64], digital_experts: NDArray[np.int64]) -> Any:
         """Entry of designs in the tables over all experts of the model."""
         return order * self.analog_activations.shape[1] + digital_experts
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """One layer of designs: the row of its tables, analog experts, chance that any is used."""
+
+    layer: int
+    row: NDArray[np.int64]
+    analog: Array
+    used: Array
 
 
 @lru_cache(maxsize=4)
@@ -215,23 +231,17 @@ class LayerSlots:
     deviation: Array
 
 
-def own_tile_slots(tables: ExpertTables, layer: int, row: NDArray[np.int64]) -> LayerSlots:
+def own_tile_slots(tables: ExpertTables, rows: LayerRows) -> LayerSlots:
     """Slots of a layer whose experts have tiles of their own: the most loaded expert decides.
 
-    Its last token passes gate and up, then down: one slot more than its load. `row` is that of the
-    layer's tables, one entry a design.
+    Its last token passes gate and up, then down: one slot more than its load.
     """
-    slots = tables.largest_load[layer].take(row) + tables.used[layer].take(row)
-    return LayerSlots(slots, tables.largest_deviation[layer].take(row))
+    slots = tables.largest_load[rows.layer].take(rows.row) + rows.used
+    return LayerSlots(slots, tables.largest_deviation[rows.layer].take(rows.row))
 
 
 def shared_tile_slots(
-    tables: ExpertTables,
-    layer: int,
-    row: NDArray[np.int64],
-    mapping: Mapping,
-    start: Array,
-    end: Array,
+    tables: ExpertTables, rows: LayerRows, mapping: Mapping, start: Array, end: Array
 ) -> LayerSlots:
     """Slots of a layer that lies on the tiles from `start` to `end`, not rounded.
 
@@ -239,19 +249,18 @@ def shared_tile_slots(
     that hold several experts, and the most loaded group decides. With less than one group, all
     experts of the layer share its tiles.
     """
-    analog = tables.analog_experts[layer].take(row)
-    found = _one_group(tables, layer, row, mapping, start, end)
-    groups = np.floor(analog / mapping.sharing)
+    found = _one_group(tables, rows, mapping, start, end)
+    groups = np.floor(rows.analog / mapping.sharing)
     several = np.flatnonzero(groups >= 1)
     if len(several):
-        row, sharing = row[several], mapping.sharing[several]
-        these = _fullest_group(tables, layer, row, sharing, groups[several])
+        some = LayerRows(rows.layer, *(x[several] for x in (rows.row, rows.analog, rows.used)))
+        these = _fullest_group(tables, some, mapping.sharing[several], groups[several])
         found.slots[several], found.deviation[several] = these.slots, these.deviation
     return found
 
 
 def _fullest_group(
-    tables: ExpertTables, layer: int, row: NDArray[np.int64], sharing: Array, groups: Array
+    tables: ExpertTables, rows: LayerRows, sharing: Array, groups: Array
 ) -> LayerSlots:
     """Slots of layers whose tiles form groups that hold several experts.
 
@@ -260,31 +269,25 @@ def _fullest_group(
     so that it is the least used one. Either one of these has the most, or one of all at their mean
     size.
     """
-    own = own_tile_slots(tables, layer, row)
+    own, layer, row = own_tile_slots(tables, rows), rows.layer, rows.row
     extreme = largest_of_normals(tables.experts)
-    analog = tables.analog_experts[layer].take(row)
     deviation = tables.load_deviation[layer].take(row)
-    mean_size = analog / groups
+    mean_size = rows.analog / groups
     size = np.ceil(mean_size)
-    full = np.maximum(groups - (groups * size - analog), 0).astype(np.int64)
+    full = np.maximum(groups - (groups * size - rows.analog), 0).astype(np.int64)
     least = (size - mean_size) * tables.least_load[layer].take(row)
     largest = least + np.sqrt(size) * deviation * extreme.take(full)
     spread = np.sqrt(mean_size) * deviation
     largest = np.maximum(largest, spread * extreme.take(groups.astype(np.int64)))
     load = mean_size * tables.mean_load[layer].take(row) + largest
-    slots = np.maximum(own.slots, load + tables.used[layer].take(row))
+    slots = np.maximum(own.slots, load + rows.used)
     varies = np.maximum(own.deviation, LARGEST_VARIES * spread)
     shares = sharing > 1
     return LayerSlots(np.where(shares, slots, own.slots), np.where(shares, varies, own.deviation))
 
 
 def _one_group(
-    tables: ExpertTables,
-    layer: int,
-    row: NDArray[np.int64],
-    mapping: Mapping,
-    start: Array,
-    end: Array,
+    tables: ExpertTables, rows: LayerRows, mapping: Mapping, start: Array, end: Array
 ) -> LayerSlots:
     """Slots of layers whose experts share all their tiles.
 
@@ -294,13 +297,12 @@ def _one_group(
     expected largest of these remainders and what the last token waits because down cannot start
     before gate and up.
     """
-    analog, used = tables.analog_experts[layer].take(row), tables.used[layer].take(row)
-    blocks = mapping.expert_blocks
+    layer, row, blocks = rows.layer, rows.row, mapping.expert_blocks
     tiles = np.maximum(np.rint(end) - np.rint(start), 1.0)
     per_tile = blocks / tiles
     whole = np.floor(per_tile)
     share = per_tile - whole
-    left = analog * (blocks - tiles * whole) / tiles  # of whole numbers: its ceil is exact
+    left = rows.analog * (blocks - tiles * whole) / tiles  # of whole numbers: its ceil is exact
     most_left = np.ceil(left)  # blocks that the fullest tile has of these
     uneven = tables.load_beyond_first[layer].take(row) * (most_left - left)
     most = largest_of_normals(LARGEST_GROUP)
@@ -308,7 +310,7 @@ def _one_group(
     spread = extreme * tables.load_spread[layer].take(row)
     bubble = np.ceil(mapping.up_blocks / tiles) + np.ceil(mapping.down_blocks / tiles) - per_tile
     # Three reasons to wait that do not add: they are the same tile's only now and then.
-    waits = np.sqrt(uneven**2 + spread**2 * most_left * (1 - share) + (used * bubble) ** 2)
+    waits = np.sqrt(uneven**2 + spread**2 * most_left * (1 - share) + (rows.used * bubble) ** 2)
     deviation = tables.total_deviation[layer].take(row) * per_tile
     deviation = deviation + bubble * tables.used_deviation[layer].take(row)
     return LayerSlots(tables.analog_tokens[layer].take(row) * per_tile + waits, deviation)

@@ -136,12 +136,13 @@ def layer_stages(
     own_tiles = mapping.sharing.max(initial=1.0) <= 1
     place = tables.place(mapping.order, mapping.digital_experts)
     for layer in range(tables.layers):
-        row = tables.row_in_layer[layer].take(place).astype(np.int64)  # once for all that follows
+        rows = tables.rows(layer, place)
+        row = rows.row
         if own_tiles:
-            found = own_tile_slots(tables, layer, row)
+            found = own_tile_slots(tables, rows)
         else:
-            end = start + tables.analog_experts[layer].take(row) * mapping.tiles_per_expert
-            found = shared_tile_slots(tables, layer, row, mapping, start, end)
+            end = start + rows.analog * mapping.tiles_per_expert
+            found = shared_tile_slots(tables, rows, mapping, start, end)
             # Less than a tile lies on that of its middle; more never shares: no whole number.
             tile = np.floor((start + end) / 2) + (end - start >= 1) * 0.5
             start = end
@@ -155,8 +156,8 @@ def layer_stages(
             tables.unique_deviation[layer].take(row) * byte_s,
             tables.total_deviation[layer].take(row) * mac_s,
         )
-        idle = 1 - tables.used[layer].take(row)
-        stage = expected_maximum(analog_s - work.digital_shared_s, digital_s, varies_s, idle)
+        first_s = analog_s - work.digital_shared_s
+        stage = expected_maximum(first_s, digital_s, varies_s, 1 - rows.used)
         yield LayerStage(stage, digital_s, slots_s, tile)
 
 

@@ -223,12 +223,12 @@ def _expert_stages(
     """
     step, system, tables = placed.step, placed.system, placed.tables
     zero, mapping = placed.zero, placed.mapping
-    row = tables.row_in_layer[moe_layer].take(tables.place(mapping.order, mapping.digital_experts))
+    rows = tables.rows(moe_layer, tables.place(mapping.order, mapping.digital_experts))
+    row = rows.row
     tokens = tables.digital_tokens[moe_layer].take(row)
     unique = tables.unique_digital[moe_layer].take(row)
     shared = experts.digital_shared_s + zero
     analog_shared = np.asarray(experts.analog_shared_s) + zero
-    analog_count = tables.analog_experts[moe_layer].take(row)
     by_tiles = np.maximum(stage.tiles_s, analog_shared) - shared > stage.digital_s
     by_shared = by_tiles & (analog_shared > stage.tiles_s)
     work = DigitalWork(tokens * experts.macs, unique * experts.bytes)
@@ -245,7 +245,7 @@ def _expert_stages(
             "analog_experts", TILES, now, stage.tiles_s,
             expert_energy(step, system, tables.analog_tokens[moe_layer].take(row), zero, zero),
             (by_tiles & ~by_shared) * stage.stage_s, on_tiles,
-            analog_count * mapping.expert_blocks,
+            rows.analog * mapping.expert_blocks,
         ),
     ]  # fmt: skip
 
