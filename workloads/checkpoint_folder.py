@@ -84,8 +84,8 @@ def open_checkpoint(path: str | Path) -> CheckpointFolder:
     architecture = parse_config(
         config,
         where=str(folder / "config.json"),
-        name=folder.resolve().name,
-        title=folder.resolve().name,
+        name=_name(folder),
+        title=_name(folder),
         source=str(folder / "config.json"),
     )
     if architecture.family not in FAMILIES:
@@ -242,6 +242,12 @@ def forward(
     weights = read_weights(checkpoint, config, ends, dtype, device)
     logits = [head_forward(config, weights, state, linear=linear) for state in states]
     return torch.cat(logits).view(*tokens.shape, -1)
+
+
+def _name(folder: Path) -> str:
+    """The folder's name; in a hub cache (models--OWNER--NAME/snapshots/COMMIT) the model's."""
+    *_, repository, snapshots, name = ("", "", *folder.resolve().parts)
+    return repository.split("--")[-1] if snapshots == "snapshots" else name
 
 
 @contextmanager

@@ -244,6 +244,11 @@ def _refuse(a: MoEArchitecture, config: Mapping[str, Any], where: str) -> None:
         )
     if (width := a.qk_rope_head_dim or a.head_dim) % 2:
         raise ValueError(f"{where}: {width} columns of a head cannot be rotated in pairs")
+    if a.hidden_size % 4 or a.expert_intermediate_size % 4:  # see plain_grouped_linear
+        raise ValueError(
+            f"{where}: experts are {a.hidden_size} by {a.expert_intermediate_size}; only multiples "
+            "of 4 are computed"
+        )
     rope = _rope(config, where)
     rotations = ("default", "yarn") if a.kv_lora_rank else ("default",)
     windowed = config.get("use_sliding_window", a.family == "mixtral")

@@ -140,6 +140,7 @@ def test_rotations_stand_in_their_own_object_first(family: str, tmp_path: Path) 
     [
         ("olmoe", {"routed_scaling_factor": 2.5}, "'routed_scaling_factor' is 2.5, supported is 1"),
         ("olmoe", {"rope_scaling": {"full_attention": {}}}, "'rope_scaling.full_attention' is {}"),
+        ("olmoe", {"intermediate_size": 6}, "experts are 16 by 6; only multiples of 4 are"),
         ("qwen2_moe", {"mlp_only_layers": [1]}, "come first, .* .see 'mlp_only_layers'"),
         ("qwen3_moe", {"partial_rotary_factor": 0.5}, "'partial_rotary_factor' is 0.5"),
         ("deepseek_v2", {"norm_topk_prob": True}, "'norm_topk_prob' is True, supported is null or"),
@@ -216,6 +217,26 @@ def test_every_matrix_passes_the_hooks_and_every_router_is_observed(family: str)
     matrices = {name for name, shape in family_weight_shapes(config).items() if len(shape) > 1}
     assert seen == (matrices - {"embedding"}) | {"lm_head"}
     assert layers == list(config.moe_layers)
+
+
+def test_a_snapshot_of_the_hub_s_cache_reads_like_a_folder(tmp_path: Path, deepseek: Path) -> None:
+    """Links to blobs, tensors of several types, and what older checkpoints hold beside them."""
+    tensors = deepseek_tensors()
+    kinds = (torch.bfloat16, torch.float16, torch.float32)
+    mixed = {key: t.to(kinds[i % 3]) for i, (key, t) in enumerate(tensors.items())}
+    for layer in range(3):
+        mixed[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = torch.ones(2)
+    config = DEEPSEEK | {"head_dim": None, "num_key_value_heads": None, "dtype": "bfloat16"}
+    blobs = write_folder(tmp_path / "models--owner--some-moe" / "blobs", config, mixed)
+    snapshot = blobs.parent / "snapshots" / "0123abc"
+    snapshot.mkdir(parents=True)
+    for blob in blobs.iterdir():
+        (snapshot / blob.name).symlink_to(f"../../blobs/{blob.name}")
+    checkpoint = open_checkpoint(snapshot)
+    assert checkpoint.architecture.name == "some-moe"
+    plain = write_folder(tmp_path / "plain", DEEPSEEK, {k: t.float() for k, t in mixed.items()})
+    tokens = torch.arange(8).view(1, 8)
+    assert torch.equal(forward(checkpoint, tokens), forward(open_checkpoint(plain), tokens))
 
 
 def test_a_single_file_reads_like_shards(tmp_path: Path, deepseek: Path) -> None:
