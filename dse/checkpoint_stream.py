@@ -89,9 +89,17 @@ class StreamedModel(NoisyModel):
         self.shapes.setdefault("lm_head", self.shapes["embedding"])
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Hidden states [B*T, d] before the first layer; reads only the rows that occur."""
+        """Hidden states [B*T, d] before the first layer; reads only the rows that occur.
+
+        Raises ValueError for a token that the vocabulary does not have.
+        """
         (name,) = stored_names(self.family.family, "embedding", 0)
         used, place = tokens.cpu().flatten().unique(return_inverse=True)
+        if int(used[-1]) >= self.config.vocab_size:
+            raise ValueError(
+                f"{self.checkpoint.tensors[name].file}: tensor {name} has {self.config.vocab_size} "
+                f"rows, but tokenizer.json makes a token {int(used[-1])}"
+            )
         ((_, table),) = read_tensors(self.checkpoint, (name,))
         return table[used].float()[place].to(self.device)
 

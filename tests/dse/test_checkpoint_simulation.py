@@ -185,5 +185,6 @@ def test_tokens_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
     miniature: Miniature = load_miniature("olmoe-mini")
     write_checkpoint(miniature, tmp_path / "olmoe")
     bench = benchmarks(miniature, 2048)[:1]
-    with pytest.raises(ValueError, match="token numbers must be from 0 to"):
+    message = r"tensor model\.embed_tokens\.weight has \d+ rows, but .* makes a token 1000000"
+    with pytest.raises(ValueError, match=message):
         CheckpointSimulator(tmp_path / "olmoe", bench, torch.full((1, 4), 10**6))
