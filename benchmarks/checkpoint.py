@@ -54,7 +54,7 @@ print(json.dumps({
     "peak_mapped_bytes": peaks["RssFile"],
     "experts_at_once": simulator.plan.group,
     "delta_loss_nats": result.delta_loss,
-    "clean_seconds_a_layer": round((clean - start) / layers / 2, 2),
+    "clean_seconds_a_layer": round((clean - start) / layers, 2),
     "noisy_seconds_a_layer": round((time.perf_counter() - clean) / layers, 2),
     "seconds": round(time.perf_counter() - start, 1),
 }))

@@ -43,16 +43,20 @@ def calibrate(
     tokens: Tensor,
     observe: Observe | None = None,
     progress: Callable[[int, int], None] | None = None,
+    along: Sequence[State] = (),
 ) -> None:
-    """Measure inputs of every matrix and logits of every router in a clean pass over [B, T]."""
+    """Measure inputs of every matrix and logits of every router in a clean pass over [B, T].
+
+    along: states that are taken through all layers in the same pass. observe sees the routing of
+    the tokens.
+    """
     model._moments = {}
     model.calibration_tokens = tokens
-    recorder = _Recorder(model)
-    state = State(model.embed(tokens), recorder)
-    shape = (tokens.shape[0], tokens.shape[1])
+    recorder = _Recorder(model, observe)
+    state = begin(model, tokens, recorder)
     for layer in range(model.config.layers):
         model.enter(f"layers.{layer}.attention_norm")
-        advance(model, layer, [state], shape, observe)
+        advance(model, layer, [state, *along])
         if progress is not None:
             progress(layer + 1, model.config.layers)
     model.enter("final_norm")
@@ -61,6 +65,8 @@ def calibrate(
 
 class Way:
     """How a state's products are computed; clean unless a subclass says otherwise."""
+
+    observe: Observe | None = None  # sees the routing
 
     def linear(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         return plain_linear(name, x, weight)
@@ -82,8 +88,8 @@ class Way:
 class _Recorder(Way):
     """Clean products that add up the inputs of every matrix."""
 
-    def __init__(self, model: StreamedModel) -> None:
-        self.model = model
+    def __init__(self, model: StreamedModel, observe: Observe | None) -> None:
+        self.model, self.observe = model, observe
 
     def _record(self, name: str, x: Tensor, groups: int, group: Tensor | None) -> None:
         if input_of(name) != name:
@@ -171,10 +177,19 @@ class Noisy(Way):
 
 @dataclass
 class State:
-    """Hidden states [B*T, d] on their way through the layers, and how the next one is computed."""
+    """Hidden states [B*T, d] on their way through the layers, and how the next one is computed.
+
+    shape: (B, T).
+    """
 
     hidden: Tensor
+    shape: tuple[int, int]
     way: Way = field(default_factory=Way)
+
+
+def begin(model: StreamedModel, tokens: Tensor, way: Way | None = None) -> State:
+    """The state of tokens [B, T] before the first layer."""
+    return State(model.embed(tokens), (tokens.shape[0], tokens.shape[1]), way or Way())
 
 
 @dataclass(frozen=True)
@@ -186,15 +201,9 @@ class _Routed:
     weights: Tensor
 
 
-def advance(
-    model: StreamedModel,
-    layer: int,
-    states: Sequence[State],
-    shape: tuple[int, int],
-    observe: Observe | None = None,
-) -> None:
-    """Take all states [B*T, d] of shape (B, T) through one layer."""
-    routed = [_before_experts(model, layer, state, shape, observe) for state in states]
+def advance(model: StreamedModel, layer: int, states: Sequence[State]) -> None:
+    """Take all states through one layer."""
+    routed = [_before_experts(model, layer, state) for state in states]
     if layer not in model.config.moe_layers:
         return
     for group in model.expert_groups(layer):
@@ -208,19 +217,13 @@ def advance(
             _add_analog(model, group, members)
 
 
-def _before_experts(
-    model: StreamedModel,
-    layer: int,
-    state: State,
-    shape: tuple[int, int],
-    observe: Observe | None,
-) -> _Routed | None:
+def _before_experts(model: StreamedModel, layer: int, state: State) -> _Routed | None:
     """Attention, routing and dense parts of a layer; None when the layer has no experts."""
     linear: Linear = state.way.linear
-    weights, config, length = model.weights, model.config, shape[1]
+    weights, config, (rows, length) = model.weights, model.config, state.shape
     after, inputs = [], []
     sparse = layer in config.moe_layers
-    for batch in batches(shape[0], _BATCH):
+    for batch in batches(rows, _BATCH):
         part = state.hidden[batch.start * length : batch.stop * length]
         size = (batch.stop - batch.start, length)
         if not sparse:
@@ -235,7 +238,8 @@ def _before_experts(
     if not sparse:
         return None
     every = torch.cat(inputs)
-    return _Routed(every, *route(config, weights, every, layer, linear=linear, observe=observe))
+    chosen = route(config, weights, every, layer, linear=linear, observe=state.way.observe)
+    return _Routed(every, *chosen)
 
 
 def _rows(inputs: _Routed, experts: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:

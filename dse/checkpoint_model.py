@@ -111,7 +111,7 @@ class RealModel:
         return self.checkpoint.source
 
     def simulator(self, layers: Layers = lambda *_: None) -> CheckpointSimulator:
-        """The noisy simulation; the first call takes two passes over the checkpoint."""
+        """The noisy simulation; the first call takes a pass over the checkpoint."""
         if self._simulator is None:
             counter = UseCounter(self.config)
             self._simulator = CheckpointSimulator(

@@ -20,7 +20,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from dse.checkpoint_layers import LayerMitigation, Noisy, State, advance, calibrate
+from dse.checkpoint_layers import LayerMitigation, Noisy, State, advance, begin, calibrate
 from dse.checkpoint_memory import LOGITS_BYTES, MemoryPlan, plan_memory
 from dse.checkpoint_stream import StreamedModel
 from dse.noisy_model import dense_matrices, layer_of
@@ -78,8 +78,8 @@ class CheckpointSimulator(Simulator):
     device, first_seed: as in Simulator. mitigation: as there; it is fitted on the calibration
     tokens, which then travel along in rows as long as the benchmarks'. max_memory_bytes bounds the
     memory of this process (see `dse.checkpoint_memory`). observe sees the routing of the
-    calibration tokens; progress is called with (layers done, layers) in each of the two passes
-    that this takes, and in later ones that bring none of their own.
+    calibration tokens; progress is called with (layers done, layers) in the pass that this takes,
+    and in later ones that bring none of their own.
     Raises ValueError for what cannot be read or computed, naming file and tensor.
     """
 
@@ -104,9 +104,6 @@ class CheckpointSimulator(Simulator):
         if not isinstance(checkpoint, CheckpointFolder):
             checkpoint = open_checkpoint(checkpoint)
         config = decoder_config(checkpoint)
-        for tokens in (calibration_tokens, *(bench.tokens for bench in benchmarks)):
-            if not 0 <= int(tokens.min()) <= int(tokens.max()) < config.vocab_size:
-                raise ValueError(f"token numbers must be from 0 to {config.vocab_size - 1}")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.miniature = Miniature(
             checkpoint.architecture.name, config, {}, load_tokenizer(checkpoint), checkpoint.source
@@ -123,9 +120,10 @@ class CheckpointSimulator(Simulator):
         self.model: StreamedModel = StreamedModel(
             checkpoint, config, self.device, self.plan.group, self.plan.cache_bytes
         )
-        calibrate(self.model, calibration_tokens, observe, progress)
-        clean = Placement(Noise(), self.all_digital())
-        ((self._clean,),) = self._pass([clean], [[(0, 1)]])
+        clean = begin(self.model, self._inputs)
+        calibrate(self.model, calibration_tokens, observe, progress, [clean])
+        way = self._way(Placement(Noise(), self.all_digital()), frozenset(), config.layers, (0, 1))
+        self._clean = self._head_scores(way.placed, clean.hidden)
 
     def clean(self) -> SimulationResult:
         """The result of the placement with every expert digital; costs nothing."""
@@ -209,19 +207,18 @@ class CheckpointSimulator(Simulator):
             for one, analog in zip(placements, dense, strict=True)
         ]
         first_noisy = [layers if layer is None else layer for layer in first]
-        tokens = self._tokens()
-        clean = State(self.model.embed(tokens))
+        clean = begin(self.model, self._tokens())
         states: dict[tuple[int, tuple[int, int]], State] = {}
         for layer in range(layers):
             self.model.enter(f"layers.{layer}.attention_norm")
             for number, placement in enumerate(placements):
                 for draw in draws[number] if layer >= first_noisy[number] else ():
-                    state = states.setdefault((number, draw), State(clean.hidden))
+                    state = states.setdefault((number, draw), State(clean.hidden, clean.shape))
                     state.way = self._way(placement, dense[number], layer, draw)
             moving = [*states.values()]
             if layer < max(first_noisy):
                 moving.append(clean)
-            advance(self.model, layer, moving, (tokens.shape[0], tokens.shape[1]))
+            advance(self.model, layer, moving)
             if progress is not None:
                 progress(layer + 1, layers)
         self.model.enter("final_norm")
