@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from reports.columns import column, show
+from reports.columns import column, show, term
 from reports.figures.theme import numeric
 from reports.figures.tornado import constant
-from reports.run_folder import Run
+from reports.run_folder import Run, recommended_row
+from reports.why import largest
 
 
 def captions(run: Run) -> dict[str, str]:
@@ -27,7 +28,7 @@ def captions(run: Run) -> dict[str, str]:
         "experts computed digitally, one colour and marker for each selection score.",
         "parallel": f"{len(complete)} simulated designs as lines across their parameters and "
         "results.",
-        "icicle": "Drill-down of the selected design's total into its parts.",
+        "icicle": f"Drill-down of the selected design's total into its parts. {_largest(run)}",
         "bars": "The selected design and the reference designs side by side, stacked by part.",
         "step": "Bars of every layer of one step over time: above what the accelerator does, below "
         "what the layer's tiles do; following steps in grey.",
@@ -46,6 +47,19 @@ def captions(run: Run) -> dict[str, str]:
         "hypervolume": _hypervolume(run.progress),
         "time": "Wall time of the search by what it was spent on.",
     }
+
+
+def _largest(run: Run) -> str:
+    """The largest component of energy and of area of the recommended design."""
+    row = recommended_row(run)
+    if row is None:
+        return "No design is recommended."
+    parts = [
+        f"{quantity} {term(part)} ({share:.0%})".replace("%", " %")
+        for quantity in ("energy", "area")
+        for part, share in largest(run.candidates, row, quantity, "component")
+    ]
+    return f"Largest parts of the recommended design: {', '.join(parts) or 'not recorded'}."
 
 
 def _range(rows: pd.DataFrame, name: str) -> str:

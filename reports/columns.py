@@ -62,8 +62,8 @@ PARAMETERS = (
     Column("tile_cols", "Tile columns", kind="count", log=True),
     Column("tiers", "Tiers per tile", kind="count", log=True),
     Column("tiles", "Tiles", kind="count", log=True),
-    Column("adc_bits", "ADC bits", "bit", "count"),
-    Column("dac_bits", "DAC bits", "bit", "count"),
+    Column("adc_bits", "ADC resolution", "bit", "count"),
+    Column("dac_bits", "DAC resolution", "bit", "count"),
     Column("columns_per_adc", "Columns per ADC", kind="count", log=True),
     Column("digital_expert_fraction", "Digital experts", kind="percent"),
     Column("digital_experts", "Digital expert count", kind="count"),
@@ -150,8 +150,8 @@ TOTALS = {
 #: Endings of column names that say a unit, the longest first.
 UNITS = {
     "_j_per_token": "J/token", "_s_per_token": "s/token", "_j_per_mac": "J/MAC",
-    "_um2_per_weight": "µm²/weight", "_j": "J", "_s": "s", "_mm2": "mm²", "_nats": "nats/token",
-    "_percent": "%",
+    "_um2_per_weight": "µm²/weight", "_tops_per_mm2": "TOPS/mm²", "_j": "J", "_s": "s",
+    "_mm2": "mm²", "_nats": "nats/token", "_percent": "%",
 }  # fmt: skip
 
 

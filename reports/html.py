@@ -18,6 +18,7 @@ from reports import choices, evidence, payload, words
 from reports.captions import captions
 from reports.columns import (
     HOVER,
+    NOT_COMPUTED,
     OBJECTIVES,
     breakdown_columns,
     column,
@@ -34,13 +35,14 @@ from reports.figures.breakdown import (
 )
 from reports.figures.budget import knee_against_budget
 from reports.figures.fidelity import miniature_against_checkpoint
-from reports.figures.parallel import DIMENSIONS, axis_scales, parallel_coordinates
+from reports.figures.parallel import DIMENSIONS, parallel_coordinates
 from reports.figures.placement import (
     digital_coverage,
     like_layers,
     placement_map,
     rank_column,
     value_columns,
+    value_range,
 )
 from reports.figures.progress import hypervolume_progress, time_split
 from reports.figures.step import decode_timeline, step_timeline, step_words
@@ -134,7 +136,7 @@ def render(run: Run) -> str:
         model_errors=evidence.model_errors(run),
         captions=captions(run),
         mode=evidence.mode(run),
-        objectives=[(name, column(name).label) for name in data["objectives"]],
+        axes=_axis_choices(data),
         like_layers=like_layers(run.experts),
         breakdowns=available_breakdowns(run),
         map_columns=data["mapColumns"],
@@ -149,7 +151,7 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
     """Everything the page's script needs: columns, figures without data, sets of rows."""
     row = recommended_row(run)
     selected = row if row is not None else _first_design(shown)
-    experts, layers = run.experts, page_layers(run, shown)
+    experts, layers, objectives = run.experts, page_layers(run, shown), _objectives(shown)
     breakdowns = available_breakdowns(run)
     kept = shown[shown["trial"].isin(layers["trial"])] if len(layers) else shown[:0]
     return {
@@ -159,16 +161,18 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
         "table": [name for name in TABLE if name in shown.columns],
         "card": [name for name in CARD if name in shown.columns],
         "hover": [name for name in HOVER if name in shown.columns],
-        "objectives": _objectives(shown),
+        "objectives": objectives,
         "recommended": payload.row_index(shown, row),
         "selected": payload.row_index(shown, selected),
         "alike": payload.alike(shown, row),
         "figures": _figures(run, shown, selected),
-        "scales": axis_scales(shown[shown["state"] == "complete"], DIMENSIONS),
+        "rows": payload.row_sets(shown),
+        "stairs": payload.stairs(shown, objectives),
+        "heights": payload.heights(shown, DIMENSIONS),
         "drills": payload.drills(shown, layers, breakdowns),
         "experts": payload.pack(experts),
         "expertCount": len(experts),
-        "mapColumns": value_columns(experts),
+        "mapColumns": {name: value_range(experts, name) for name in value_columns(experts)},
         "layers": payload.pack(layers),
         "stepTokens": evidence.step_tokens(run),
         "pace": {
@@ -176,6 +180,7 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
             for place, design in kept.iterrows()
         },
         "notKept": NOT_KEPT,
+        "missing": NOT_COMPUTED,
         "terms": payload.terms(shown, experts, layers),
         "templates": {"light": LIGHT.to_plotly_json(), "dark": DARK.to_plotly_json()},
     }
@@ -201,6 +206,15 @@ def available_breakdowns(run: Run) -> dict[str, str]:
             if breakdown_columns(run.candidates, quantity, by):
                 found.append(f"{quantity}:{by}")
     return {key: LEVELS[key] for key in found}
+
+
+def _axis_choices(data: dict[str, Any]) -> list[tuple[str, str, list[tuple[str, str, bool]]]]:
+    """Id and label of the three choices of the front's axes, with what can be chosen there."""
+    drawn = next(t["meta"] for t in data["figures"]["pareto"]["data"] if "colour" in t["meta"])
+    return [
+        (axis, label, [(n, column(n).label, n == drawn[axis]) for n in data["objectives"]])
+        for axis, label in (("y", "Vertical"), ("x", "Horizontal"), ("colour", "Colour"))
+    ]
 
 
 def _figures(run: Run, shown: pd.DataFrame, selected: pd.Series | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from reports.columns import (
     OBJECTIVES,
     PARAMETERS,
     STANDARD_ERRORS,
+    TOTALS,
     Column,
     breakdown_columns,
     column,
@@ -23,8 +24,17 @@ from reports.columns import (
     si,
     term,
 )
-from reports.figures.breakdown import colour_of, layer_columns, part_names, part_paths
+from reports.figures.breakdown import (
+    BRANCH,
+    GROUND,
+    colour_of,
+    layer_columns,
+    part_names,
+    part_paths,
+)
+from reports.figures.parallel import axis_scales, position
 from reports.figures.theme import colour_scale, numeric, style_axis
+from reports.figures.trade import design_groups, error_columns, score_groups, staircase
 from reports.run_folder import STATES
 
 #: Designs that travel with the page. Ruled-out ones beyond this are thinned evenly; the page says
@@ -111,6 +121,36 @@ def alike(candidates: pd.DataFrame, row: pd.Series | None) -> dict[str, Any]:
     return found
 
 
+def row_sets(candidates: pd.DataFrame) -> dict[str, list[int]]:
+    """Positions of the designs of each group of the figures, and of each choice above the table."""
+    groups = design_groups(candidates)
+    complete = candidates["state"] == "complete"
+    shown = complete & candidates["on_front"] | groups["reference"]
+    groups |= {"all": candidates["state"].notna(), "complete": complete, "shortlist": shown}
+    groups |= {f"score:{score}": mask for score, mask in score_groups(candidates).items()}
+    return {name: np.flatnonzero(mask).tolist() for name, mask in groups.items()}
+
+
+def stairs(candidates: pd.DataFrame, objectives: list[str]) -> dict[str, list[int]]:
+    """Positions of the front in any two objectives alone, by their names "x y"."""
+    complete = candidates.reset_index(drop=True)
+    complete = complete[complete["state"] == "complete"]
+    pairs = [(x, y) for x in objectives for y in objectives if x != y]
+    return {f"{x} {y}": staircase(complete, x, y).index.tolist() for x, y in pairs}
+
+
+def heights(candidates: pd.DataFrame, dimensions: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Height of each simulated design on each axis of the parallel coordinates, packed."""
+    complete = candidates["state"] == "complete"
+    scales = axis_scales(candidates[complete], dimensions)
+    if len(scales) < 2:
+        return []
+    return [
+        _pack_column(position(candidates[scale["column"]], scale).where(complete))
+        for scale in scales
+    ]
+
+
 def drills(
     candidates: pd.DataFrame, layers: pd.DataFrame, breakdowns: dict[str, str]
 ) -> dict[str, Any]:
@@ -121,6 +161,9 @@ def drills(
         parts = part_names(candidates, quantity, by, layers)
         entry: dict[str, Any] = {
             "levels": levels,
+            "total": TOTALS[quantity].name,
+            "branch": BRANCH,
+            "root": GROUND,
             "colours": {part: colour_of(part, place) for place, part in enumerate(parts)},
         }
         if by == "layer":
@@ -145,7 +188,7 @@ def column_specs(candidates: pd.DataFrame) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "label": spec.label, "unit": "%" if spec.kind == "percent" else spec.unit,
             "kind": spec.kind if known or is_number else "text",
-            "better": spec.better, "stderr": spec.stderr,
+            "stderr": spec.stderr, "error": error_columns(candidates, spec),
             **_in_table(spec, numeric(candidates, str(name)) if is_number else None),
         }  # fmt: skip
         if spec in OBJECTIVES or (spec in PARAMETERS and spec.kind != "text"):
@@ -164,7 +207,7 @@ def _in_table(spec: Column, values: pd.Series | None) -> dict[str, Any]:
     All numbers of a column stand in one unit, that of its median.
     """
     if values is None or spec.kind != "si" or spec.unit == "tokens/s":
-        return {"heading": spec.label if spec.unit == "bit" else spec.title, "scale": 1}
+        return {"heading": spec.title, "scale": 1}
     middle = values[values > 0].median()
     _, _, unit = si(middle if middle > 0 else 1.0, spec.unit).partition(" ")
     scale = {"f": 1e15, "p": 1e12, "n": 1e9, "µ": 1e6, "m": 1e3}.get(
@@ -180,11 +223,14 @@ def strip(figure: go.Figure) -> dict[str, Any]:
     plain_figure = copy.deepcopy(json.loads(figure.to_json()))
     for trace in plain_figure["data"]:
         if trace.get("meta"):
-            for name in ("x", "y", "z", "text", "customdata", "values", "base", "ids", "labels",
-                         "parents"):  # fmt: skip
+            for name in ("x", "y", "z", "text", "hovertext", "customdata", "values", "base", "ids",
+                         "labels", "parents"):  # fmt: skip
                 keep = name in ("x", "y") and not {"placement", "order"}.isdisjoint(trace["meta"])
                 if not keep:
                     trace.pop(name, None)
+            for bar in ("error_x", "error_y"):
+                for ends in ("array", "arrayminus"):
+                    trace.get(bar, {}).pop(ends, None)
             if "drill" in trace["meta"] and trace["type"] == "icicle":
                 trace["marker"].pop("colors", None)
             if isinstance(trace.get("marker"), dict) and "colour" in trace["meta"]:

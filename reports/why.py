@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 
 from reports.columns import TOTALS, breakdown_columns, is_missing, si, term
+from reports.evidence import searched_objectives, step_tokens
 from reports.figures.budget import knees_by_area
+from reports.figures.step import pace
 from reports.run_folder import Run
 
 #: Share of the budget that the smaller alternative may take.
@@ -37,19 +39,22 @@ def dense_parts(row: pd.Series) -> str:
     return f"Of the dense modules, {', '.join(analog)} are analog, too; the others are digital."
 
 
-def drivers(table: pd.DataFrame, row: pd.Series) -> list[str]:
+def drivers(run: Run, row: pd.Series) -> list[str]:
     """Where the design's energy and time go, and which part saves against all digital."""
-    sentences = []
-    largest = [
+    table, sentences = run.candidates, []
+    limits = [
         f"{share:.0%} of its {word} {verb} {term(part)}".replace("%", " %")
         for quantity, by, word, verb in (
             ("energy", "component", "energy", "is"),
-            ("latency", "module", "time per step", "goes into"),
+            ("latency", "module", "latency", "goes into"),
         )
-        for part, share in _largest(table, row, quantity, by)
+        for part, share in largest(table, row, quantity, by)
     ]
-    if largest:
-        sentences.append(f"What limits it now: {' and '.join(largest)}.")
+    if limits:
+        sentences.append(f"What limits it now: {' and '.join(limits)}.")
+    if found := pace(run.layers, row, step_tokens(run)):
+        alone = f", with {found.in_words}" if found.steps > 1 else ""
+        sentences.append(f"Throughput is set by {found.resource}{alone}.")
     digital = table[table["reference_name"] == "all digital"]
     if len(digital):
         sentences += _saved(table, row, digital.iloc[0])
@@ -62,9 +67,8 @@ def _values(table: pd.DataFrame, row: pd.Series, quantity: str, by: str) -> dict
     return {part: 0.0 if is_missing(value) else float(value) for part, value in found.items()}
 
 
-def _largest(
-    table: pd.DataFrame, row: pd.Series, quantity: str, by: str
-) -> list[tuple[str, float]]:
+def largest(table: pd.DataFrame, row: pd.Series, quantity: str, by: str) -> list[tuple[str, float]]:
+    """The largest part of a quantity of a design with its share; nothing where not recorded."""
     values = _values(table, row, quantity, by)
     total = sum(values.values())
     if total <= 0:
@@ -96,8 +100,6 @@ def in_less_area(run: Run, budget_mm2: float | None, row: pd.Series | None) -> p
     """The design that two thirds of the budget would have bought; None without a budget."""
     if budget_mm2 is None or row is None:
         return None
-    from reports.evidence import searched_objectives
-
     knees = knees_by_area(run.candidates, searched_objectives(run))
     fitting = knees[knees["budget_from_mm2"] <= LESS_AREA * budget_mm2]
     if fitting.empty or float(row["area_mm2"]) <= LESS_AREA * budget_mm2:

@@ -23,7 +23,7 @@ def recommendation(run: Run) -> list[str]:
         f"Build {hardware(row)}. {placement(row)} {why.dense_parts(row)}".strip(),
         expectation(run, row),
     ]
-    paragraphs += reasons(run, row) + why.drivers(run.candidates, row)
+    paragraphs += reasons(run, row) + why.drivers(run, row)
     return [keep_together(text) for text in paragraphs]
 
 
@@ -37,11 +37,10 @@ def hardware(row: Design) -> str:
         if not is_missing(row.get("technology")):
             tiles += f" in {row['technology']}"
         size = [show(row, n) for n in ("tile_rows", "tile_cols") if not is_missing(row.get(n))]
+        tiers = 1 if is_missing(row.get("tiers")) else int(row["tiers"])
         if size:
-            tiles += f", {' × '.join(size)} cells each"
-        if not is_missing(row.get("tiers")):
-            tiers = int(row["tiers"])
-            tiles += f" in {tiers:,} tiers" if tiers > 1 else " in one tier"
+            stack = f"{tiers:,} tiers of " if tiers > 1 else ""
+            tiles += f", each {stack}{' × '.join(size)} cells"
     converters = [
         f"{int(row[name])}-bit {label}"
         for name, label in (("dac_bits", "DACs"), ("adc_bits", "ADCs"))
@@ -94,8 +93,14 @@ def placement(row: Design) -> str:
 def expectation(run: Run, row: Design) -> str:
     """What one design is expected to reach, as one sentence, accuracy with error and source."""
     results = [
-        f"{column(name).label.lower()} {show(row, name)}"
-        for name in ("throughput_tokens_per_s", "energy_j_per_token", "area_mm2")
+        f"{show(row, name)}{words}"
+        for name, words in (
+            ("throughput_tokens_per_s", ""),
+            ("latency_s_per_token", " from end to end"),
+            ("energy_j_per_token", ""),
+            ("power_w", ""),
+            ("area_mm2", ""),
+        )
         if not is_missing(row.get(name))
     ]
     budget = budget_mm2(run)
@@ -110,8 +115,8 @@ def expectation(run: Run, row: Design) -> str:
     if not accuracies:
         return f"{text} Its accuracy was not simulated.".strip()
     source = row.get("accuracy_source")
-    where = "source not recorded" if is_missing(source) else str(source)
-    return f"{text} Simulated: {', '.join(accuracies)} (± one standard error; {where}).".strip()
+    where = "source not recorded" if is_missing(source) else f"on {source}"
+    return f"{text} Simulated {where}: {', '.join(accuracies)} (± one standard error).".strip()
 
 
 def reasons(run: Run, row: Design) -> list[str]:
@@ -124,7 +129,11 @@ def reasons(run: Run, row: Design) -> list[str]:
     ]
     kind = technology_kind(run, row)
     if kind not in ("", "silicon"):
-        sentences.append(f"{row['technology']} is a {kind}, not measured silicon.")
+        # The run says of a technology: title (kind). source.
+        told = run.config.get("technologies")
+        title = str(told.get(row["technology"], "") if isinstance(told, dict) else "")
+        words = f", {title.partition(' (')[0]}," if " (" in title else ""
+        sentences.append(f"{row['technology']}{words} is a {kind}, not measured silicon.")
     return sentences
 
 

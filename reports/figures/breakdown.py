@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import TOTALS, breakdown_columns, plain, si, term
+from reports.columns import TOTALS, breakdown_columns, plain, show, term
 from reports.figures.theme import PALETTE, empty_figure, style_axis, themed
 from reports.run_folder import design, name_of
 
@@ -188,19 +188,19 @@ def breakdown_icicle(
     found = leaves(candidates, trial, quantity, by, layers)
     if not found:
         return empty_figure(NOT_KEPT if by == "layer" else f"No {quantity} by {by} of this design.")
-    nodes, unit = tree(found), TOTALS[quantity].unit
+    nodes, spec = tree(found), TOTALS[quantity]
     figure = go.Figure(
         go.Icicle(
             ids=list(nodes), labels=[plain(node["label"]) for node in nodes.values()],
             parents=[node["parent"] for node in nodes.values()],
             values=[node["value"] for node in nodes.values()], branchvalues="total",
-            text=[si(node["value"], unit) for node in nodes.values()],
+            text=[show(pd.Series({spec.name: n["value"]}), spec.name) for n in nodes.values()],
             textinfo="label+text+percent root", tiling={"orientation": "h"},
             hovertemplate="%{label}<br>%{text}<br>%{percentRoot:.1%} of the total<extra></extra>",
             marker={"colors": [node["colour"] for node in nodes.values()],
                     "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
             leaf={"opacity": 1.0},
-            meta={"drill": f"{quantity}:{by}", "unit": unit},
+            meta={"drill": f"{quantity}:{by}"},
         )
     )  # fmt: skip
     themed(figure, 460)
@@ -246,16 +246,18 @@ def breakdown_bars(
     parts = part_names(candidates, quantity, by, layers)
     if not parts or not trials:
         return empty_figure(f"This run holds no {quantity} by {by}.")
-    figure, unit = go.Figure(), TOTALS[quantity].unit
+    figure, spec = go.Figure(), TOTALS[quantity]
+    # Metric prefixes do not go with squared units.
+    number = f"{{x:.3{'s' if spec.kind == 'si' else '~g'}}}"
     for index, part in enumerate(parts):
         sums = [sum(leaf.value for leaf in own if leaf.part == part) for own in found]
         figure.add_bar(
             y=names, x=sums, orientation="h", name=plain(term(part)),
             marker={"color": colour_of(part, index)},
-            hovertemplate=f"{plain(term(part))}: %{{x:.3s}}{unit}<extra>%{{y}}</extra>",
+            hovertemplate=f"{plain(term(part))}: %{number} {spec.unit}<extra>%{{y}}</extra>",
             meta={"part": part, "drill": f"{quantity}:{by}"},
         )  # fmt: skip
-    axis = style_axis(TOTALS[quantity]) | {"type": "linear", "dtick": None}
+    axis = style_axis(spec) | {"type": "linear", "dtick": None}
     figure.update_xaxes(**axis, rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(barmode="stack", legend={"traceorder": "normal"})

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from reports.columns import column, plain
-from reports.figures.theme import PALETTE, SYMBOLS, empty_figure, numeric, style_axis, themed
+from reports.figures.theme import (
+    ACCENT,
+    PALETTE,
+    SYMBOLS,
+    empty_figure,
+    numeric,
+    style_axis,
+    themed,
+)
 from reports.figures.trade import error_bars
 from reports.run_folder import with_marks
 
@@ -52,6 +60,7 @@ def _add_steps(
         x=knees["budget_from_mm2"], y=values, mode="lines+markers", error_y=error,
         line={"shape": "hv"}, name=plain(spec.label), showlegend=False,
         marker={"color": PALETTE[place], "symbol": SYMBOLS[place], "size": 7},
+        selected={"marker": {"color": ACCENT, "size": 14}}, unselected={"marker": {"opacity": 1}},
         customdata=knees["trial"].tolist(), **panel,
         hovertemplate="design %{customdata}<br>%{x:.4g} mm²: %{y:.4~g}<extra></extra>",
     )  # fmt: skip

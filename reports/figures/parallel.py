@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from reports.columns import Column, column, plain, si, term
 from reports.figures.theme import ACCENT, MUTED, PALETTE, empty_figure, numeric, themed
+from reports.figures.trade import design_groups
 from reports.run_folder import with_marks
 
 DIMENSIONS = (
@@ -33,17 +34,22 @@ def parallel_coordinates(
     if rows.empty or len(scales) < 2:
         return empty_figure("No simulated design to draw.")
     figure = go.Figure()
-    knee = rows[rows["is_knee"]]
-    for group, chosen, name, look in (
-        ("behind", rows[~rows["on_front"]], "simulated", {"color": MUTED, "width": 0.8}),
-        ("front", rows[rows["on_front"]], "Pareto front", {"color": PALETTE[0], "width": 1.6}),
-        ("knee", knee, "recommended", {"color": ACCENT, "width": 3.5}),
+    groups = design_groups(rows)
+    # The last two hold what a reader of the page chooses.
+    for group, name, look in (
+        ("behind", "simulated", {"color": MUTED, "width": 0.8}),
+        ("front", "Pareto front", {"color": PALETTE[0], "width": 1.6}),
+        ("knee", "recommended", {"color": ACCENT, "width": 3.5}),
+        ("marked", "highlighted", {"color": PALETTE[2], "width": 1.6}),
+        ("selected", "selected", {"color": ACCENT, "width": 3.5, "dash": "dot"}),
     ):
-        x, y, trial = lines(chosen, scales)
+        x, y, trial = lines(rows[groups[group]] if group in groups else rows[:0], scales)
+        crowd = group == "behind"
         figure.add_scatter(
-            x=x, y=y, mode="lines", line=look, name=name, customdata=trial,
-            opacity=0.35 if group == "behind" else 0.9,
-            hovertemplate="design %{customdata}<extra></extra>", meta={"lines": group},
+            x=x, y=y, mode="lines", line=look, name=name, text=[f"design {t}" for t in trial],
+            customdata=trial, opacity=0.35 if crowd else 0.9, visible=len(x) > 0,
+            hovertemplate=None if crowd else "%{text}<extra></extra>",
+            hoverinfo="skip" if crowd else None, meta={"lines": group},
         )  # fmt: skip
     for position, scale in enumerate(scales):
         _add_axis(figure, position, scale)

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.columns import plain, term
-from reports.figures.theme import MUTED, empty_figure, score_look, themed
+from reports.figures.theme import ACCENT, MUTED, empty_figure, numeric, score_look, themed
 
 #: Light for a low value, dark for a high one; blue where digital, orange where analog.
 DIGITAL_SCALE = [[0.0, "#c6dff0"], [1.0, "#004a78"]]
@@ -29,6 +29,14 @@ def value_columns(experts: pd.DataFrame) -> list[str]:
         and not str(name).startswith("rank_")
         and pd.api.types.is_numeric_dtype(experts[name])
     ]
+
+
+def value_range(experts: pd.DataFrame, name: str) -> tuple[float, float]:
+    """Lowest and highest value of a column of the experts' table, never the same."""
+    low, high = numeric(experts, name).min(), numeric(experts, name).max()
+    if not np.isfinite(low):
+        return 0.0, 1.0
+    return float(low), float(high) if high > low else float(low) + 1.0
 
 
 def like_layers(experts: pd.DataFrame) -> str:
@@ -54,9 +62,9 @@ def placement_map(
     """
     if experts.empty or colour not in experts.columns:
         return empty_figure("This run holds no table of experts.")
-    values = pd.to_numeric(experts[colour], errors="coerce").astype(float)
+    values = numeric(experts, colour)
     mask = np.asarray(digital, dtype=bool)
-    low, high = float(values.min()), float(values.max())
+    low, high = value_range(experts, colour)
     figure = go.Figure()
     layers = experts["layer"].nunique()
     height = min(760, max(300, 200 + 12 * layers))
@@ -69,7 +77,7 @@ def placement_map(
         )
         figure.add_heatmap(
             z=grid.to_numpy(), x=list(grid.columns), y=list(grid.index), name=name,
-            zmin=low, zmax=high if high > low else low + 1.0, colorscale=scale, xgap=1, ygap=1,
+            zmin=low, zmax=high, colorscale=scale, xgap=1, ygap=1,
             colorbar={"title": {"text": f"{name}<br>{plain(term(colour))}", "side": "bottom",
                                 "font": {"size": 12}},
                       "orientation": "h", "thickness": 10, "len": 0.46, "x": place,
@@ -79,6 +87,16 @@ def placement_map(
             f"{plain(term(colour))} %{{z:.4~g}}<extra></extra>",
             meta={"placement": name}, hoverongaps=False,
         )  # fmt: skip
+    figure.add_scatter(
+        x=[],
+        y=[],
+        mode="markers",
+        name="moved",
+        showlegend=False,
+        hoverinfo="skip",
+        marker={"symbol": "square-open", "size": 9, "color": ACCENT, "line": {"width": 2}},
+        meta={"placement": "moved"},
+    )
     figure.update_xaxes(title_text="Expert", showgrid=False, zeroline=False, constrain="domain")
     figure.update_yaxes(title_text="Layer", showgrid=False, zeroline=False, autorange="reversed")
     figure.update_layout(margin={"t": 12, "b": 130})
@@ -97,7 +115,7 @@ def digital_coverage(
     orders = [str(name) for name in experts.columns if str(name).startswith("rank_")]
     if experts.empty or "load" not in experts.columns or not orders:
         return empty_figure("This run holds no expert loads.")
-    load = pd.to_numeric(experts["load"], errors="coerce").fillna(0.0).to_numpy(dtype=float)
+    load = numeric(experts, "load").fillna(0.0).to_numpy()
     figure = go.Figure()
     total = load.sum() or 1.0
     scope = "_per_layer" if str(chosen).endswith("_per_layer") else "_global"
@@ -107,7 +125,7 @@ def digital_coverage(
         share = np.concatenate([[0.0], np.cumsum(load[order]) / total])
         width = 3.5 if name == chosen else 1.3
         figure.add_scatter(
-            x=np.linspace(0.0, 1.0, len(share)), y=share, mode="lines",
+            x0=0.0, dx=1.0 / len(experts), y=share.round(4), mode="lines",
             name=plain(order_name(name)),
             line={"color": score_look(score)[0], "width": width,
                   "dash": "dash" if name.endswith("_per_layer") else "solid"},

@@ -34,9 +34,10 @@ def time_split(seconds: dict[str, float]) -> go.Figure:
     figure = go.Figure()
     for index, (part, value) in enumerate(seconds.items()):
         figure.add_bar(
-            x=[value], y=["wall time"], orientation="h", name=plain(term(part)),
-            marker={"color": PALETTE[index % len(PALETTE)]}, text=f"{value:.1f} s",
-            textposition="inside", insidetextanchor="middle", textangle=0,
+            x=[value], y=["wall time"], orientation="h",
+            # The seconds stand in the legend, where no bar is too short for them.
+            name=f"{plain(term(part))} {value:.1f} s",
+            marker={"color": PALETTE[index % len(PALETTE)]},
             hovertemplate=f"{plain(term(part))}: %{{x:.1f}} s<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title_text="Wall time (s)")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import breakdown_columns, is_missing, plain, si, term
+from reports.columns import breakdown_columns, is_missing, plain, si, term, tokens_per_s
 from reports.figures.breakdown import NOT_KEPT, colour_of
 from reports.figures.theme import MUTED, PALETTE, empty_figure, themed
 from reports.run_folder import design
@@ -68,7 +69,8 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
         x=np.concatenate([bars["busy_s"]] * len(later)) if later else [],
         base=np.concatenate([bars["start_s"] + shift for shift in later]) if later else [],
         orientation="h", width=THICKNESS, name="following steps", hoverinfo="skip",
-        marker={"color": MUTED, "opacity": 0.35}, meta={"stage": "next"},
+        marker={"color": MUTED, "opacity": 0.35},
+        meta={"stage": "next", "following": FOLLOWING, "offsets": OFFSETS},
     )  # fmt: skip
     for index, name in enumerate(modules(layers)):
         own = bars[bars["module"] == name]
@@ -76,7 +78,7 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
             y=place[own.index], x=own["busy_s"], base=own["start_s"], orientation="h",
             width=THICKNESS, name=plain(term(name)),
             marker={"color": colour_of(name, index)},
-            customdata=own["resource"], meta={"stage": name},
+            customdata=own["resource"], meta={"stage": name, "offsets": OFFSETS},
             hovertemplate=f"{plain(term(name))} on %{{customdata}}<br>from %{{base:.3s}}s for "
             "%{x:.3s}s<extra></extra>",
         )  # fmt: skip
@@ -87,21 +89,61 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
     return themed(figure, 560)
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Times of a step from end to end, on the accelerator, and until the next can enter (s)."""
+
+    latency_s: float
+    accelerator_s: float
+    interval_s: float
+    step_tokens: int
+
+    @property
+    def steps(self) -> float:
+        """Steps under way at full throughput; 1 where hardly more than one is."""
+        steps = self.latency_s / self.interval_s
+        return steps if steps > 1.05 else 1.0
+
+    @property
+    def in_words(self) -> str:
+        """What a reader must know of several steps under way: none can wait for another."""
+        return (
+            f"{self.steps:.2g} batches of different sequences under way at a time; one batch alone "
+            f"gets {tokens_per_s(self.step_tokens / self.latency_s)}"
+        )
+
+    @property
+    def resource(self) -> str:
+        """What sets the pace."""
+        if self.accelerator_s > 0.999 * self.interval_s:
+            return "the accelerator, which all layers share"
+        return "the tiles of the busiest layer"
+
+
+def pace(layers: pd.DataFrame, row: pd.Series, step_tokens: int) -> Pace | None:
+    """The pace of a design's steps of ``step_tokens``; None where its layers were not kept."""
+    rate: Any = row.get("throughput_tokens_per_s")
+    if layers.empty or is_missing(rate):
+        return None
+    bars = step_bars(layers, int(row["trial"]))
+    if bars.empty:
+        return None
+    on = bars.loc[bars["resource"] == "accelerator", "busy_s"].sum()
+    end = (bars["start_s"] + bars["busy_s"]).max()
+    return Pace(float(end), float(on), step_tokens / float(rate), step_tokens)
+
+
 def step_words(layers: pd.DataFrame, row: pd.Series, step_tokens: int) -> str:
     """How long a step of a design takes, when the next can enter, and what sets that pace."""
-    bars, rate = step_bars(layers, int(row["trial"])), row["throughput_tokens_per_s"]
-    if bars.empty or is_missing(rate):
+    found = pace(layers, row, step_tokens)
+    if found is None:
         return NOT_KEPT
-    pace, latency = step_tokens / float(rate), float((bars["start_s"] + bars["busy_s"]).max())
-    on = float(bars.loc[bars["resource"] == "accelerator", "busy_s"].sum())
-    sets = "the tiles of the busiest layer"
-    if on > 0.999 * pace:
-        sets = "the accelerator, which all layers share,"
-    return (
-        f"A step takes {si(latency, 's')} from end to end, of which the accelerator works "
-        f"{si(on, 's')}. The next step can enter after {si(pace, 's')}: {sets} sets the pace, with "
-        f"{latency / pace:.2g} steps under way at a time."
+    text = (
+        f"A step takes {si(found.latency_s, 's')} from end to end, of which the accelerator works "
+        f"{si(found.accelerator_s, 's')}. The next step can enter after "
+        f"{si(found.interval_s, 's')}; the pace is set by {found.resource}."
     )
+    return f"{text} That is with {found.in_words}." if found.steps > 1 else text
 
 
 def decode_timeline(candidates: pd.DataFrame, trial: Any) -> go.Figure:
@@ -115,7 +157,7 @@ def decode_timeline(candidates: pd.DataFrame, trial: Any) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             # The numbers stand beside the names, where no bar is too short for them.
-            y=[f"{plain(term(part))}<br>{si(x, 's')} ({x / total:.0%})".replace("%", " %")
+            y=[f"{plain(term(part))}<br>{si(x, 's')} ({x / total:.1%})".replace("%", " %")
                for part, x in taken.items()],
             x=lengths, base=np.cumsum([0.0, *lengths])[:-1], orientation="h",
             marker={"color": PALETTE[0]},

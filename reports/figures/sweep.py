@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from reports.columns import column, plain, si, term, with_error
-from reports.figures.theme import PALETTE, SEQUENTIAL, SYMBOLS, numeric, style_axis, themed
+from reports.figures.theme import (
+    PALETTE,
+    SEQUENTIAL,
+    SYMBOLS,
+    colour_scale,
+    numeric,
+    style_axis,
+    themed,
+)
 
 
 def heat_map(table: pd.DataFrame, x: str, y: str, value: str, stderr: str = "") -> go.Figure:
     """A column of a sweep over two parameters, each cell labelled with its value.
 
+    Colours are logarithmic where the values span a factor of 100.
     ``stderr`` names the column of the value's standard error. A cell whose value is missing stays
     empty; of several rows for one cell the last counts.
     """
     spec = column(value)
+    known = numeric(table, value).dropna()
+    # Over many decades, equal steps of colour are equal ratios.
+    log = bool(len(known) and known.min() > 0 and known.max() >= 100 * known.min())
+    bar = colour_scale(known, replace(spec, log=log))["colorbar"]
+    ticks = {name: bar[name] for name in ("tickmode", "tickvals", "ticktext") if name in bar}
     cells = table.drop_duplicates([x, y], keep="last")
     grid = cells.assign(_value=numeric(cells, value)).pivot(index=y, columns=x, values="_value")
     errors = cells.assign(_error=numeric(cells, stderr)).pivot(index=y, columns=x, values="_error")
@@ -29,11 +45,11 @@ def heat_map(table: pd.DataFrame, x: str, y: str, value: str, stderr: str = "") 
     ]
     figure = go.Figure(
         go.Heatmap(
-            z=grid.to_numpy(), x=[plain(term(str(name))) for name in grid.columns],
+            z=np.log10(grid) if log else grid, x=[plain(term(str(name))) for name in grid.columns],
             y=[plain(term(str(name))) for name in grid.index], text=texts, texttemplate="%{text}",
             colorscale=[list(stop) for stop in SEQUENTIAL], xgap=2, ygap=2, hoverongaps=False,
             colorbar={"title": {"text": plain(spec.title), "side": "right", "font": {"size": 12}},
-                      "thickness": 12, "outlinewidth": 0, "exponentformat": "SI"},
+                      "thickness": 12, "outlinewidth": 0, "exponentformat": "SI", **ticks},
             hovertemplate=f"{plain(column(x).label)} %{{x}}, {plain(column(y).label)} %{{y}}<br>"
             f"{plain(spec.title)}: %{{text}}<extra></extra>",
         )
@@ -48,7 +64,9 @@ def _label(number: float, error: float, prefixed: bool, with_stderr: bool) -> st
         return ""
     if with_stderr:
         return with_error(float(number), error)
-    return si(float(number), "") if prefixed else f"{number:.3g}"
+    if prefixed:
+        return si(float(number), "")
+    return f"{number:.3g}" if number < 1000 else f"{float(f'{number:.3g}'):,.0f}"
 
 
 def lines(
@@ -67,6 +85,7 @@ def lines(
         )  # fmt: skip
     figure.update_xaxes(**style_axis(column(x), numeric(table, x)))
     figure.update_yaxes(**style_axis(column(y), numeric(table, y)))
+    figure.update_layout(legend_title_text="" if group is None else plain(column(group).label))
     return themed(figure, 400)
 
 

@@ -16,6 +16,8 @@ PALETTE = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C", "#F0E442",
 )  # fmt: skip
 DIGITAL, ANALOG, ACCENT, MUTED = "#0072B2", "#E69F00", "#D55E00", "#8f98a3"
+#: Error bars overlap where designs share a constant: together they stay lighter than the points.
+ERROR = "rgba(143,152,163,0.55)"
 
 #: Marker shapes beside the colours, so that no view depends on colour alone.
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "hexagon")
@@ -38,7 +40,7 @@ def _template(ground: str, text: str, faint: str, grid: str, veil: str) -> dict[
     axis = {
         "gridcolor": grid, "linecolor": faint, "zerolinecolor": grid, "tickcolor": faint,
         "tickfont": {"color": faint, "size": 12}, "title": {"font": {"color": text, "size": 13}},
-        "automargin": True, "exponentformat": "SI", "minexponent": 3,
+        "automargin": True, "exponentformat": "SI", "minexponent": 3, "ticklabelstandoff": 4,
     }  # fmt: skip
     layout = {
         "font": {"family": FONT, "color": text, "size": 13},

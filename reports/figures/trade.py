@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from reports.columns import HOVER, Column, column, plain, show, term
 from reports.figures.theme import (
     ACCENT,
+    ERROR,
     MUTED,
     PALETTE,
     colour_scale,
@@ -21,6 +22,37 @@ from reports.figures.theme import (
     themed,
 )
 from reports.run_folder import with_marks
+
+#: Stands for a selection score where there was nothing to select.
+NO_CHOICE = "all or none digital"
+
+
+def design_groups(candidates: pd.DataFrame) -> dict[str, pd.Series]:
+    """The groups in which designs are drawn, in drawing order, as masks over the table."""
+    state, front = candidates["state"], candidates["on_front"]
+    complete = state == "complete"
+    return {
+        "ruled_out": state.isin(["ruled_out", "failed"]),
+        "behind": complete & ~front,
+        "front": complete & front,
+        "reference": state == "reference",
+        "knee": complete & candidates["is_knee"],
+    }
+
+
+def score_groups(candidates: pd.DataFrame) -> dict[str, pd.Series]:
+    """Simulated designs by the score that chose their digital experts, as masks over the table."""
+    if "placement_score" not in candidates.columns:
+        return {}
+    share = numeric(candidates, "digital_expert_fraction")
+    scores = (
+        candidates["placement_score"]
+        .astype("string")
+        .mask(share.isin([0.0, 1.0]))
+        .fillna(NO_CHOICE)
+    )
+    complete = candidates["state"] == "complete"
+    return {str(score): complete & (scores == score) for score in sorted(scores[complete].unique())}
 
 
 def pareto_front(
@@ -42,13 +74,7 @@ def pareto_front(
     searched = finite[finite["state"] == "complete"]
     colours = colour_scale(numeric(searched, colour), specs[2])
     colours["front"] = bool(searched["on_front"].any())
-    groups = {
-        "ruled_out": finite[finite["state"].isin(["ruled_out", "failed"])],
-        "behind": searched[~searched["on_front"]],
-        "front": searched[searched["on_front"]],
-        "reference": finite[finite["state"] == "reference"],
-        "knee": searched[searched["is_knee"]],
-    }
+    groups = {group: finite[mask] for group, mask in design_groups(finite).items()}
     stairs = staircase(searched, x, y)
     figure.add_scatter(
         x=numeric(stairs, x), y=numeric(stairs, y), mode="lines", name="front in these two",
@@ -57,6 +83,7 @@ def pareto_front(
     )  # fmt: skip
     for group, rows in groups.items():
         figure.add_scatter(**_points(group, rows, (x, y, colour), colours))
+    figure.add_scatter(**_ring(x, y))
     figure.update_xaxes(**style_axis(specs[0], numeric(finite, x)))
     figure.update_yaxes(**style_axis(specs[1], numeric(finite, y)))
     return themed(figure, 800)
@@ -75,7 +102,7 @@ def _points(
                                     "opacity": 0.55}),
         "behind": ("simulated", {"size": 6, "opacity": 0.75}),
         "front": ("Pareto front", {"size": 10, "line": {"width": 1.2, "color": MUTED}}),
-        "reference": ("reference", {"size": 12, "symbol": "diamond", "color": PALETTE[2]}),
+        "reference": ("reference", {"size": 13, "symbol": "diamond", "color": PALETTE[3]}),
         "knee": ("recommended", {"size": 20, "symbol": "star-open", "color": ACCENT,
                                  "line": {"width": 2}}),
     }  # fmt: skip
@@ -87,31 +114,52 @@ def _points(
         meta["colour"] = colour
     trace: dict[str, Any] = {
         "name": label, "mode": "markers", "marker": marker, "x": numeric(rows, x),
-        "y": numeric(rows, y), "customdata": rows["trial"], "text": hover_text(rows),
-        "hovertemplate": "%{text}<extra></extra>", "meta": meta,
+        "y": numeric(rows, y), "customdata": rows["trial"], "hovertext": hover_text(rows),
+        "hovertemplate": "%{hovertext}<extra></extra>", "meta": meta, **FADED,
     }  # fmt: skip
     if group == "reference":
-        trace |= {"mode": "markers+text", "texttemplate": "%{customdata}",
-                  "textposition": "top center",
-                  "customdata": rows["reference_name"].map(plain)}  # fmt: skip
+        trace |= {"mode": "markers+text", "texttemplate": "%{text}", "textposition": "top center",
+                  "text": rows["reference_name"].map(plain),
+                  "textfont": {"shadow": "auto", "weight": 600}}  # fmt: skip
     if group in ("front", "reference"):
-        meta["error"] = True
         trace |= {f"error_{axis}": error_bars(rows, column(name))
                   for axis, name in (("x", x), ("y", y))}  # fmt: skip
     return trace
 
 
+#: What a selection leaves out stays in sight, faintly.
+FADED: dict[str, Any] = {"unselected": {"marker": {"opacity": 0.1}}}
+
+
+def _ring(x: str, y: str) -> dict[str, Any]:
+    """The trace that rings the design a reader selects on a page; empty until then."""
+    return {
+        "name": "selected", "mode": "markers", "visible": False, "hoverinfo": "skip",
+        "x": [], "y": [], "unselected": {"marker": {"opacity": 1}},
+        "marker": {"symbol": "circle-open", "size": 24, "color": ACCENT, "line": {"width": 3}},
+        "meta": {"rows": "selected", "x": x, "y": y},
+    }  # fmt: skip
+
+
+def error_columns(table: pd.DataFrame, spec: Column) -> list[str]:
+    """The column of a column's standard error; where there is none, those of its two ends."""
+    if spec.stderr:
+        return [spec.stderr] if spec.stderr in table.columns else []
+    ends = [f"{spec.name}_{end}" for end in ("low", "high")]
+    return ends if all(numeric(table, end).notna().any() for end in ends) else []
+
+
 def error_bars(rows: pd.DataFrame, spec: Column) -> dict[str, Any]:
     """One standard error either side; where the table has none but a low and a high, those."""
-    look = {"color": MUTED, "thickness": 1.2, "width": 3}
-    if spec.stderr and spec.stderr in rows.columns:
-        return {"type": "data", "array": numeric(rows, spec.stderr), "visible": True, **look}
-    low, high = numeric(rows, f"{spec.name}_low"), numeric(rows, f"{spec.name}_high")
-    if low.notna().any() and high.notna().any():
-        value = numeric(rows, spec.name)
-        return {"type": "data", "array": high - value, "arrayminus": value - low,
-                "visible": True, **look}  # fmt: skip
-    return {"visible": False}
+    look = {"color": ERROR, "thickness": 1.2, "width": 3}
+    columns = [numeric(rows, name) for name in error_columns(rows, spec)]
+    if not columns:
+        return {"visible": False, **look}
+    if len(columns) == 1:
+        return {"type": "data", "array": columns[0], "visible": True, **look}
+    value, (low, high) = numeric(rows, spec.name), columns
+    return {"type": "data", "array": high - value, "arrayminus": value - low,
+            "visible": True, **look}  # fmt: skip
 
 
 def hover_text(rows: pd.DataFrame) -> list[str]:
@@ -155,19 +203,18 @@ def accuracy_against_digital_share(
     if rows.empty or "placement_score" not in rows.columns:
         return empty_figure("No simulated design has a share of digital experts.")
     figure = go.Figure()
-    scores = rows["placement_score"].astype("string").fillna("none given")
-    for score in sorted(scores.unique()):
-        chosen = rows[scores == score]
-        colour, symbol = score_look(str(score))
+    for score, mask in score_groups(rows).items():
+        chosen = rows[mask]
+        colour, symbol = score_look(score)
         figure.add_scatter(
             x=numeric(chosen, "digital_expert_fraction"), y=numeric(chosen, accuracy),
             error_y=error_bars(chosen, spec) | {"color": colour, "width": 2, "thickness": 1},
-            mode="markers", name=plain(term(str(score))), customdata=chosen["trial"],
+            mode="markers", name=plain(term(score)), customdata=chosen["trial"],
             marker={"color": colour, "symbol": symbol, "size": 7},
-            text=hover_text(chosen), hovertemplate="%{text}<extra></extra>",
-            meta={"rows": f"score:{score}", "x": "digital_expert_fraction", "y": accuracy,
-                  "error": True},
+            hovertext=hover_text(chosen), hovertemplate="%{hovertext}<extra></extra>",
+            meta={"rows": f"score:{score}", "x": "digital_expert_fraction", "y": accuracy}, **FADED,
         )  # fmt: skip
+    figure.add_scatter(**_ring("digital_expert_fraction", accuracy))
     figure.update_xaxes(**style_axis(column("digital_expert_fraction")))
     figure.update_xaxes(title_text="Routed experts computed digitally (%)")
     figure.update_yaxes(**style_axis(spec))

@@ -23,13 +23,13 @@ def tile_utilisation(candidates: pd.DataFrame, trials: Sequence[Any]) -> go.Figu
     """Shares of cells that hold weights, for several designs side by side.
 
     ``trials`` names the designs: trial numbers, or names of reference designs. The space between
-    the two bars is tiers and blocks that hold nothing. A design without tiles has no bar.
+    the two bars is tiers and blocks that hold nothing. A design without tiles says so.
     """
     shown = {n: text for n, text in SHARES.items() if numeric(candidates, n).notna().any()}
     rows = [design(candidates, trial) for trial in trials]
     if not shown or not rows:
         return empty_figure("This run holds no utilisation of tiles.")
-    names = [plain(name_of(row)).replace(", ", ",<br>") for row in rows]
+    names = [plain(name_of(row)) + ("" if _tiles(row) else ",<br>no tiles") for row in rows]
     figure = go.Figure()
     for index, (column, text) in enumerate(shown.items()):
         values = [None if not _tiles(row) or is_missing(row[column]) else float(row[column])

@@ -2,7 +2,7 @@
 "use strict";
 const byId = (id) => document.getElementById(id);
 const run = JSON.parse(byId("data").textContent);
-const MISSING = "not computed", ACCENT = "#D55E00", BRANCH = "#b9c0c9", GROUND = "rgba(0,0,0,0)", ROWS_A_PAGE = 25, MOST_LINES = 500;
+const MISSING = run.missing, ROWS_A_PAGE = 25, MOST_LINES = 500;
 
 // ---- columns ----
 function unpack({data, values, text}) {
@@ -12,32 +12,28 @@ function unpack({data, values, text}) {
 }
 const unpackAll = (table) => Object.fromEntries(Object.entries(table).map(([k, v]) => [k, unpack(v)]));
 const columns = unpackAll(run.columns), experts = unpackAll(run.experts), layers = unpackAll(run.layers);
-const alike = unpackAll(run.alike), nothing = new Float32Array(run.count).fill(NaN);
+const alike = unpackAll(run.alike), heights = run.heights.map(unpack), nothing = new Float32Array(run.count).fill(NaN);
 const numeric = (name) => columns[name] instanceof Float32Array;
 const numbers = (name) => (numeric(name) ? columns[name] : nothing);
 const value = (name, i) => (columns[name] ? columns[name][i] : null);
 const isMissing = (v) => v === null || v === undefined || Number.isNaN(v);
-const all = Array.from({length: run.count}, (_, i) => i);
 const term = (name) => run.terms[name] || name;
 const nameOf = (i) => (i < 0 ? "no design" : value("reference_name", i) ?? `design ${value("trial", i)}`);
-const complete = all.filter((i) => columns.state[i] === "complete");
-const groups = {
-  ruled_out: all.filter((i) => ["ruled_out", "failed"].includes(columns.state[i])),
-  behind: complete.filter((i) => !columns.on_front[i]),
-  front: complete.filter((i) => columns.on_front[i]),
-  reference: all.filter((i) => columns.state[i] === "reference"),
-  knee: complete.filter((i) => columns.is_knee[i]),
-};
-const state = {selected: run.selected, marked: new Set(), axes: null, sort: ["trial", 1], page: 0, mapCount: null};
+const state = {selected: run.selected, marked: new Set(), sort: ["trial", 1], page: 0, mapCount: null};
+// Positions of a set of designs: what the page has chosen, else a set that came with it.
+const rowsIn = (name) => (name === "selected" ? [state.selected].filter((i) => i >= 0)
+  : name === "marked" ? [...state.marked] : run.rows[name]);
 
 // ---- numbers as text ----
+const engineering = new Intl.NumberFormat("en", {notation: "engineering", minimumSignificantDigits: 3, maximumSignificantDigits: 3});
+const threeDigits = new Intl.NumberFormat("en", {maximumSignificantDigits: 3}), whole = new Intl.NumberFormat("en", {maximumFractionDigits: 0});
 function si(v, unit) {
-  if (v === 0 || !Number.isFinite(v)) return `${v} ${unit}`.trim();
-  const rounded = Number(v.toPrecision(3)), thousands = Math.floor(Math.log10(Math.abs(rounded)) / 3 + 1e-9);
-  const power = Math.max(-5, Math.min(4, thousands));
-  return `${(rounded / 1000 ** power).toPrecision(3)} ${"fpnµm kMGT"[power + 5].trim()}${unit}`.trim();
+  if (v === 0 || !Number.isFinite(v)) return `${v} ${unit}`;
+  const [digits, power] = engineering.format(v).split("E");
+  return `${digits} ${{"-15": "f", "-12": "p", "-9": "n", "-6": "µ", "-3": "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}[power]}${unit}`;
 }
 const short = (v) => String(Number(v.toPrecision(4)));
+const amount = (v, {kind, unit}) => (kind === "si" ? si(v, unit) : `${short(v)} ${unit}`);
 function withError(v, error) {
   if (isMissing(error)) return `${short(v)} (standard error ${MISSING})`;
   const decimals = error > 0 ? Math.max(0, Math.min(5, 1 - Math.floor(Math.log10(error)))) : 0;
@@ -49,10 +45,10 @@ function show(name, i, inTable = false) {
   if (typeof v === "string") return term(v);
   const scale = spec.kind === "percent" ? 100 : 1, suffix = !inTable && spec.unit ? ` ${spec.unit}` : "";
   if (spec.stderr) return withError(v * scale, (value(spec.stderr, i) ?? NaN) * scale) + suffix;
-  if (spec.unit === "tokens/s") return Number(v.toPrecision(3)).toLocaleString("en") + suffix;
+  if (spec.unit === "tokens/s") return threeDigits.format(v) + suffix;
   if (spec.kind === "si") return inTable ? (v * spec.scale).toPrecision(3) : si(v, spec.unit);
-  if (spec.kind === "count") return v.toLocaleString("en", {maximumFractionDigits: 0}) + suffix;
-  return (spec.kind === "percent" ? String(Number((v * scale).toPrecision(3))) : short(v)) + suffix;
+  if (spec.kind === "count") return whole.format(v) + suffix;
+  return (spec.kind === "percent" ? threeDigits.format(v * scale) : short(v)) + suffix;
 }
 // Plotly reads a little HTML in labels, so whatever comes from the data is escaped.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");

@@ -12,8 +12,8 @@ function layoutOf(name, spec) {
     // A finger that scrolls the page must not start a selection.
     dragmode: coarse.matches ? false : LINKED.includes(name) ? "select" : "zoom"};
   if (name === "pareto") {
-    Object.assign(layout, {xaxis: {...layout.xaxis, ...run.specs[state.axes.x].axis},
-      yaxis: {...layout.yaxis, ...run.specs[state.axes.y].axis}, uirevision: JSON.stringify(state.axes)});
+    const {x, y} = axes();
+    Object.assign(layout, {xaxis: {...layout.xaxis, ...run.specs[x].axis}, yaxis: {...layout.yaxis, ...run.specs[y].axis}, uirevision: `${x} ${y}`});
   }
   if (name === "coverage" && layout.shapes && digitalCount() !== null) {
     layout.shapes = layout.shapes.map((line) => ({...line, x0: digitalCount() / run.expertCount, x1: digitalCount() / run.expertCount}));
@@ -21,7 +21,7 @@ function layoutOf(name, spec) {
   return layout;
 }
 const config = (name) => ({displaylogo: false, responsive: true, plotlyServerURL: "",
-  toImageButtonOptions: {format: "svg", filename: name}, modeBarButtonsToRemove: ["sendChartToCloud", "toImage", "autoScale2d",
+  modeBarButtonsToRemove: ["sendChartToCloud", "toImage", "autoScale2d",
     "zoomIn2d", "zoomOut2d", ...(name === "parallel" ? ["lasso2d", "zoom2d", "pan2d", "resetScale2d"] : [])]});
 let bound = true;
 function draw(name) {
@@ -64,7 +64,7 @@ function watch() {
 function listen(name, div) {
   div.on("plotly_click", (event) => {
     const chosen = event.points.map((p) => p.customdata).find((c) => typeof c === "number");
-    if (chosen !== undefined) select(name === "budget" ? complete.find((i) => value("trial", i) === chosen) : chosen);
+    if (chosen !== undefined) select(name === "budget" ? run.rows.complete.find((i) => value("trial", i) === chosen) : chosen);
   });
   div.on("plotly_selected", (event) => {
     // Plotly tells of a selection also while it draws one that the page set: nobody chose that.
@@ -75,8 +75,8 @@ function listen(name, div) {
 function throughBox(range) {
   if (!range) return [];
   const [x0, x1] = [...range.x].sort((a, b) => a - b), [y0, y1] = [...range.y].sort((a, b) => a - b);
-  const crossed = run.scales.filter((_, place) => place >= x0 && place <= x1);
-  return crossed.length ? complete.filter((i) => crossed.every((s) => height(s, i) >= y0 && height(s, i) <= y1)) : [];
+  const crossed = heights.filter((_, place) => place >= x0 && place <= x1);
+  return crossed.length ? run.rows.complete.filter((i) => crossed.every((column) => column[i] >= y0 && column[i] <= y1)) : [];
 }
 
 // ---- selection ----
@@ -107,16 +107,11 @@ function describe() {
 
 // ---- controls ----
 function along(step) {
-  const column = numbers(state.axes.x), front = [...groups.front].sort((a, b) => column[a] - column[b]);
+  const column = numbers(axes().x), front = [...run.rows.front].sort((a, b) => column[a] - column[b]);
   if (front.length) select(front[(front.indexOf(state.selected) + step + front.length) % front.length]);
 }
 function connect() {
-  const {x, y, colour} = run.figures.pareto.data.find((trace) => trace.meta.colour).meta;
-  state.axes = {x, y, colour};
-  for (const [id, key] of [["axis-x", "x"], ["axis-y", "y"], ["axis-colour", "colour"]]) {
-    byId(id).value = state.axes[key];
-    byId(id).onchange = () => { state.axes = {...state.axes, [key]: byId(id).value}; draw("pareto"); };
-  }
+  for (const id of ["axis-x", "axis-y", "axis-colour"]) byId(id).onchange = () => draw("pareto");
   document.addEventListener("click", ({target}) => {
     const shown = target.closest("[data-show]"), saved = target.closest("[data-svg]")?.dataset.svg;
     if (shown) select(Number(shown.dataset.show));
@@ -136,7 +131,6 @@ function connect() {
     ["icicle", "bars"].forEach(draw);
   };
   if (byId("map-colour")) {
-    if (experts.load) byId("map-colour").value = "load";
     byId("map-colour").onchange = () => draw("map");
     byId("map-count").oninput = () => { state.mapCount = Number(byId("map-count").value); draw("map"); };
   }

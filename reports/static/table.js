@@ -27,11 +27,9 @@ function tests() {
   byId("filter-words").textContent = unknown.length ? `No column starts with ${unknown.join(", ")}; columns are ${names.slice(0, 30).join(", ")} …` : "";
   return made;
 }
-const WHICH = {all: () => true, front: (i) => columns.on_front[i] || columns.state[i] === "reference",
-  complete: (i) => columns.state[i] === "complete", ruled_out: (i) => columns.state[i] === "ruled_out", marked: (i) => state.marked.has(i)};
 function chosenRows() {
-  const [name, sign] = state.sort, conditions = [WHICH[byId("which").value], ...tests()];
-  return all.filter((i) => conditions.every((test) => test(i))).sort((a, b) => {
+  const [name, sign] = state.sort, conditions = tests();
+  return rowsIn(byId("which").value).filter((i) => conditions.every((test) => test(i))).sort((a, b) => {
     const va = value(name, a), vb = value(name, b);
     // Missing values come last whichever way the column is sorted.
     if (isMissing(va) || isMissing(vb)) return isMissing(va) - isMissing(vb) || a - b;
@@ -56,11 +54,13 @@ function fillTable() {
     return tr;
   }));
   byId("page-words").textContent = `${rows.length.toLocaleString("en")} designs, page ${state.page + 1} of ${pages}`;
+  byId("page-back").disabled = state.page === 0;
+  byId("page-on").disabled = state.page === pages - 1;
   for (const th of byId("head").children) th.setAttribute("aria-sort", th.dataset.name !== state.sort[0] ? "none" : state.sort[1] > 0 ? "ascending" : "descending");
 }
 function tableHead() {
   byId("head").replaceChildren(...run.table.map((name) => {
-    const th = Object.assign(element("th"), {scope: "col"});
+    const th = Object.assign(element("th", undefined, numeric(name) && name !== "trial" ? "n" : ""), {scope: "col"});
     th.dataset.name = name;
     th.append(button(run.specs[name].heading, "sort", () => { state.sort = [name, state.sort[0] === name ? -state.sort[1] : 1]; fillTable(); }));
     return th;

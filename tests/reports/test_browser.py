@@ -15,6 +15,7 @@ import pytest
 
 from reports import read_run, write_report
 from reports.figures import breakdown_bars, breakdown_icicle, step_timeline
+from reports.figures.trade import staircase
 from reports.run_folder import recommended_row
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -241,7 +242,8 @@ def test_a_box_in_one_view_highlights_in_all(
         selected = sum(len(trace["selected"] or []) for trace in designs)
         # The recommended design is drawn twice in the front view: as a point and as a star.
         assert count <= selected + 2 and selected <= count + 1
-    assert "highlighted" in [trace["name"] for trace in drawn(page, "parallel")]
+    lines = {trace["name"]: trace["points"] for trace in drawn(page, "parallel")}
+    assert lines["highlighted"] > 0
     page.select_option("#which", "marked")
     assert page.inner_text("#page-words").startswith(f"{count} designs")
     page.keyboard.press("Escape")
@@ -277,7 +279,7 @@ def test_csv_holds_the_filtered_table(
 ) -> None:
     page = open_page(folder / "report.html")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.select_option("#which", "front")
+    page.select_option("#which", "shortlist")
     page.click("#copy")
     page.wait_for_selector("#filter-words:has-text('Copied')")
     (tmp_path / "copied.csv").write_text(page.evaluate("navigator.clipboard.readText()"))
@@ -308,7 +310,7 @@ def test_the_step_and_its_layers_follow_the_selection(
     ):
         # Following steps are in another order.
         assert sorted(mine) == pytest.approx(sorted(theirs.base), rel=1e-5, abs=1e-9)
-    assert "steps under way" in page.inner_text("#pace")
+    assert "pace is set by" in page.inner_text("#pace")
 
 
 def test_every_drill_down_follows_the_selection_in_the_same_colours(
@@ -387,6 +389,10 @@ def test_axes_can_be_chosen_and_figures_download(
     title = page.evaluate("document.getElementById('plot-pareto').layout.xaxis.title.text")
     assert title == "Area (mm²)"
     assert any(t["name"] == "ruled out" and t["points"] > 100 for t in drawn(page, "pareto"))
+    rows = read_run(folder).candidates.query("state == 'complete'")
+    stairs = staircase(rows, "area_mm2", "throughput_tokens_per_s")
+    shown = page.evaluate("document.getElementById('plot-pareto').data[0].x")
+    assert shown == pytest.approx(list(stairs["area_mm2"]), rel=1e-6)
 
 
 def test_every_figure_downloads_as_svg(folder: Path, open_page: Callable[..., Any]) -> None:
@@ -407,6 +413,11 @@ def test_a_print_shows_every_figure(folder: Path, open_page: Callable[..., Any])
     assert undrawn(page)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert undrawn(page) == []
+    page.emulate_media(media="print")
+    # Names and headings are buttons, and are printed all the same.
+    assert page.locator("table.choices tbody button").first.is_visible()
+    assert page.locator("#head button").first.is_visible()
+    assert not page.locator("#copy").is_visible()
 
 
 def test_keyboard_alone_selects_a_design(folder: Path, open_page: Callable[..., Any]) -> None:

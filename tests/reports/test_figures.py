@@ -67,7 +67,8 @@ def test_stages_of_the_timeline_join_end_to_end(run: Run) -> None:
 def test_the_map_shows_each_expert_once(run: Run) -> None:
     digital = run.experts["rank_random_global"] < 100
     figure = figures.placement_map(run.experts, digital, "load")
-    cells = {t.name: np.isfinite(np.array(t.z, dtype=float)) for t in figure.data}
+    cells = {t.name: np.isfinite(np.array(t.z, dtype=float)) for t in figure.data
+             if t.type == "heatmap"}  # fmt: skip
     assert cells["digital"].sum() == 100
     assert cells["digital"].sum() + cells["analog"].sum() == len(run.experts)
     assert not (cells["digital"] & cells["analog"]).any()
@@ -111,6 +112,21 @@ def test_the_knee_at_the_full_budget_is_the_recommended_design(run: Run) -> None
     assert knees["trial"].iloc[-1] == marked
     assert knees["budget_from_mm2"].is_monotonic_increasing
     assert (knees["area_mm2"] <= knees["budget_from_mm2"]).all()
+
+
+def test_a_score_that_chose_nothing_is_not_credited(run: Run) -> None:
+    table = run.candidates.copy()
+    table.loc[table["state"] == "complete", "digital_expert_fraction"] = 0.0
+    named = [t for t in figures.accuracy_against_digital_share(table).data if len(t.x)]
+    assert [t.name for t in named] == ["all or none digital"]
+
+
+def test_a_sweep_over_decades_is_coloured_by_ratio() -> None:
+    cells = [(a, b, 10.0 ** (a + b)) for a in (0, 1) for b in (0, 1, 2)]
+    table = pd.DataFrame(cells, columns=["tiers", "tile_rows", "area_mm2"])
+    shown = figures.heat_map(table, "tiers", "tile_rows", "area_mm2").data[0]
+    np.testing.assert_allclose(np.diff(np.array(shown.z), axis=0), 1.0)
+    assert shown.text[2][1] == "1,000" and "1k" in shown.colorbar.ticktext
 
 
 NUMBERS = (

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from reports.figures import breakdown_icicle, step_timeline
-from reports.figures.step import step_bars
+from reports.figures.step import pace, step_bars, step_words
 
 LAYERS = pd.DataFrame(
     [(5, 0, 0, "attention", "accelerator", 0.0, 2.0, 3.0, 1.0, 0.0),
@@ -36,6 +36,18 @@ def test_following_steps_are_later_by_the_interval() -> None:
     assert later.name == "following steps" and min(later.base) == 4.0 and max(later.base) == 27.0
     assert min(first.base) == 0.0
     assert not step_timeline(LAYERS, 6).data and "front" in step_timeline(LAYERS, 6).to_json()
+
+
+def test_a_pace_of_several_batches_is_not_that_of_one() -> None:
+    row = pd.Series({"trial": 5, "throughput_tokens_per_s": 8.0})
+    found = pace(LAYERS, row, 32)
+    assert found is not None
+    assert (found.latency_s, found.interval_s) == (16.5, 4.0)
+    # The accelerator works 2 + 1 + 2 * 2 + 1.5 s a step, longer than a step of 4 s allows.
+    assert found.accelerator_s == 8.5 and "accelerator" in found.resource
+    words = step_words(LAYERS, row, 32)
+    assert "4.1 batches" in words and "one batch alone gets 1.94 tokens/s" in words
+    assert "alone" not in step_words(LAYERS, row.replace(8.0, 32 / 16.5), 32)
 
 
 def test_area_and_time_drill_down_to_layers_and_what_they_share() -> None:
