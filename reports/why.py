@@ -35,8 +35,8 @@ def dense_parts(row: pd.Series) -> str:
         return ""
     analog = analog_dense(row)
     if not analog:
-        return "Attention, router, shared experts and LM head are digital."
-    return f"Of the dense modules, {', '.join(analog)} are analog, too; the others are digital."
+        return "All other modules are digital."
+    return f"Of the other modules, {' and '.join(analog)} are analog, too; the rest is digital."
 
 
 def drivers(run: Run, row: pd.Series) -> list[str]:
