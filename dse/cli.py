@@ -44,8 +44,8 @@ class OneLineErrors(TyperGroup):
             _fail(str(error))
         except OSError as error:
             _fail(f"{error.filename or 'file'}: {error.strerror or error}")
-        except Abort:
-            code = _INTERRUPTED
+        except Abort as abort:
+            _fail(str(abort) or "interrupted", _INTERRUPTED)
         if code == _INTERRUPTED:
             _fail("interrupted", code)
         sys.exit(code if isinstance(code, int) else 0)

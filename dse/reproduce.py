@@ -7,30 +7,28 @@ is reported as not holding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import count
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-import torch
 
 from dse.converter_ranges import said, with_ranges
-from dse.placement import expert_scores
+from dse.kept_results import Kept, KeptSimulator
 from dse.reproduce_figures import (
     accuracy_beside,
     bars,
     captioned,
-    frequency_scatter,
 )
 from dse.simulation import Noise, SimulationResult, Simulator, paired_difference
-from workloads.moe import forward
 
-if TYPE_CHECKING:
-    from workloads.checkpoint import Miniature
-
-Progress = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+"""Told before each part: what it is, parts done, parts in all."""
+Simulators = Callable[[str], Simulator]
+"""From a miniature's name to its simulator."""
 
 MODELS = {"deepseekmoe-mini": "deepseekmoe", "olmoe-mini": "olmoe"}
 FIGURES = ("fig3", "fig4", "fig5", "fig6", "table1", "theory")
@@ -89,25 +87,35 @@ def _cells(table: pd.DataFrame, name: str) -> list[object]:
 
 
 def reproduce(
-    name: str, *, seeds: int = 4, tokens: int = 8192, progress: Progress | None = None
+    name: str,
+    *,
+    seeds: int = 4,
+    tokens: int = 8192,
+    progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> Reproduction:
     """Draw one of FIGURES. `seeds` noise seeds (even), `tokens` test tokens a model.
 
+    kept: where finished simulations and trained layers are looked up and put.
     Raises ValueError for an unknown name, with the nearest one.
     """
-    say = progress or (lambda _message: None)
+    say = progress or (lambda _text, _done, _total: None)
+    kept = kept or Kept()
     if name == "theory":
         from dse.theory_table import reproduce_theory
 
-        return reproduce_theory(seeds=seeds, progress=say)
+        return reproduce_theory(seeds=seeds, progress=say, kept=kept)
+    if name == "fig6":
+        from dse.reproduce_frequency import reproduce_frequency
+
+        return reproduce_frequency(tokens, say)
     from dse.reproduce_selections import reproduce_selections
 
-    runs: dict[str, Callable[[int, int, Progress], Reproduction]] = {
+    runs: dict[str, Callable[[Simulators, Progress], Reproduction]] = {
         "table1": _table_1,
         "fig3": _figure_3,
-        "fig4": lambda *given: reproduce_selections("fig4", 0.125, *given),
-        "fig5": lambda *given: reproduce_selections("fig5", 0.25, *given),
-        "fig6": _figure_6,
+        "fig4": partial(reproduce_selections, "fig4", 0.125),
+        "fig5": partial(reproduce_selections, "fig5", 0.25),
     }
     if name not in runs:
         from difflib import get_close_matches
@@ -115,16 +123,29 @@ def reproduce(
         near = get_close_matches(name, FIGURES, n=1)
         hint = f"; nearest is {near[0]}" if near else ""
         raise ValueError(f"nothing called {name!r} to reproduce: {', '.join(FIGURES)}{hint}")
-    return runs[name](seeds, tokens, say)
+    return runs[name](partial(simulator_for, seeds=seeds, tokens=tokens, kept=kept), say)
 
 
-def simulator_for(model: str, seeds: int, tokens: int) -> Simulator:
+def simulator_for(model: str, *, seeds: int, tokens: int, kept: Kept) -> Simulator:
     from workloads.architecture import load_model
     from workloads.checkpoint import load_miniature
     from workloads.tasks import benchmarks
 
     miniature = load_miniature(model)
-    return Simulator(miniature, benchmarks(miniature, tokens), load_model(MODELS[model]), seeds)
+    return KeptSimulator(
+        kept,
+        (model, seeds, tokens),
+        miniature,
+        benchmarks(miniature, tokens),
+        load_model(MODELS[model]),
+        seeds,
+    )
+
+
+def counted(progress: Progress, total: int) -> Callable[[str], None]:
+    """Tells progress how many parts came before each part that is named to it."""
+    done = count()
+    return lambda text: progress(text, next(done), total)
 
 
 def noise_for(model: str, magnitude: float) -> Noise:
@@ -141,42 +162,39 @@ def sources(models: Sequence[str]) -> str:
     )
 
 
-def _has(simulator: Simulator, part: str) -> bool:
-    config = simulator.miniature.config
-    absent = {
-        "shared_expert": config.shared_experts == 0,
-        "dense_ffn": config.dense_layers == 0,
+def _dense_parts(model: str) -> tuple[str, ...]:
+    from workloads.checkpoint import load_miniature
+
+    config = load_miniature(model).config
+    there = {
+        "attention": True,
+        "shared_expert": config.shared_experts > 0,
+        "dense_ffn": config.dense_layers > 0,
+        "lm_head": True,
     }
-    return not absent.get(part, False)
+    return tuple(part for part, yes in there.items() if yes)
 
 
-def _dense_parts(simulator: Simulator) -> tuple[str, ...]:
-    parts = ("attention", "shared_expert", "dense_ffn", "lm_head")
-    return tuple(part for part in parts if _has(simulator, part))
-
-
-def _table_1(seeds: int, tokens: int, progress: Progress) -> Reproduction:
-    rows, worse = [], []
+def _table_1(simulators: Simulators, progress: Progress) -> Reproduction:
+    rows: list[dict[str, Any]] = []
+    worse: dict[str, tuple[float, float]] = {}
+    say = counted(progress, 2 * len(PUBLISHED_TABLE_1))
     for model, published in PUBLISHED_TABLE_1.items():
-        progress(f"{model}: converters only")
-        simulator = simulator_for(model, seeds, tokens)
+        say(f"{model}: experts analog, converters only")
+        simulator = simulators(model)
         noise, analog = noise_for(model, 0.0), ~simulator.all_digital()
-        results = [
-            simulator.evaluate(noise, ~analog),
-            simulator.evaluate(noise, analog),
-            simulator.evaluate(noise, analog, _dense_parts(simulator)),
-        ]
+        results = [simulator.evaluate(noise, ~analog), simulator.evaluate(noise, analog)]
+        say(f"{model}: experts and dense modules analog, converters only")
+        results.append(simulator.evaluate(noise, analog, _dense_parts(model)))
         labels = ("all digital", "experts analog", "experts and dense analog")
         for label, result, value in zip(labels, results, published, strict=True):
             rows.append({"model": model, "placement": label, **_numbers(result),
                          "published_accuracy_percent": value})  # fmt: skip
-        worse.append(paired_difference(results[2], results[1]))
-    clear = [difference > 2 * error for difference, error in worse]
+        worse[model] = paired_difference(results[2], results[1])
     table = pd.DataFrame(rows)
     each = []
-    for (model, published), (difference, error) in zip(
-        PUBLISHED_TABLE_1.items(), worse, strict=True
-    ):
+    for model, (difference, error) in worse.items():
+        published = PUBLISHED_TABLE_1[model]
         _, some, most = table[table["model"] == model].to_dict("records")
         points = most["accuracy_percent"] - some["accuracy_percent"]
         spread = np.hypot(most["accuracy_percent_stderr"], some["accuracy_percent_stderr"])
@@ -195,19 +213,31 @@ def _table_1(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         "with 8-bit converters and no programming noise, analog dense modules lose clearly more "
         "accuracy than analog experts alone",
         PUBLISHED["table1"],
-        all(clear),
+        all(difference > 2 * error for difference, error in worse.values()),
         f"Adding the dense modules to analog experts changes loss and accuracy by "
         f"{'; '.join(each)}. Judged by the loss, which is the finer measure, the claim "
-        f"{verdict(clear)}.",
+        f"{verdict(worse)}.",
         sources(list(MODELS)),
         ("model", "placement", "delta_loss_nats", "accuracy_percent", "published_accuracy_percent"),
     )
 
 
-def verdict(clear: Sequence[bool]) -> str:
-    if all(clear):
-        return "holds on both miniatures"
-    return "holds on one miniature of two" if any(clear) else "does not hold on the miniatures"
+def verdict(found: Mapping[str, tuple[float, float]]) -> str:
+    """Whether a claim that a number is positive holds, from that number and its standard error.
+
+    A number within two standard errors of zero decides nothing.
+    """
+    states = {
+        model: "holds" if value > 2 * error
+        else "does not hold" if value < -2 * error
+        else "is not decided (within two standard errors of no difference)"
+        for model, (value, error) in found.items()
+    }  # fmt: skip
+    if len(set(states.values())) == 1:
+        return (
+            f"{next(iter(states.values()))} on {'both' if len(states) == 2 else 'the'} miniatures"
+        )
+    return ", and ".join(f"{state} on {model}" for model, state in states.items())
 
 
 def _numbers(result: SimulationResult) -> dict[str, float]:
@@ -219,30 +249,32 @@ def _numbers(result: SimulationResult) -> dict[str, float]:
     }
 
 
-def _figure_3(seeds: int, tokens: int, progress: Progress) -> Reproduction:
+def _figure_3(simulators: Simulators, progress: Progress) -> Reproduction:
     from dse.noisy_model import PARTS, kind_of
 
-    rows, clear, each = [], [], []
+    rows, each = [], []
+    worse: dict[str, tuple[float, float]] = {}
+    say = counted(progress, sum(2 + len(_dense_parts(model)) for model in MODELS))
     for model in MODELS:
-        simulator = simulator_for(model, seeds, tokens)
+        say(f"{model}: routed experts in analog")
+        simulator, parts = simulators(model), _dense_parts(model)
         weights = simulator.miniature.weights
         noise, digital = noise_for(model, 2.5), simulator.all_digital()
         experts = sum(w.numel() for name, w in weights.items() if ".experts." in name)
-        progress(f"{model}: routed experts in analog")
         whole = simulator.evaluate(noise, ~digital)
         rows.append(_per_parameter(model, "routed_experts", experts, whole))
         total = 0
-        for part in _dense_parts(simulator):
-            progress(f"{model}: {part} in analog")
+        for part in parts:
+            say(f"{model}: {part} in analog")
             size = sum(w.numel() for name, w in weights.items() if kind_of(name) in PARTS[part])
             total += size
             rows.append(
                 _per_parameter(model, part, size, simulator.evaluate(noise, digital, (part,)))
             )
-        dense = simulator.evaluate(noise, digital, _dense_parts(simulator))
+        say(f"{model}: all dense modules in analog")
+        dense = simulator.evaluate(noise, digital, parts)
         rows.append(_per_parameter(model, "all_dense", total, dense))
-        difference, error = paired_difference(dense, whole)
-        clear.append(difference > 2 * error)
+        difference, error = worse[model] = paired_difference(dense, whole)
         share = total / (total + experts)
         each.append(
             f"{model}: dense modules ({100 * share:.0f} % of these parameters) "
@@ -264,8 +296,8 @@ def _figure_3(seeds: int, tokens: int, progress: Progress) -> Reproduction:
         "computing the dense modules (3-6 % of the parameters of the full models) in analog loses "
         "more accuracy than computing all routed experts (over 80 %) in analog",
         PUBLISHED["fig3"],
-        all(clear),
-        f"{'; '.join(each)}. The claim {verdict(clear)}.",
+        all(difference > 2 * error for difference, error in worse.values()),
+        f"{'; '.join(each)}. The claim {verdict(worse)}.",
         sources(list(MODELS)),
         ("model", "part", "parameters", "delta_loss_nats", "delta_loss_per_million_parameters"),
     )  # fmt: skip
@@ -283,102 +315,3 @@ def _per_parameter(
         "delta_loss_per_million_parameters": result.delta_loss * per_million,
         "delta_loss_per_million_parameters_stderr": result.delta_loss_stderr * per_million,
     }
-
-
-def served_frequency(
-    miniature: Miniature, tokens: torch.Tensor
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean log10 frequency of the tokens that each expert serves and its standard error.
-
-    Both [moe_layers, experts]. Frequency is a token's share of `tokens` [B, T]; the mean is NaN
-    for an expert that serves none, the error for one that serves fewer than two.
-    """
-    config = miniature.config
-    counts = torch.bincount(tokens.flatten(), minlength=config.vocab_size)
-    frequency = (counts / counts.sum()).log10()[tokens.flatten()].double()
-    sums = torch.zeros(3, len(config.moe_layers), config.routed_experts, dtype=torch.float64)
-
-    def observe(
-        layer: int, _probability: torch.Tensor, indices: torch.Tensor, _weights: torch.Tensor
-    ) -> None:
-        row, chosen = layer - config.dense_layers, indices.flatten()
-        value = frequency.repeat_interleave(indices.shape[1])
-        for power in range(3):
-            sums[power, row].index_add_(0, chosen, value**power)
-
-    with torch.no_grad():
-        forward(config, miniature.weights, tokens, observe=observe)
-    served, total, squares = sums
-    mean = total / served
-    variance = ((squares - total * mean) / (served - 1)).clamp(min=0)
-    error = torch.where(served > 1, (variance / served).sqrt(), torch.nan)
-    return mean.numpy(), error.numpy()
-
-
-def _served_table(model: str, tokens: int) -> pd.DataFrame:
-    """One row an expert that serves a token: its score, the frequency of its tokens, its load."""
-    from workloads.checkpoint import load_miniature
-    from workloads.routing import trace
-    from workloads.tasks import benchmarks
-
-    miniature = load_miniature(model)
-    sets = benchmarks(miniature, tokens=tokens, split="calibration")
-    text = torch.cat([item.tokens[:, :-1] for item in sets if item.kind == "text"])
-    routing = trace(miniature, text)
-    frequency, error = served_frequency(miniature, text)
-    layer, expert = np.indices(frequency.shape).reshape(2, -1)
-    table = pd.DataFrame(
-        {
-            "model": model,
-            "moe_layer": layer,
-            "expert": expert,
-            "max_neuron_norm": expert_scores("max_neuron_norm", miniature.weights, routing).ravel(),
-            "mean_log10_token_frequency": frequency.ravel(),
-            "mean_log10_token_frequency_stderr": error.ravel(),
-            "load": routing.probability.ravel(),
-        }
-    )
-    return table.dropna(subset="mean_log10_token_frequency")
-
-
-def _rank_correlation(table: pd.DataFrame) -> tuple[float, float]:
-    """Spearman's between score and frequency inside a layer, mean of the layers, and its error."""
-    each = [
-        float(part["max_neuron_norm"].corr(part["mean_log10_token_frequency"], method="spearman"))
-        for _, part in table.groupby("moe_layer")
-    ]
-    # Of a rank correlation of n pairs; layers are taken as independent.
-    return float(np.mean(each)), 1 / np.sqrt(len(table) - len(each))
-
-
-def _figure_6(seeds: int, tokens: int, progress: Progress) -> Reproduction:
-    from workloads.checkpoint import load_miniature
-
-    tables, found = [], []
-    for model in MODELS:
-        progress(f"{model}: routing of {tokens} tokens")
-        tables.append(_served_table(model, tokens))
-        found.append(_rank_correlation(tables[-1]))
-    clear = [mean > 2 * error for mean, error in found]
-    each = [
-        f"{model} {mean:+.2f} +- {error:.2f}"
-        for model, (mean, error) in zip(MODELS, found, strict=True)
-    ]
-    table = pd.concat(tables, ignore_index=True)
-    titles = {model: f"rank correlation, {text}" for model, text in zip(MODELS, each, strict=True)}
-    return Reproduction(
-        "fig6",
-        table,
-        captioned(
-            frequency_scatter(table, titles),
-            "Score of an expert against the frequency of the tokens it serves",
-            PUBLISHED["fig6"],
-        ),
-        "experts with a high maximum neuron norm respond to frequent tokens, experts with a low "
-        "one to rare tokens",
-        PUBLISHED["fig6"],
-        all(clear),
-        "Rank correlation, inside a layer, of max neuron norm with the frequency of the tokens an "
-        f"expert serves: {'; '.join(each)}. The claim {verdict(clear)}.",
-        "; ".join(load_miniature(model).source for model in MODELS),
-    )

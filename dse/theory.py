@@ -28,11 +28,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+
+from dse.kept_results import Kept
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.75)
 # Margin that 99 % of the frequent and 99 % of the rare sequences have: just solved, to converged.
@@ -224,26 +228,42 @@ def experiment(
     *,
     shares: tuple[float, ...] = SHARES,
     seeds: int = 4,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    kept: Kept | None = None,
 ) -> pd.DataFrame:
     """Train at several shares of rare experts; one row a share, seed and margin reached.
 
-    Layers whose experts all serve patterns of one kind are left out.
+    kept: where layers trained before are looked up, and new ones put. Layers whose
+    experts all serve patterns of one kind are left out.
 
     gamma is the share of experts that serve rare patterns after training, frequent_norm_larger
     the share of (frequent, rare) pairs of experts in which the frequent one has the larger
     maximum neuron norm. Tolerated magnitudes end in _frequent or _rare for the sequences they are
     of, or are the smaller of the two; a gain is top_norm_digital over all_analog.
     """
-    setting = setting or Setting()
-    rows = []
-    for share in shares:
+    setting, kept = setting or Setting(), kept or Kept()
+    rows: list[dict[str, Any]] = []
+    runs = list(product(shares, range(seeds)))
+    for done, (share, seed) in enumerate(runs):
         if progress is not None:
-            progress(f"training with {100 * share:g} % of the experts leaning to a rare pattern")
-        for seed in range(seeds):
-            for margin, (step, layer) in train(setting, share, seed).items():
-                if not 0 < int(serves_rare(layer).sum()) < setting.experts:
-                    continue  # nothing to compare
-                facts = {"share": share, "seed": seed, "margin": margin, "steps": step}
-                rows.append({**facts, **_measure(layer, setting, seed)})
-    return pd.DataFrame(rows)
+            progress(f"training, {100 * share:g} % of the experts lean to a rare pattern", done,
+                     len(runs))  # fmt: skip
+        found = kept.get("theory", setting, share, seed)
+        if found is None:
+            found = {"layers": _trained(setting, share, seed)}
+            kept.put(found, "theory", setting, share, seed)
+        rows += found["layers"]
+    return pd.DataFrame(rows, dtype=float)
+
+
+def _trained(setting: Setting, share: float, seed: int) -> list[dict[str, Any]]:
+    """The rows of one training; None for a magnitude that is not a number."""
+    rows = []
+    for margin, (step, layer) in train(setting, share, seed).items():
+        if 0 < int(serves_rare(layer).sum()) < setting.experts:  # else nothing to compare
+            measured = {
+                name: value if np.isfinite(value) else None
+                for name, value in _measure(layer, setting, seed).items()
+            }
+            rows.append({"share": share, "seed": seed, "margin": margin, "steps": step, **measured})
+    return rows

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dse.kept_results import Kept
 from dse.theory import NOISES, Setting, experiment
 
 if TYPE_CHECKING:
@@ -66,9 +67,14 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def grows_as_stated(slope: float, error: float) -> bool:
-    """Whether a gain clearly grows as gamma falls, and as fast as 1/gamma within two errors."""
-    return slope + 2 * error < 0 and slope - 2 * error <= -1
+def grows_as_stated(slope: float, error: float) -> bool | None:
+    """Whether a gain grows as gamma falls, as fast as 1/gamma or faster.
+
+    None when two errors leave room both for that and for no growth at all.
+    """
+    if slope - 2 * error > -1:
+        return False
+    return True if slope + 2 * error < 0 else None
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -92,12 +98,13 @@ def reproduce_theory(
     setting: Setting | None = None,
     *,
     seeds: int = 4,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    kept: Kept | None = None,
 ) -> Reproduction:
     """Lemma 4.1 and Theorem 4.2 on trained layers, with the fitted exponents and their errors."""
     from dse.reproduce import Reproduction
 
-    layers = experiment(setting, seeds=seeds, progress=progress)
+    layers = experiment(setting, seeds=seeds, progress=progress, kept=kept)
     fits, table = exponents(layers), summary(layers)
     lemma = fits["frequent_norm_larger"] - 2 * fits["frequent_norm_larger_stderr"] > 0.5
     seen = {
@@ -146,17 +153,27 @@ def _where(fits: pd.DataFrame, true: list[bool]) -> str:
     return f"at margin {' and '.join(margins)} only"
 
 
+def _judged(fits: pd.DataFrame, seen: list[bool | None]) -> str:
+    """At which margins growth as 1/gamma is seen, is too slow, or neither is certain."""
+    said = [
+        f"{word} {_where(fits, [state is wanted for state in seen])}"
+        for wanted, word in ((True, "is seen"), (False, "is excluded"), (None, "is not decided"))
+        if any(state is wanted for state in seen)
+    ]
+    return ", ".join(said)
+
+
 def _lemma_sentence(fits: pd.DataFrame, lemma: pd.Series) -> str:
     margins = ", ".join(f"{margin:g}" for margin in fits["margin"])
     return (
         f"At margins {margins} (task just solved to hinge loss near zero) an expert of a frequent "
         f"pattern has the larger norm in {_each(fits, 'frequent_norm_larger', 100, '.0f')} % of "
-        f"the pairs: Lemma 4.1 holds {_where(fits, list(lemma))}; the longer the training, the "
-        "more the few rare experts catch up."
+        f"the pairs (the lemma: in all): clearly in more than half {_where(fits, list(lemma))}; "
+        "the longer the training, the more the few rare experts catch up."
     )
 
 
-def _theorem_sentence(fits: pd.DataFrame, seen: dict[str, list[bool]]) -> str:
+def _theorem_sentence(fits: pd.DataFrame, seen: dict[str, list[bool | None]]) -> str:
     words = {"worst": "worst-case noise", "random": "random noise"}
     said = [
         f"with {words[noise]} top-norm digital experts allow "
@@ -164,7 +181,7 @@ def _theorem_sentence(fits: pd.DataFrame, seen: dict[str, list[bool]]) -> str:
         f"times the magnitude (medians), a gain that goes as gamma to the "
         f"{_each(fits, f'{noise}_gain_slope')} and is at least "
         f"{fits[f'{noise}_smallest_gain_gamma'].min():.2f}/gamma in every layer: growth as 1/gamma "
-        f"is seen {_where(fits, seen[noise])}"
+        f"{_judged(fits, seen[noise])}"
         for noise in ("worst", "random")
     ]
     digital = _each(fits, "random_top_norm_digital_slope")

@@ -7,11 +7,12 @@ import typer
 
 from dse import units
 from dse.commands import complete
-from dse.commands.progress import watch
+from dse.commands.progress import steps, watch
 
 if TYPE_CHECKING:
     import pandas
 
+    from dse.reproduce import Reproduction
     from dse.simulation import Noise
 
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
@@ -151,14 +152,16 @@ def reproduce(
     output: Path | None = typer.Option(None, help="Write the figure here, as HTML."),
     as_json: bool = JSON,
 ) -> None:
-    """Repeat a figure of the paper on the miniatures and say whether its claim holds there."""
-    from dse.reproduce import reproduce as draw
+    """Repeat a figure of the paper on the miniatures and say whether its claim holds there.
+
+    Each finished simulation is kept in the user's cache folder: the command can be stopped with
+    Ctrl-C and goes on from there when it is given again.
+    """
     from dse.run import check_file, write_atomically
 
     if output is not None:
         check_file(output)  # before minutes of work
-    say = None if as_json else lambda text: typer.echo(text, err=True)
-    result = draw(name, seeds=seeds, tokens=tokens, progress=say)
+    result = _draw(name, seeds, tokens, quiet=as_json)
     if output is not None:
         page = result.figure.to_html(include_plotlyjs=True)
 
@@ -181,6 +184,31 @@ def reproduce(
         sentence=result.sentence,
         **facts,
     )
+
+
+def _draw(name: str, seeds: int, tokens: int, quiet: bool) -> "Reproduction":
+    """The figure, with progress; Ctrl-C, even one that Python dropped, ends it in one line."""
+    from dse import interrupts
+    from dse.kept_results import kept_of_this_code
+    from dse.reproduce import reproduce as draw
+
+    kept = kept_of_this_code()
+    try:
+        with interrupts.remembered() as interrupt, steps() as told:
+
+            def say(text: str, done: int, total: int) -> None:
+                if interrupt.is_set():
+                    raise KeyboardInterrupt
+                if not quiet:
+                    told(text, done, total)
+
+            result = draw(name, seeds=seeds, tokens=tokens, progress=say, kept=kept)
+    except KeyboardInterrupt:
+        kept_said = "; finished simulations are kept, the same command goes on from there"
+        raise typer.Abort(f"interrupted{kept_said if kept.on_disk else ''}") from None
+    if kept.trouble:
+        typer.echo(f"{kept.trouble}: a later run starts afresh", err=True)
+    return result
 
 
 def _noise(noise_model: str, magnitude: float) -> "Noise":

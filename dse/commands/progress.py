@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from dse.explorer import Callbacks
 
+_EVERY_S = 10.0  # between lines in a pipe
+
 
 @contextmanager
 def watch(quiet: bool) -> Iterator["Callbacks"]:
@@ -23,15 +25,15 @@ def watch(quiet: bool) -> Iterator["Callbacks"]:
         with _bar() as callbacks:
             yield callbacks
     else:
-        last = [0.0]
+        last = [-_EVERY_S]
 
         def line(progress: Any) -> None:
-            if time.monotonic() - last[0] > 10:
+            if time.monotonic() - last[0] > _EVERY_S:
                 last[0] = time.monotonic()
                 typer.echo(f"trial {progress.trial + 1}: {_state(progress)}", err=True)
 
         def layer(text: str, done: int, total: int) -> None:
-            if time.monotonic() - last[0] > 10:
+            if time.monotonic() - last[0] > _EVERY_S:
                 last[0] = time.monotonic()
                 typer.echo(f"{text}: layer {done} of {total}", err=True)
 
@@ -83,16 +85,41 @@ def progress_bar(of: str) -> Iterator[Callable[[int, int], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    with steps() as told:
+        yield lambda done, total: told(of, done, total)
 
-    from dse.console import console
 
-    columns = (
-        TextColumn(of),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+@contextmanager
+def steps() -> Iterator[Callable[[str, int, int], None]]:
+    """Told what is in work, parts done and in all: a bar on a terminal, else a line in a while."""
+    if sys.stderr.isatty():
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        from dse.console import console
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            yield lambda text, done, total: bar.update(
+                task, description=text, completed=done, total=total
+            )
+        return
+    last = [-_EVERY_S]
+
+    def line(text: str, done: int, total: int) -> None:
+        if time.monotonic() - last[0] > _EVERY_S:
+            last[0] = time.monotonic()
+            typer.echo(f"{text}: {done} of {total} done", err=True)
+
+    yield line

@@ -345,15 +345,17 @@ def test_a_file_that_cannot_be_written_is_one_line(finished, empty, place):
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "dse", *EXPLORE, "--output", str(folder), *options]
+    return begin(*EXPLORE, "--output", str(folder), *options)
 
+
+def begin(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
     def heed_interrupts() -> None:
         # A shell's background job ignores them, and so would its children.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ},
-        preexec_fn=heed_interrupts,
+        [sys.executable, "-m", "dse", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, **environment}, preexec_fn=heed_interrupts,
     )  # fmt: skip
 
 
@@ -391,6 +393,33 @@ def test_a_blow_loses_no_finished_trial(tmp_path, blow):
     progress = load_run(folder).table("progress")
     assert len(progress) == kept + 1
     assert progress["hypervolume"].is_monotonic_increasing
+
+
+def test_a_figure_of_the_paper_is_stopped_in_one_line_and_goes_on(tmp_path):
+    figure = ("reproduce", "fig3", "--seeds", "2", "--tokens", "1536")
+    process = begin(*figure, XDG_CACHE_HOME=str(tmp_path))
+    deadline = time.monotonic() + 240
+
+    def finished() -> list[str]:
+        return [line for file in tmp_path.rglob("*.jsonl") for line in file.open()]
+
+    while not finished() and process.poll() is None:
+        assert time.monotonic() < deadline, "the first simulation did not come in time"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 130 and output == b""
+    *progress, last = errors.decode().strip().splitlines()
+    assert last.startswith("dse: interrupted; finished simulations are kept")
+    assert all(" done" in line for line in progress)
+    kept = finished()
+    assert 0 < len(kept) < 9
+    process = begin(*figure, "--json", XDG_CACHE_HOME=str(tmp_path))
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    rows = json.loads(output)["fig3"]
+    # One simulation a row, those of the stopped run among them.
+    assert finished()[: len(kept)] == kept and len(finished()) == len(rows)
 
 
 def test_help_loads_nothing_heavy():

@@ -1,14 +1,20 @@
 """The paper's figures: what can be checked without the minutes that a full run takes."""
 
+from dataclasses import fields
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from dse import reproduce_selections as module
-from dse.reproduce import reproduce, served_frequency
+from dse.kept_results import Kept
+from dse.reproduce import reproduce, verdict
 from dse.reproduce_figures import quartiles, recovery_lines
+from dse.reproduce_frequency import served_frequency
 from dse.reproduce_selections import layer_matched_random
+from dse.scores import SimulationResult
+from dse.simulation import Simulator
 from workloads.checkpoint import load_miniature
 from workloads.moe import forward
 
@@ -110,3 +116,88 @@ def test_quartile_means_of_a_known_relation():
 def test_an_unknown_figure_is_refused_with_the_nearest_name():
     with pytest.raises(ValueError, match="nearest is fig3"):
         reproduce("fig33")
+
+
+def _stopped_before(part: int):
+    def progress(_text: str, done: int, _total: int) -> None:
+        if done == part:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_an_interrupted_figure_goes_on_from_its_finished_simulations(tmp_path, monkeypatch):
+    monkeypatch.setattr("dse.reproduce.MODELS", {"olmoe-mini": "olmoe"})
+    effort = {"seeds": 2, "tokens": 1536}
+    whole = reproduce("fig3", **effort)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("fig3", **effort, progress=_stopped_before(2), kept=Kept(tmp_path))
+    lines = (tmp_path / "simulations.jsonl").read_text().splitlines()
+    assert len(lines) == 2
+    # What a kill leaves of the line that it cut off.
+    (tmp_path / "simulations.jsonl").write_text("\n".join([*lines, lines[0][:40]]))
+    simulated = []
+    passes = Simulator._noisy
+    monkeypatch.setattr(
+        Simulator, "_noisy", lambda self, *given: simulated.append(given) or passes(self, *given)
+    )
+    resumed = reproduce("fig3", **effort, kept=Kept(tmp_path))
+    assert len(simulated) == len(whole.table) - 2
+    pd.testing.assert_frame_equal(resumed.table, whole.table)
+    assert resumed.sentence == whole.sentence
+    again = reproduce("fig3", **effort, kept=Kept(tmp_path))
+    assert len(simulated) == len(whole.table) - 2
+    pd.testing.assert_frame_equal(again.table, whole.table)
+    # Other seeds or tokens are other simulations.
+    reproduce("fig3", seeds=2, tokens=2048, kept=Kept(tmp_path))
+    assert len(simulated) == 2 * len(whole.table) - 2
+
+
+def test_a_cache_folder_that_cannot_be_made_costs_only_the_cache(tmp_path):
+    (tmp_path / "file").write_text("")
+    kept = Kept(tmp_path / "file" / "folder")
+    kept.put({"loss": 1.0}, "one")
+    assert "cannot write" in kept.trouble
+    assert kept.get("one") == {"loss": 1.0} and kept.on_disk == 0
+
+
+def _result(loss: np.ndarray, clean: np.ndarray) -> SimulationResult:
+    """Losses [pairs, sequences] as a result; what pairing does not look at is zero."""
+    zero = dict.fromkeys([field.name for field in fields(SimulationResult)], 0.0)
+    change = float((loss - clean).mean())
+    arrays = {"loss_by_sequence": loss, "delta_loss": change}
+    return SimulationResult(**zero | arrays)  # type: ignore[arg-type]
+
+
+def test_the_error_of_a_recovered_share_is_the_spread_of_repeated_measurements():
+    """Both losses share their draws and text; the share is known, its scatter is what is stated."""
+    generator = np.random.default_rng(0)
+    shares, errors = [], []
+    for _ in range(300):
+        clean = np.zeros((1, 60))
+        common = 1 + 0.3 * generator.normal(size=(4, 1)) + 0.5 * generator.normal(size=(1, 60))
+        analog = _result(common, clean)
+        own = _result(0.4 * common + 0.2 * generator.normal(size=(4, 60)), clean)
+        share = 1 - own.delta_loss / analog.delta_loss
+        shares.append(share)
+        errors.append(module._share_error(share, _result(clean, clean), analog, [own]))
+    assert np.mean(shares) == pytest.approx(0.6, abs=0.01)
+    assert np.mean(errors) == pytest.approx(np.std(shares), rel=0.2)
+
+
+def test_a_claim_is_undecided_where_the_errors_leave_it_open():
+    labels = ("activation_frequency global", "activation_weight global", "router_norm global")
+
+    def gaps(*values: float):
+        return {4.0: {label: (value, 0.1) for label, value in zip(labels, values, strict=True)}}
+
+    holds, said = module._judgement({"a": gaps(1, 1, 1), "b": gaps(1, 1, 1)})
+    assert holds and "every magnitude" in said
+    holds, said = module._judgement({"a": gaps(1, 1, 1), "b": gaps(1, 0.1, 1)})
+    assert not holds and "clearly on a at c = 4" in said and "not decided" in said
+    holds, said = module._judgement({"a": gaps(1, 1, 1), "b": gaps(1, -1, 1)})
+    assert not holds and "does not hold on b at c = 4" in said
+    assert "both" in verdict({"a": (1.0, 0.1), "b": (1.0, 0.1)})
+    mixed = verdict({"a": (1.0, 0.1), "b": (-1.0, 0.1)})
+    assert mixed == "holds on a, and does not hold on b"
+    assert "not decided" in verdict({"a": (0.1, 0.1), "b": (-1.0, 0.1)})
