@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TOKENS = 16384
 """Of the calibration text, so that what the scores choose can be judged on the test text."""
 # Raised when `dse.sensitivity.estimate` changes in a way that changes its numbers.
-_VERSION = "1"
+_VERSION = "2"
 
 
 def expert_sensitivity(

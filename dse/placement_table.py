@@ -1,5 +1,7 @@
 """What selection scores and measured sensitivity say about a model's experts, as tables."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +44,12 @@ def score_table(model: str, share: float) -> "pandas.DataFrame":
 
 
 def sensitivity_tables(
-    model: str, noise: "Noise", tokens: int, layer: int | None = None, seeds: int = 8
+    model: str,
+    noise: "Noise",
+    tokens: int,
+    layer: int | None = None,
+    seeds: int = 8,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, "pandas.DataFrame"], dict[str, str]]:
     """Loss that parts of the model would add under a noise, and a check of one layer.
 
@@ -63,14 +70,19 @@ def sensitivity_tables(
     layer = layers // 2 if layer is None else layer
     if not 0 <= layer < layers:
         raise ValueError(f"MoE layer {layer} does not exist: there are 0 to {layers - 1}")
-    found = estimate(miniature, architecture, noise, tokens=tokens)
+    if seeds % 2:
+        raise ValueError(f"seeds is {seeds}; an even number (antithetic pairs) is needed")
+    say = progress or (lambda _text, _done, _total: None)
+    found = estimate(
+        miniature, architecture, noise, tokens=tokens, progress=partial(say, "estimate, passes")
+    )
     # The text that the estimate saw, so that only noise and order of the expansion differ.
     text = benchmarks(miniature, tokens=tokens, split="calibration")
     simulator = Simulator(miniature, text, architecture, seeds)
-    checked = pandas.concat(
-        [check_layer(simulator, found, layer, groups=4), check_across(simulator, found)],
-        ignore_index=True,
-    )
+    groups = partial(say, f"check of MoE layer {layer}, groups")
+    of_layer = check_layer(simulator, found, layer, groups=4, progress=groups)
+    across = check_across(simulator, found, progress=partial(say, "check across layers, groups"))
+    checked = pandas.concat([of_layer, across], ignore_index=True)
     error = np.hypot(checked["estimate_stderr"], checked["measured_stderr"])
     near = (checked["estimate_nats"] - checked["measured_nats"]).abs() <= 2 * error
     sentence = (

@@ -120,7 +120,7 @@ def reproduce(
     if name not in runs:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, FIGURES, n=1)
+        near = get_close_matches(name.lower(), FIGURES, n=1)
         hint = f"; nearest is {near[0]}" if near else ""
         raise ValueError(f"nothing called {name!r} to reproduce: {', '.join(FIGURES)}{hint}")
     return runs[name](partial(simulator_for, seeds=seeds, tokens=tokens, kept=kept), say)
@@ -180,8 +180,8 @@ def _table_1(simulators: Simulators, progress: Progress) -> Reproduction:
     worse: dict[str, tuple[float, float]] = {}
     say = counted(progress, 2 * len(PUBLISHED_TABLE_1))
     for model, published in PUBLISHED_TABLE_1.items():
-        say(f"{model}: experts analog, converters only")
         simulator = simulators(model)
+        say(f"{model}: experts analog, converters only")
         noise, analog = noise_for(model, 0.0), ~simulator.all_digital()
         results = [simulator.evaluate(noise, ~analog), simulator.evaluate(noise, analog)]
         say(f"{model}: experts and dense modules analog, converters only")
@@ -256,8 +256,8 @@ def _figure_3(simulators: Simulators, progress: Progress) -> Reproduction:
     worse: dict[str, tuple[float, float]] = {}
     say = counted(progress, sum(2 + len(_dense_parts(model)) for model in MODELS))
     for model in MODELS:
-        say(f"{model}: routed experts in analog")
         simulator, parts = simulators(model), _dense_parts(model)
+        say(f"{model}: routed experts in analog")
         weights = simulator.miniature.weights
         noise, digital = noise_for(model, 2.5), simulator.all_digital()
         experts = sum(w.numel() for name, w in weights.items() if ".experts." in name)

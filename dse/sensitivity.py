@@ -1,13 +1,15 @@
 """Measured sensitivity: the loss that each expert and each dense part adds when it goes analog.
 
 Programming noise is small and independent from weight to weight, so the added loss of a part is
-to second order half the sum over its weights of noise variance times curvature. The curvature of
-all weights comes at once from a few backward passes: with labels drawn from the model's own
-predictions, the gradients of different tokens are independent with mean zero, so the squared
-gradient of a batch is, on average, the sum of the squared gradients of its tokens, which is the
-diagonal of the Fisher matrix, the Gauss-Newton part of the Hessian. Every part, alone or in a
-group, costs nothing more: to second order parts add up. What this leaves out are the converters
-and higher orders; `measure` simulates parts one at a time and is the check.
+to second order the sum over its weights of mean error times gradient, and half of mean squared
+error times curvature. The mean error is not zero: of a pair of devices the one at zero
+conductance can only be written above it, which makes weights a little smaller. All curvatures
+come at once from a few backward passes: with labels drawn from the model's own predictions, the
+gradients of different tokens are independent with mean zero, so the squared gradient of a batch
+is, on average, the sum of the squared gradients of its tokens, which is the diagonal of the
+Fisher matrix, the Gauss-Newton part of the Hessian. Every part, alone or in a group, costs
+nothing more: parts add up. What this leaves out are the converters, higher orders and what mean
+errors of different weights do together; `measure` simulates parts one at a time and is the check.
 """
 
 from __future__ import annotations
@@ -75,20 +77,17 @@ def estimate(
     """Second-order estimate of the loss added by each part, with its standard error.
 
     Uses the calibration split, so that placements chosen by it can be judged on the test split.
-    The error covers the text and the drawn labels; the noise variance is that of two programmed
-    antithetic pairs, averaged over each part's weights.
+    The error covers the text and the drawn labels; mean and mean square of the noise are those of
+    two programmed antithetic pairs.
     """
     from workloads.tasks import benchmarks
 
     sets = benchmarks(miniature, tokens=tokens, split="calibration")
+    text = torch.cat([item.tokens for item in sets if item.kind == "text"])
     return estimate_on(
-        miniature,
-        torch.cat([item.tokens[:, :-1] for item in sets if item.kind == "text"]),
-        full_model,
-        noise,
-        seed=seed,
+        miniature, text[:, :-1], full_model, noise, targets=text[:, 1:], seed=seed,
         progress=progress,
-    )
+    )  # fmt: skip
 
 
 def estimate_on(
@@ -97,28 +96,37 @@ def estimate_on(
     full_model: FullModel | None = None,
     noise: Noise | None = None,
     *,
+    targets: Tensor | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sensitivity:
-    """The estimate on given sequences [B, T]."""
+    """The estimate on given sequences [B, T] with the tokens that follow, targets [B, T].
+
+    None for targets: they are as likely as the model says, so that its gradient vanishes.
+    """
     from dse.noisy_model import full_inputs
 
     noise = noise or Noise()
     rows = full_inputs(full_model) if full_model is not None else None
     model = NoisyModel(miniature.config, miniature.weights, row_inputs=rows)
     names = [name for name in model.weights if _is_matrix(name)]
-    variance = {name: _noise_variance(model, name, noise) for name in names}
+    moments = {name: _noise_moments(model, name, noise) for name in names}
     generator = torch.Generator().manual_seed(seed)
-    shuffled = tokens[torch.randperm(len(tokens), generator=generator)]
-    parts = [part for part in shuffled.split(_BATCH) if len(part) == _BATCH]
+    order = torch.randperm(len(tokens), generator=generator)
+    parts = [rows for rows in order.split(_BATCH) if len(rows) == _BATCH]
     if len(parts) < 2:
         raise ValueError(f"at least {2 * _BATCH} sequences are needed, got {len(tokens)}")
     draws: dict[str, list[FloatArray]] = {name: [] for name in names}
-    for done, part in enumerate(parts, start=1):
-        gradients = _gradients(model, part, names, generator)
+    for done, rows_of_pass in enumerate(parts, start=1):
+        part = tokens[rows_of_pass]
+        wanted = None if targets is None else targets[rows_of_pass]
+        drawn, true = _gradients(model, part, wanted, names, generator)
         for name in names:
-            added = 0.5 * variance[name] * gradients[name].square() / part.numel()
-            draws[name].append(added.double().flatten(-2).sum(-1).numpy())
+            mean, square = moments[name]
+            added = 0.5 * square * drawn[name].square()
+            if true:
+                added += mean * true[name]
+            draws[name].append((added / part.numel()).double().flatten(-2).sum(-1).numpy())
         if progress is not None:
             progress(done, len(parts))
     return _summarise(miniature, {name: np.stack(items) for name, items in draws.items()}, noise,
@@ -130,27 +138,41 @@ def _is_matrix(name: str) -> bool:
     return kind.startswith("experts.") or any(kind in kinds for kinds in PARTS.values())
 
 
-def _noise_variance(model: NoisyModel, name: str, noise: Noise) -> Tensor:
-    """Mean squared error of each weight over two antithetic pairs, [..., outputs, inputs]."""
-    total = torch.zeros_like(model.weights[name])
+def _noise_moments(model: NoisyModel, name: str, noise: Noise) -> tuple[Tensor, Tensor]:
+    """Mean and mean square of each weight's error over two antithetic pairs, [..., out, in]."""
+    mean = torch.zeros_like(model.weights[name])
+    square = torch.zeros_like(mean)
     for seed in (0, 1):
         for sign in (1, -1):
             programmed = model.programmed(name, noise, seed, sign)
-            total += (programmed.effective_weight() - model.weights[name]).square()
-    return total / 4
+            error = programmed.effective_weight() - model.weights[name]
+            mean += error / 4
+            square += error.square() / 4
+    return mean, square
 
 
 def _gradients(
-    model: NoisyModel, tokens: Tensor, names: Iterable[str], generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Gradient of the summed loss against labels drawn from the model's own predictions."""
+    model: NoisyModel,
+    tokens: Tensor,
+    targets: Tensor | None,
+    names: Iterable[str],
+    generator: torch.Generator,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Gradients of the summed loss against labels drawn from the model's own predictions, and
+    against the targets (none without)."""
     weights = dict(model.weights)
     leaves = {name: weights[name].detach().clone().requires_grad_() for name in names}
     weights.update(leaves)
     logits = forward(model.config, weights, tokens).flatten(0, 1)
     labels = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator).squeeze(1)
-    loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
-    return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+
+    def against(wanted: Tensor, *, again: bool) -> dict[str, Tensor]:
+        loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
+        found = torch.autograd.grad(loss, list(leaves.values()), retain_graph=again)
+        return dict(zip(leaves, found, strict=True))
+
+    drawn = against(labels, again=targets is not None)
+    return drawn, {} if targets is None else against(targets.flatten(), again=False)
 
 
 def _summarise(
@@ -253,7 +275,12 @@ def measure(
 
 
 def check_layer(
-    simulator: Simulator, sensitivity: Sensitivity, moe_layer: int, *, groups: int = 8
+    simulator: Simulator,
+    sensitivity: Sensitivity,
+    moe_layer: int,
+    *,
+    groups: int = 8,
+    progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """The estimate against brute force in one layer, experts in groups from least to most.
 
@@ -267,10 +294,15 @@ def check_layer(
     for part in np.array_split(np.arange(experts), min(groups, experts)):
         label = f"MoE layer {moe_layer}, experts ranked {part[0] + 1} to {part[-1] + 1} from below"
         found[label] = [(moe_layer, int(expert)) for expert in order[part]]
-    return compare(simulator, sensitivity, found)
+    return compare(simulator, sensitivity, found, progress=progress)
 
 
-def check_across(simulator: Simulator, sensitivity: Sensitivity) -> pd.DataFrame:
+def check_across(
+    simulator: Simulator,
+    sensitivity: Sensitivity,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
     """The estimate against brute force for single parts and for groups that span layers.
 
     The most sensitive expert of each of the two most sensitive layers, alone and as a pair; the
@@ -282,7 +314,7 @@ def check_across(simulator: Simulator, sensitivity: Sensitivity) -> pd.DataFrame
     best = [(layer, int(scores[layer].argmax())) for layer in layers]
     groups = {_label(group): group for group in (best[:1], best[1:2], best[:2], best) if group}
     kinds = [part for part in PARTS if f"all of {part}" in set(sensitivity.groups["group"])]
-    return compare(simulator, sensitivity, groups, kinds)
+    return compare(simulator, sensitivity, groups, kinds, progress=progress)
 
 
 def compare(
@@ -290,6 +322,8 @@ def compare(
     sensitivity: Sensitivity,
     experts: Mapping[str, Sequence[tuple[int, int]]],
     kinds: Sequence[str] = (),
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """The estimate beside brute force for named groups of experts and kinds of dense parts.
 
@@ -298,7 +332,11 @@ def compare(
     """
     noise = replace(sensitivity.noise, dac_bits=None, adc_bits=None)
     modules = [(kind,) for kind in kinds]
-    measured = measure(simulator, noise, experts=experts.values(), modules=modules)
+    total = len(experts) + len(kinds)
+    measured = measure(
+        simulator, noise, experts=experts.values(), modules=modules,
+        progress=progress and (lambda done: progress(done, total)),
+    )  # fmt: skip
     dense = sensitivity.groups.set_index("group")
     of_kind = dense.loc[
         [f"all of {kind}" for kind in kinds], ["added_loss_nats", "added_loss_stderr"]

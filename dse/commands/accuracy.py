@@ -1,5 +1,6 @@
 """Commands about accuracy: what it depends on, and whether the paper's claims hold here."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,8 @@ def sensitivity(
     from dse.placement_table import sensitivity_tables
 
     noise = _noise(noise_model, magnitude)
-    tables, facts = sensitivity_tables(model, noise, tokens, check_layer, seeds)
+    with steps(quiet=as_json) as told:
+        tables, facts = sensitivity_tables(model, noise, tokens, check_layer, seeds, told)
     if not as_json:
         tables = {**tables, "parts": tables["parts"].head(_SHOWN)}
         facts["parts"] = f"the {_SHOWN} that add most; --json has all"
@@ -67,7 +69,10 @@ def calibrate(
     architecture = load_architecture(model)
     miniature = load_miniature(architecture.stand_in)
     noise = Noise(dac_bits=dac_bits, adc_bits=adc_bits)
-    result = sweep(miniature, architecture, noise, tokens=tokens)
+    with steps(quiet=as_json) as told:
+        result = sweep(
+            miniature, architecture, noise, tokens=tokens, progress=partial(told, "pairs of ranges")
+        )
     _print_tables({"calibration": result.table}, as_json, source=result.source)
 
 
@@ -147,8 +152,14 @@ def _print_mitigation(table: "pandas.DataFrame", source: str) -> None:
 
 def reproduce(
     name: str = typer.Argument(help="fig3, fig4, fig5, fig6, table1 or theory."),
-    tokens: int = typer.Option(8192, min=1536, help="Tokens a model."),
-    seeds: int = typer.Option(4, min=2, help="Noise seeds, an even number."),
+    tokens: int | None = typer.Option(
+        None, min=1536, help="Tokens a model; theory has none.  [8192]"
+    ),
+    seeds: int | None = typer.Option(
+        None,
+        min=2,
+        help="Noise seeds, an even number; of theory: trainings a setting; fig6 has none.  [4]",
+    ),
     output: Path | None = typer.Option(None, help="Write the figure here, as HTML."),
     as_json: bool = JSON,
 ) -> None:
@@ -161,7 +172,11 @@ def reproduce(
 
     if output is not None:
         check_file(output)  # before minutes of work
-    result = _draw(name, seeds, tokens, quiet=as_json)
+    if name == "theory" and tokens is not None:
+        raise ValueError("--tokens has no effect on theory, which draws its own: leave it out")
+    if name == "fig6" and seeds is not None:
+        raise ValueError("--seeds has no effect on fig6, which has no noise: leave it out")
+    result = _draw(name, seeds or 4, tokens or 8192, quiet=as_json)
     if output is not None:
         page = result.figure.to_html(include_plotlyjs=True)
 
@@ -194,13 +209,12 @@ def _draw(name: str, seeds: int, tokens: int, quiet: bool) -> "Reproduction":
 
     kept = kept_of_this_code()
     try:
-        with interrupts.remembered() as interrupt, steps() as told:
+        with interrupts.remembered() as interrupt, steps(quiet) as told:
 
             def say(text: str, done: int, total: int) -> None:
                 if interrupt.is_set():
                     raise KeyboardInterrupt
-                if not quiet:
-                    told(text, done, total)
+                told(text, done, total)
 
             result = draw(name, seeds=seeds, tokens=tokens, progress=say, kept=kept)
     except KeyboardInterrupt:

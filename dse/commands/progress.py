@@ -90,8 +90,11 @@ def progress_bar(of: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 @contextmanager
-def steps() -> Iterator[Callable[[str, int, int], None]]:
+def steps(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Told what is in work, parts done and in all: a bar on a terminal, else a line in a while."""
+    if quiet:
+        yield lambda _text, _done, _total: None
+        return
     if sys.stderr.isatty():
         from rich.progress import (
             BarColumn,

@@ -224,7 +224,8 @@ def test_no_command_is_forgotten():
 
 
 @pytest.mark.parametrize("command", CALLS)
-def test_json_is_one_document_and_nothing_else(finished, command):
+def test_json_is_one_document_and_nothing_else(finished, command, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     filled = [str(finished) if word == "RUN" else word for word in CALLS[command]]
     result = invoke(command, *filled, "--json")
     assert result.exit_code == 0, result.output

@@ -122,6 +122,12 @@ def test_bad_questions_to_a_search(tmp_path, options, words):
         (["placements", "--noise-model", "pmc"], ["pcm"]),
         (["placements", "--budget-area", "200"], ["200mm2"]),
         (["mitigate", "--max-memory", "8GiB"], ["--checkpoint"]),
+        (["reproduce", "FIG3"], ["'FIG3'", "theory", "nearest is fig3"]),
+        (["reproduce", "theory", "--tokens", "4096"], ["--tokens", "leave it out"]),
+        (["reproduce", "fig6", "--seeds", "8"], ["--seeds", "leave it out"]),
+        (["reproduce", "fig4", "--seeds", "3"], ["seeds is 3", "even number"]),
+        (["reproduce", "table1", "--tokens", "99999999"], ["at most"]),
+        (["sensitivity", "--seeds", "5"], ["seeds is 5", "even number"]),
         (["scores", "--checkpoint", "RUN", "--share", "0.5"], ["--share", "leave it out"]),
     ],
 )

@@ -165,3 +165,36 @@ def test_bad_requests_are_refused():
     sensitivity = estimate_on(miniature, sequences(miniature, 8))
     with pytest.raises(ValueError, match="MoE layer 7 does not exist"):
         check_layer(simulator, sensitivity, 7)
+
+
+def test_the_mean_error_of_the_noise_adds_loss_in_first_order():
+    """What targets add to the estimate is the slope of the true loss along the mean error."""
+    miniature = model_fixture.random_miniature(seed=2, layers=2)
+    text = sequences(miniature, rows=16, length=13)
+    tokens, targets = text[:, :-1], text[:, 1:]
+    noise = Noise(magnitude=1.0)
+    both = estimate_on(miniature, tokens, noise=noise, targets=targets)
+    second = estimate_on(miniature, tokens, noise=noise)
+    model = NoisyModel(miniature.config, miniature.weights)
+    names = [f"layers.1.experts.{part}" for part in ("gate", "up", "down")]
+    shift = {
+        name: sum(
+            model.programmed(name, noise, seed, sign).effective_weight() - model.weights[name]
+            for seed in (0, 1)
+            for sign in (1, -1)
+        ).double()
+        / 4
+        for name in names
+    }
+
+    def loss(step: float) -> float:
+        weights = {name: tensor.double() for name, tensor in miniature.weights.items()}
+        for name, error in shift.items():
+            weights[name] = weights[name] + step * error
+        with torch.no_grad():
+            logits = forward(miniature.config, weights, tokens).flatten(0, 1)
+        return float(torch.nn.functional.cross_entropy(logits, targets.flatten()))
+
+    slope = (loss(1e-3) - loss(-1e-3)) / 2e-3
+    assert abs(slope) > 1e-5
+    assert both.experts.sum() - second.experts.sum() == pytest.approx(slope, rel=1e-3)
