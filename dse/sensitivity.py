@@ -43,20 +43,17 @@ class Sensitivity:
     head), parameters, added_loss_nats, added_loss_stderr, added_loss_per_million_parameters.
     groups: the same for parts together, with columns group, parameters and added loss: each kind
     of part over all layers, the routed experts of each layer, everything.
-    draws [passes, moe_layers, experts]: each pass's estimate of the loss added by every expert."""
+    draws [passes, moe_layers, experts]: each pass's estimate of the loss added by every expert.
+    experts [moe_layers, experts]: the second-order part of its mean, a placement score (large:
+    keep digital); the first-order part is mostly that of the very text it was measured on."""
 
     table: pd.DataFrame
     groups: pd.DataFrame
     draws: FloatArray
+    experts: FloatArray
     noise: Noise
     tokens: int
     source: str
-
-    @property
-    def experts(self) -> FloatArray:
-        """The added loss as [moe_layers, experts], a placement score (large: keep digital)."""
-        mean: FloatArray = self.draws.mean(axis=0)
-        return mean
 
     def of(self, experts: Sequence[tuple[int, int]]) -> tuple[float, float]:
         """Loss added by a group of (MoE layer index, expert) and its standard error."""
@@ -72,10 +69,12 @@ def estimate(
     *,
     tokens: int = 8192,
     seed: int = 0,
+    first_order: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sensitivity:
     """Second-order estimate of the loss added by each part, with its standard error.
 
+    first_order: whether the first order is added, which needs half as much time again.
     Uses the calibration split, so that placements chosen by it can be judged on the test split.
     The error covers the text and the drawn labels; mean and mean square of the noise are those of
     two programmed antithetic pairs.
@@ -85,8 +84,8 @@ def estimate(
     sets = benchmarks(miniature, tokens=tokens, split="calibration")
     text = torch.cat([item.tokens for item in sets if item.kind == "text"])
     return estimate_on(
-        miniature, text[:, :-1], full_model, noise, targets=text[:, 1:], seed=seed,
-        progress=progress,
+        miniature, text[:, :-1], full_model, noise, targets=text[:, 1:] if first_order else None,
+        seed=seed, progress=progress,
     )  # fmt: skip
 
 
@@ -116,21 +115,31 @@ def estimate_on(
     parts = [rows for rows in order.split(_BATCH) if len(rows) == _BATCH]
     if len(parts) < 2:
         raise ValueError(f"at least {2 * _BATCH} sequences are needed, got {len(tokens)}")
-    draws: dict[str, list[FloatArray]] = {name: [] for name in names}
+    second: dict[str, list[FloatArray]] = {name: [] for name in names}
+    first: dict[str, list[FloatArray]] = {name: [] for name in names}
     for done, rows_of_pass in enumerate(parts, start=1):
         part = tokens[rows_of_pass]
         wanted = None if targets is None else targets[rows_of_pass]
         drawn, true = _gradients(model, part, wanted, names, generator)
         for name in names:
             mean, square = moments[name]
-            added = 0.5 * square * drawn[name].square()
-            if true:
-                added += mean * true[name]
-            draws[name].append((added / part.numel()).double().flatten(-2).sum(-1).numpy())
+            second[name].append(_of_matrix(0.5 * square * drawn[name].square() / part.numel()))
+            if targets is not None:
+                first[name].append(_of_matrix(mean * true[name] / part.numel()))
         if progress is not None:
             progress(done, len(parts))
-    return _summarise(miniature, {name: np.stack(items) for name, items in draws.items()}, noise,
-                      tokens.numel())  # fmt: skip
+    curved = {name: np.stack(items) for name, items in second.items()}
+    result = _summarise(miniature, curved, noise, tokens.numel())
+    if targets is None:
+        return result
+    whole = {name: curved[name] + np.stack(items) for name, items in first.items()}
+    return replace(_summarise(miniature, whole, noise, tokens.numel()), experts=result.experts)
+
+
+def _of_matrix(added: Tensor) -> FloatArray:
+    """Sum over a matrix, or over each of a stack of them."""
+    total: FloatArray = added.double().flatten(-2).sum(-1).numpy()
+    return total
 
 
 def _is_matrix(name: str) -> bool:
@@ -203,8 +212,9 @@ def _summarise(
             rows.append(_row(part, place, expert, size // config.routed_experts, own))
     table = pd.DataFrame(rows).astype({"layer": "Int64", "expert": "Int64"})
     sums = [{"group": name, **_numbers(*total)} for name, total in totals.items()]
+    every = np.stack(experts, axis=1)
     return Sensitivity(
-        table, pd.DataFrame(sums), np.stack(experts, axis=1), noise, tokens, miniature.source
+        table, pd.DataFrame(sums), every, every.mean(axis=0), noise, tokens, miniature.source
     )
 
 

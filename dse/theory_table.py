@@ -156,7 +156,7 @@ def _where(fits: pd.DataFrame, true: list[bool]) -> str:
 def _judged(fits: pd.DataFrame, seen: list[bool | None]) -> str:
     """At which margins growth as 1/gamma is seen, is too slow, or neither is certain."""
     said = [
-        f"{word} {_where(fits, [state is wanted for state in seen])}"
+        f"{word} {_where(fits, [state is wanted for state in seen]).removesuffix(' only')}"
         for wanted, word in ((True, "is seen"), (False, "is excluded"), (None, "is not decided"))
         if any(state is wanted for state in seen)
     ]
