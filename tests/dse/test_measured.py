@@ -14,9 +14,9 @@ def test_measured_once_and_again_when_the_file_is_bad(tmp_path, monkeypatch):
     miniature = load_miniature(architecture.stand_in)
     estimate, calls = dse.sensitivity.estimate, []
 
-    def counted(*arguments, tokens):
+    def counted(*arguments, tokens, **options):
         calls.append(tokens)
-        return estimate(*arguments, tokens=2560)
+        return estimate(*arguments, tokens=2560, **options)
 
     monkeypatch.setattr(dse.sensitivity, "estimate", counted)
     first = expert_sensitivity(miniature, architecture, tmp_path)
@@ -41,7 +41,9 @@ def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
     miniature = load_miniature(architecture.stand_in)
     estimate = dse.sensitivity.estimate
     monkeypatch.setattr(
-        dse.sensitivity, "estimate", lambda *given, tokens: estimate(*given, tokens=2560)
+        dse.sensitivity,
+        "estimate",
+        lambda *given, tokens, **options: estimate(*given, tokens=2560, **options),
     )
     (tmp_path / "file").write_text("in the way")
     assert expert_sensitivity(miniature, architecture, tmp_path / "file").sum() > 0
