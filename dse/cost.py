@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -176,7 +177,7 @@ def evaluate(
         flags: dict[str, Any] = {name: values[rows] for name, values in analog.items()}
         prefill = workload.mode == "prefill"
         step = Step(architecture, workload.batch, workload.context, prefill, flags)
-        taken = _rebuild(system, lambda values, rows=rows: values[rows])
+        taken = _rebuild(system, itemgetter(rows))
         _store(result, step_costs(step, tables, taken, which[rows], count[rows]), rows, size)
     return Costs(**_reshape(result, shape))
 

@@ -253,7 +253,8 @@ def shared_tile_slots(
     groups = np.floor(rows.analog / mapping.sharing)
     several = np.flatnonzero(groups >= 1)
     if len(several):
-        some = LayerRows(rows.layer, *(x[several] for x in (rows.row, rows.analog, rows.used)))
+        row, analog, used = rows.row[several], rows.analog[several], rows.used[several]
+        some = LayerRows(rows.layer, row, analog, used)
         these = _fullest_group(tables, some, mapping.sharing[several], groups[several])
         found.slots[several], found.deviation[several] = these.slots, these.deviation
     return found

@@ -171,14 +171,15 @@ def matrix_energy_j(tile: Tile, shapes: tuple[tuple[int, int, int], ...]) -> dic
     """
     rows, cols = np.asarray(tile.rows, dtype=float), np.asarray(tile.cols, dtype=float)
     driven: Array = np.zeros(())
-    converted, read = driven, 0
+    converted: Array = driven
+    read = np.zeros(())
     for inputs, outputs, number in shapes:
         full = np.floor(inputs / rows)
         edge = inputs - full * rows
         groups = full * row_groups(tile, rows) + (edge > 0) * row_groups(tile, edge)
         driven = driven + number * inputs * np.ceil(outputs / cols)
         converted = converted + number * outputs * groups
-        read += number * inputs * outputs
+        read = read + number * inputs * outputs
     counts = {"input": driven, "array": read, "adc": converted, "digital": converted}
     return {name: counts[name] * energy for name, energy in unit_energy_j(tile).items()}
 
