@@ -109,7 +109,7 @@ def why_not(chip: Chip, quantity: str) -> str:
         and not chip.digital
         and chip.slot_s is None
     ):
-        return "no clock in the row: steps of SRAM macros span 1 to 1750 ns"
+        return "no time of a step in the row: steps of SRAM macros span 1 to 1750 ns"
     if quantity == "latency_s" and chip.level == "system":
         return "latency of a system needs its network"
     if quantity == "energy_j" and chip.level == "system":

@@ -34,6 +34,7 @@ COLUMNS = (
     "energy_pJ_per_MAC",
     "TOPS_per_W",
     "area_mm2",
+    "status",
 )
 NEEDED = ("node_nm", "device", "array_rows_x_cols")
 """Columns without which no row can be predicted; others may be absent, and are then empty."""
@@ -86,7 +87,7 @@ class Chip:
     """None: analog levels."""
     adc_bits: int
     adc_kind: str
-    """`sar`, `cco` (ramp or oscillator) or `flash`; empty: that of its class."""
+    """`sar`, `cco` (an oscillator), `ramp` or `flash`; empty: that of its class."""
     columns_per_adc: int
     input_mode: str
     phases: int
@@ -118,6 +119,9 @@ def read_table(path: str | Path | None = None) -> list[dict[str, str]]:
     for index, row in enumerate(rows):
         row["id"] = row["id"].strip() or row["chip_or_macro"].strip() or f"row {index + 1}"
         row["kind(measured|simulated)"] = row["kind(measured|simulated)"].strip() or "measured"
+    for index, row in enumerate(rows):  # two rows of one name are two chips
+        if any(other["id"] == row["id"] for other in rows[:index]):
+            row["id"] += f" (row {index + 1})"
     return rows
 
 
@@ -130,7 +134,12 @@ RESULTS = (
 
 
 def _measured(row: dict[str, str], macs: float) -> tuple[dict[str, float], dict[str, str]]:
-    """Results of a row in SI units by quantity, and why others are missing."""
+    """Results of a row in SI units by quantity, and why others are missing.
+
+    A row whose status begins with M holds figures that nobody verified: nothing is compared.
+    """
+    if re.match(r"\s*M\b", row["status"]):
+        return {}, {name: "the row's figures are marked unverified (M)" for name, *_ in RESULTS}
     values: dict[str, float] = {}
     missing: dict[str, str] = {}
     for name, column, unit, scale in RESULTS:
@@ -163,6 +172,8 @@ def parse(row: dict[str, str]) -> Chip:
     device, node = chip_text.device_of(row), chip_text.node_nm(row)
     rows, cols = chip_text.array(row)
     bits = chip_text.bits_of(row)
+    if device == "sram" and bits[1] is None:
+        raise ValueError("the row gives no bits of a weight, which SRAM stores one by one")
     mode, phases, slot = chip_text.input_mode(row, device, bits)
     cell = chip_text.cell_kind(row) if device == "sram" else ""
     if cell == "ladder":  # counted in bit cells: the bits of a weight share a ladder
@@ -189,7 +200,7 @@ def parse(row: dict[str, str]) -> Chip:
         bits_per_column=chip_text.bits_per_column(row),
         rows_at_once=chip_text.rows_at_once(row, rows),
         cell=cell,
-        neuron=device == "rram" and bits[1] is None and "sign" in row["in_bits"].lower(),
+        neuron=device == "rram" and bits[1] is None and chip_text.has_neurons(row),
         digital=chip_text.is_digital(row),
         level=chip_text.level_of(row["mode"]),
         measured=values,

@@ -22,6 +22,9 @@ WORDS = {"binary": "1", "ternary": "2", "one": "1", "two": "2", "four": "4"}
 BIT = r"\s*[- ]?b(?:its?)?(?![a-z])"
 """What may stand after a number of bits: "8b", "8-bit", "8 bits"."""
 BITS = rf"(\d+(?:\.\d+)?){BIT}"
+WIDEST_CONVERTER = 10
+"""An output of more bits than this, where no ADC is named, is the digital sum over bits of inputs
+and weights ("8b IN/8b W/19b OUT"), not a converter's."""
 
 
 def _first(pattern: str, *texts: str) -> str | None:
@@ -36,7 +39,7 @@ def array(row: dict[str, str]) -> tuple[int, int]:
     text = re.sub(
         r"(?i)(\d+)\s*k(?=\s*(?:rows?)?\s*[x×*]|\b)", _kilo, plain(row["array_rows_x_cols"])
     )
-    cross = r"(\d+)\s*(?:rows?|WLs?)?\s*(?:[x×*,]|by|and)\s*(\d+)"
+    cross = r"(\d+)\s*(?:rows?|WLs?)?\s*(?:[x×*,]|-?by-?|and)\s*(\d+)"
     signed = re.search(r"(\d+)\s*[x×]\s*(\d+)\s*signed", text)
     match = signed or re.search(cross, text, re.IGNORECASE)
     if match is None:
@@ -60,44 +63,71 @@ def _count(text: str | None, what: str) -> int | None:
     """Whole bits that a cell begins with: "8", "INT8", "1.5b" (2), "ternary"; None: none given."""
     if text is None:
         return None
+    if re.match(r"\s*b?fp?\d", text, re.IGNORECASE):
+        raise ValueError(f"{what} in floating point ({text.strip()!r}) is not modelled")
     for word, digit in WORDS.items():
         text = re.sub(rf"\b{word}\b", digit, text, flags=re.IGNORECASE)
+    text = re.sub(rf"\d+(?:{BIT})?\s*(?:/|per)\s*(?:cycle|clock|step)", "", text, flags=re.I)
+    text = re.sub(r"(\d+)[- ]levels?", _bits_of_levels, text)
+    text = re.sub(rf"^\s*\w+\s+(?={BITS})", "", text)  # "one 8-bit ADC per column"
     if re.match(rf"\s*\d+(?:{BIT})?\s*(?:-|–|to|/|,|or)\s*\d+(?:{BIT})?.*$", text):
         raise ValueError(f"{what} bits {text.strip()!r} are a range; one value is needed")
     value = _first(r"(\d+(?:\.\d+)?)", text)
     return None if value is None else min(math.ceil(float(value)), 10**6)
 
 
+def _bits_of_levels(match: re.Match[str]) -> str:
+    return f"{max(math.ceil(math.log2(max(int(match[1]), 2))), 1)}b"
+
+
+def _labelled(name: str, *texts: str) -> str | None:
+    """Bits beside their label, on either side of it: "8b-in", "8b IN", "IN: 8b"."""
+    before, after = rf"{BITS}[- ]?{name}", rf"\b{name}[a-z]*\s*[:=]\s*{BITS}"
+    return _first(before, *texts) or _first(after, *texts)
+
+
+def _pair(mode: str) -> re.Match[str] | None:
+    """Bits of input and weight without labels: "4b-4b", "8b/8b", "INT8 x INT8"."""
+    integers = re.search(r"INT(\d+)\s*[-/x×]\s*INT(\d+)", mode)
+    return integers or re.search(r"(\d+)b\s*[-/x×]\s*(\d+)b", mode)
+
+
 def _weight_bits(row: dict[str, str], pair: re.Match[str] | None) -> int | None:
     """Bits of a weight; None for analog levels ("analog, 4 PCM/weight", "~3b equivalent")."""
     mode, text = row["mode"], row["weight_bits_or_levels"]
-    told = _first(rf"{BITS}[- ]?w", mode) or _first(r"(ternary|binary)[- ]w", mode)
+    told = _labelled("w", mode) or _first(r"(ternary|binary)[- ]w", mode)
     if told or pair:
         return _count(told or (pair and pair[2]), "weight")
     if re.search(r"analog|equiv|~", text, re.IGNORECASE):
         return None
-    levels = _first(r"(\d+)[- ]levels?", text)
-    if levels:
-        return max(math.ceil(math.log2(max(int(levels), 2))), 1)
-    whole = rf"\s*(?:u?int|fp)?\s*(?:\d+(?:\.\d+)?|{'|'.join(WORDS)})"
+    whole = rf"\s*(?:u?int|b?fp?(?=\d))?\s*(?:\d+(?:\.\d+)?|{'|'.join(WORDS)})"
     return _count(text, "weight") if re.match(whole, text, re.IGNORECASE) else None
+
+
+def _converter_bits(row: dict[str, str], weight: int | None) -> int:
+    """Bits of a converter, where none are stated 8.
+
+    NVM macros with a bit a cell, or that add bits up digitally, have converters of few bits: 6.
+    """
+    mode, out = row["mode"], row["out_adc_bits"]
+    bits = _count(_labelled("out", out, mode), "converter")
+    if bits is None and re.match(r"\s*(1\s*x?\s*)?(sense amp|SA\b|comparator)", out, re.I):
+        bits = 1
+    bits = bits or _count(re.sub(r"\d+\s*x\s*(?=\d+b)|\d+\s*(?=ADC)", "", out), "output")
+    many = weight is not None and weight > 1
+    summed = bool(bits and bits > WIDEST_CONVERTER and many and "ADC" not in out.upper())
+    bits = None if summed else bits
+    bits = bits or _count(_first(rf"{BITS}[- ]*(?:[A-Za-z]+ )?ADC", mode), "converter")
+    sliced = weight is not None and device_of(row) != "sram"
+    return bits or (6 if sliced and (summed or bits_per_column(row) == 1) else 8)
 
 
 def bits_of(row: dict[str, str]) -> tuple[int, int | None, int]:
     """Bits of input, weight (None: analog) and converter."""
-    mode, out = row["mode"], row["out_adc_bits"]
-    pair = re.search(r"(\d+)b-(\d+)b", mode)
-    given = _count(_first(rf"{BITS}[- ]?in", mode) or (pair and pair[1]), "input")
+    pair = _pair(row["mode"])
+    given = _count(_labelled("in", row["mode"]) or (pair and pair[1]), "input")
     weight = _weight_bits(row, pair)
-    converter = _count(_first(rf"{BITS}[- ]?out", out, mode), "converter")
-    if converter is None and re.match(r"\s*(1\s*x?\s*)?(sense amp|SA\b|comparator)", out, re.I):
-        converter = 1
-    converter = converter or _count(re.sub(r"\d+\s*x\s*(?=\d+b)|\d+\s*(?=ADC)", "", out), "output")
-    converter = converter or _count(_first(rf"{BITS}[- ]*(?:[A-Za-z]+ )?ADC", mode), "converter")
-    # Where none is stated: 6 bits, as macros with one bit a cell have that say; other chips 8.
-    sliced = weight is not None and re.search(r"rram|reram", row["device"], re.IGNORECASE)
-    usual = 6 if sliced and "1b/c" in mode else 8
-    bits = given or _count(row["in_bits"], "input") or 8, weight, converter or usual
+    bits = given or _count(row["in_bits"], "input") or 8, weight, _converter_bits(row, weight)
     if not (
         1 <= bits[0] <= 16 and 1 <= bits[2] <= 14 and 1 <= (8 if weight is None else weight) <= 64
     ):
@@ -114,13 +144,17 @@ def sampled(device: str, weight_bits: int | None, adc_bits: int) -> bool:
 def input_mode(
     row: dict[str, str], device: str, bits: tuple[int, int | None, int]
 ) -> tuple[str, int, float | None]:
-    """How inputs are applied, the read phases, and the time of one slot where it is stated."""
+    """How inputs are applied, the read phases, and the time of one slot where it is stated.
+
+    `stepped` is NVM that does not say: bits in as few steps as macros of its class take.
+    """
     text = f"{row['in_bits']} {row['mode']}"
     phase = _first(r"(\d+|one|two|four)[- ]phase", row["mode"], row["in_bits"])
     phases = int(WORDS.get(phase.lower(), phase)) if phase else 1
     if not 1 <= phases <= 16:
         raise ValueError(f"{phases} read phases; from 1 to 16 are modelled")
-    serial = re.search(r"bit[- ]?serial|x\s*\d+ cycles", text, re.IGNORECASE)
+    a_bit = rf"\b1\s*{BIT}\s*(?:/|per)\s*(?:cycle|clock)"
+    serial = re.search(rf"bit[- ]?serial|x\s*\d+ cycles|{a_bit}", text, re.IGNORECASE)
     pulse = re.search(r"PWM|ns/LSB|pulse[- ]width", text, re.IGNORECASE)
     if pulse and (not serial or pulse.start() < serial.start()):
         step = _first(rf"({NUMBER})\s*ns/LSB", text)
@@ -129,20 +163,21 @@ def input_mode(
         if seconds is None and whole:
             seconds = float(whole) * 1e-9 / 2 ** (bits[0] - 1)
         return "pwm", phases, seconds
-    slot = _first(rf"bit[- ]?serial x\s*({NUMBER})\s*ns", text)
+    slot = _first(rf"bit[- ]?serial[\s,x×@]*({NUMBER})\s*ns", text)
     if not serial and device in ("pcm", "flash") and not sampled(device, bits[1], bits[2]):
         return "pwm", phases, None
     if not serial and device == "sram":
         return "level", phases, None
     if "phase" in text and device == "rram":  # pulses of all bits add up before a conversion
         return "pulse_train", phases, None
-    return "bit_serial", phases, float(slot) * 1e-9 if slot else None
+    return "bit_serial" if serial else "stepped", phases, float(slot) * 1e-9 if slot else None
 
 
 def adc_kind(row: dict[str, str]) -> str:
     text = f"{row['out_adc_bits']} {row['mode']}"
     patterns = {
-        "cco": r"CCO|VCO|oscillator|\bramp|slope",
+        "cco": r"CCO|VCO|oscillator",
+        "ramp": r"\bramp|slope|integrating",
         "sar": r"\bSAR|successive",
         "flash": r"flash (?:ADC|converter)|sense amp|comparator|\bSAs?\b",
     }
@@ -151,12 +186,18 @@ def adc_kind(row: dict[str, str]) -> str:
     return next((kind for kind, word in patterns.items() if re.search(word, text, re.I)), "")
 
 
+def has_neurons(row: dict[str, str]) -> bool:
+    """Whether an RRAM array is read by voltage-mode neurons: named, or signed input pulses."""
+    words = f"{row['mode']} {row['out_adc_bits']}"
+    return "sign" in row["in_bits"].lower() or bool(re.search("neuron|voltage-mode", words, re.I))
+
+
 def sharing(row: dict[str, str], cols: int) -> int:
     """Columns that share a converter: "8 columns per ADC", "shared by 8", "8:1 mux", "32 ADCs"."""
     text = f"{row['out_adc_bits']} {row['mode']}"
     given = _first(r"(\d+) col(?:umn)?s?\s*(?:per|/)\s*(?:\w+ )?ADC", text)
     given = given or _first(r"shared (?:by|among|between) (\d+)", text)
-    given = given or _first(r"ADC (?:per|every|for) (\d+) col", text)
+    given = given or _first(r"(?:per|every|for) (\d+) col", text)
     given = given or _first(r"(\d+)\s*(?::|-to-)\s*1", text)
     if given:
         return min(max(int(given), 1), max(cols, 1))
@@ -178,15 +219,15 @@ def cell_kind(row: dict[str, str]) -> str:
 def device_of(row: dict[str, str]) -> str:
     text = row["device"].lower()
     if "3d" in text:
-        raise ValueError(
-            "a 3D projection without silicon: technology pcm-3d equals it by definition"
-        )
+        raise ValueError("3D arrays are not predicted: technology pcm-3d is a published projection")
     devices = [name for name, word in DEVICES.items() if re.search(word, text)]
     other = re.search(rf"\b(?:[a-z-]*(?:{UNMODELLED}))", re.sub("s-?ram|reram|rram", "", text))
     if not devices and not other and re.search(r"\b\d+t(?:\d*c)?\b", text):
         devices = ["sram"]  # "8T1C", "6T": transistors of a cell
+    if not text.strip():
+        raise ValueError("the row names no device; modelled: PCM, RRAM, flash, SRAM")
     if len(devices) != 1 or other:
-        kind = row["device"].strip() or "nothing"
+        kind = row["device"].strip()
         raise ValueError(f"no model of the device {kind!r}; modelled: PCM, RRAM, flash, SRAM")
     return devices[0]
 
@@ -197,7 +238,11 @@ def node_nm(row: dict[str, str]) -> float:
         node = quantity(text, "nm")
     except ValueError:
         node = None
-    if node is None or re.search(r"\d\s*(?:-|–|to)\s*\d", text) or not 7 <= node <= 130:
+    if node is None:  # "N7", "GF22FDX", "TSMC 28 nm"
+        name = _first(r"^\s*(?:[A-Za-z]+\s*)?[A-Za-z]+\s*(\d+)(?![\d.])", text)
+        node = float(name) if name else None
+    several = re.search(r"\d\s*(?:nm)?\s*(?:-|–|to|/)\s*\d", text)
+    if node is None or several or not 7 <= node <= 130:
         raise ValueError(f"node {text.strip() or 'missing'!r}; one from 7 to 130 nm is needed")
     return node
 
@@ -209,17 +254,26 @@ def level_of(mode: str) -> str:
 
 
 def bits_per_column(row: dict[str, str]) -> int | None:
-    per_column = _first(r"(\d+)b(?:its?)?/c(?:ell|ol)", row["mode"] + row["device"] + row["cell"])
+    """Bits of a weight that a cell or column holds: "2b/cell", "3 bits per cell", "SLC"."""
+    texts = (row["mode"], row["device"], row["cell"], row["weight_bits_or_levels"])
+    per_column = _first(rf"(\d+){BIT}?\s*(?:/|per)\s*c(?:ell|ol)", *texts)
     per_column = per_column or _first(r"^(\d+)b$", row["cell"])
+    if per_column is None and "SLC" in row["cell"] + row["device"]:
+        per_column = None if "MLC" in row["cell"] + row["device"] else "1"
     if per_column is not None and not 1 <= int(per_column) <= 8:
         raise ValueError(f"{per_column} bits a cell; from 1 to 8 are modelled")
     return int(per_column) if per_column else None
 
 
 def is_digital(row: dict[str, str]) -> bool:
+    """Whether a macro adds digitally: adder trees, no converters."""
     words = f"{row['device']} {row['cell']} {row['out_adc_bits']}"
-    told = re.search(r"all[- ]digital|digital (?:cim|imc|compute-in)", row["chip_or_macro"], re.I)
-    return bool(told) or bool(re.search(r"digital|adder tree|\bdcim\b", words, re.IGNORECASE))
+    whole = f"{row['chip_or_macro']} {row['mode']}"
+    told = re.search(
+        r"all[- ]digital|fully[- ]digital|\bDC?IMC?\b|digital (?:CIM|IMC|(?:compute-)?in-memory)",
+        whole, re.IGNORECASE,
+    )  # fmt: skip
+    return bool(told) or bool(re.search(r"digital|\badders?\b|\bdcim\b", words, re.IGNORECASE))
 
 
 def rows_at_once(row: dict[str, str], rows: int) -> int | None:
@@ -232,6 +286,11 @@ def rows_at_once(row: dict[str, str], rows: int) -> int | None:
 
 
 def supply_v(row: dict[str, str]) -> float | None:
-    """The supply that a row states (V)."""
-    volts = _first(rf"({NUMBER})\s*V\b", row["mode"], row["chip_or_macro"])
-    return float(volts) if volts else None
+    """The supply that a row states (V), the middle of a range; voltages of programming are none."""
+    for text in (row["mode"], row["chip_or_macro"]):
+        several = rf"({NUMBER})\s*(?:V?\s*(?:-|–|to)\s*({NUMBER})\s*)?(m?)V\b"
+        for low, high, milli in re.findall(several, plain(text)):
+            volts = (float(low) + float(high or low)) / 2 * (1e-3 if milli else 1.0)
+            if 0.2 <= volts <= 4:
+                return volts
+    return None

@@ -139,6 +139,10 @@ def _converter(chip: Chip, technology: Technology, constants: Constants) -> Tech
         )
     comparator = adc.column_energy_j(1, 1e6, chip.node_nm, technology.supply_v)
     unit = constants.sar_energy_factor * comparator
+    if kind == "ramp":  # one comparator that decides at every count
+        return dataclasses.replace(
+            technology, adc_kind="cco", adc_unit_time_s=300e-12, adc_unit_energy_j=unit
+        )
     return dataclasses.replace(
         technology, adc_kind="flash", adc_unit_time_s=1e-9, adc_unit_energy_j=unit
     )
@@ -233,7 +237,7 @@ def _nvm(chip: Chip, constants: Constants) -> Tile:
     # Macros take an input in one step (to 2 bits) or two, and two bits of a weight a column;
     # ISAAC's inputs come bit by bit; analog weights lie in one column.
     steps = chip.input_bits
-    if macro and chip.input_mode == "bit_serial":
+    if macro and chip.input_mode == "stepped":
         steps = min(math.ceil(chip.input_bits / 2), 2)
     per_column = chip.bits_per_column or 2
     columns = math.ceil(chip.weight_bits / per_column) if chip.weight_bits else 1
@@ -265,7 +269,8 @@ def _nvm(chip: Chip, constants: Constants) -> Tile:
     # A macro drives as many rows as its converter resolves exactly with one-bit inputs.
     exact = max(2**chip.adc_bits // (2**per_column - 1), 1)
     told = chip.rows_at_once or (min(exact, chip.rows) if macro else None)
-    return _tile(chip, technology, constants, steps, chip.input_mode, told)
+    mode = "bit_serial" if chip.input_mode == "stepped" else chip.input_mode
+    return _tile(chip, technology, constants, steps, mode, told)
 
 
 def _rows_read(chip: Chip) -> int | None:

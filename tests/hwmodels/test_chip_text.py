@@ -1,0 +1,289 @@
+"""Chip tables as people write them: free text, units, separators, and what is refused."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+from chip_rows import JUNK, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwmodels import chip_table, gpu_table
+from hwmodels.chip_model import Constants, chip_class, predict
+from hwmodels.fitting import fitted
+from hwmodels.validation import summarise_chips, summarise_classes, validate_chips
+from hwmodels.validation_gpu import validate_gpus
+
+BLANK = dict.fromkeys(chip_table.COLUMNS, "")
+
+
+@pytest.mark.parametrize(
+    ("identity", "expected"),
+    [
+        ("hermes_core", ("pwm", 8, 8, 1, 256, 256)),
+        ("hermes_chip_4ph", ("pwm", 8, 8, 4, 256, 256)),
+        ("ambrogio_chip", ("pwm", 8, 8, 1, 512, 512)),
+        ("neurram_8b", ("pulse_train", 6, 8, 2, 256, 128)),
+        ("neurram_1b", ("stepped", 1, 3, 1, 256, 128)),
+        ("xue2020_4b4b", ("stepped", 4, 6, 1, 512, 512)),
+        ("jia2021", ("bit_serial", 4, 8, 1, 1152, 256)),
+        ("isaac_ce", ("bit_serial", 16, 8, 1, 128, 128)),
+    ],
+)
+def test_free_text_is_read(identity: str, expected: tuple) -> None:
+    row = next(row for row in chip_table.read_table() if row["id"] == identity)
+    chip = chip_table.parse(row)
+    found = chip.input_mode, chip.input_bits, chip.adc_bits, chip.phases, chip.rows, chip.cols
+    assert found == expected
+
+
+@pytest.mark.parametrize("validate", [validate_chips, validate_gpus])
+def test_bad_files(tmp_path: Path, validate: object) -> None:
+    path = tmp_path / "table.csv"
+    for content in (b"", b"a,b\n1,2\n", b"\xff\xfe\x00\x01"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError) as caught:
+            validate(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="cannot read"):
+        validate(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", " ,"])
+def test_other_separators_and_absent_results(tmp_path: Path, separator: str) -> None:
+    """Spreadsheets write semicolons; a column of results that is absent is only not compared."""
+    row = next(row for row in chip_table.read_table() if row["id"] == "neurram_1b")
+    names = ("id", "node_nm", "device", "array_rows_x_cols", "in_bits", "out_adc_bits", "mode")
+    path = tmp_path / "chips.csv"
+    path.write_text("\n".join(separator.join(line) for line in (names, [row[n] for n in names])))
+    table = validate_chips(path).set_index("quantity")
+    chip = chip_table.parse(row)
+    assert table.loc["latency_s", "predicted"] == predict(chip, fitted())["latency_s"]
+    assert table["measured"].isna().all()
+
+
+def test_units_in_cells_are_converted(tmp_path: Path) -> None:
+    """The same core in other units: nothing changes; a cell's unit never goes unseen."""
+    row = next(row for row in chip_table.read_table() if row["id"] == "hermes_core")
+    other = {
+        "node_nm": "0.014 µm",
+        "latency_ns_per_MVM": "0.13 us",
+        "energy_nJ_per_MVM": "12480 pJ",
+        "TOPS_per_W": "10500 GOPS/W",
+        "area_mm2": "634000 um²",
+        "array_rows_x_cols": "256 rows x 256 cols",
+    }
+    table = validate_chips(write(tmp_path / "chips.csv", [{**row, **other}]))
+    known = validate_chips(write(tmp_path / "same.csv", [row]))
+    for column in ("measured", "predicted"):
+        assert table[column].to_numpy() == pytest.approx(known[column].to_numpy(), rel=1e-12)
+    template = gpu_table.read_table()[0]
+    run = gpu_table.parse(
+        {**template, "gpu": "NVIDIA H100 80GB HBM3", "J_per_output_token": "653.13 mJ"}
+    )
+    assert run == gpu_table.parse(template)
+
+
+SAME = {"id": "mine", "node_nm": "28", "device": "SRAM 8T1C", "array_rows_x_cols": "256x128"}
+SAME |= {"mode": "4b-in 2b-w 6b ADC, 64 rows at once, 0.8 V", "TOPS_per_W": "120"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"node_nm": "28nm FDSOI"},
+        {"node_nm": "0.028 um"},
+        {"device": "8T1C"},
+        {"device": "6T SRAM", "cell": "8T1C"},
+        {"array_rows_x_cols": "256 rows by 128 cols"},
+        {"array_rows_x_cols": "256 x 128 x 4"},
+        {"array_rows_x_cols": "256, 128"},
+        {"array_rows_x_cols": "256*128"},
+        {"mode": "64 active rows, 0.8 V", "in_bits": "4-bit", "weight_bits_or_levels": "2 bits"}
+        | {"out_adc_bits": "6b"},
+        {"mode": "64 rows in parallel, 0.8V", "in_bits": "INT4", "weight_bits_or_levels": "ternary"}
+        | {"out_adc_bits": "6 bit"},
+        {"mode": SAME["mode"].replace("2b-w", "1.5b-w")},
+        {"array_rows_x_cols": "256-by-128"},
+        {"node_nm": "N28"},
+        {"node_nm": "TSMC 28nm"},
+        {"mode": SAME["mode"].replace("0.8 V", "0,8 V")},
+        {"mode": SAME["mode"].replace("0.8 V", "800 mV")},
+        {"mode": SAME["mode"].replace("0.8 V", "0.7–0.9 V")},
+        {"mode": SAME["mode"].replace("0.8 V", "programmed at 8 V, VDD = 0.75 V - 0.85 V")},
+        {"mode": "IN: 4b, W: 2b, 6b ADC, 64 rows at once, 0.8 V"},
+        {"mode": "4b/2b, 64 rows at once, 0.8 V", "out_adc_bits": "one 6-bit ADC per column"},
+        {"mode": "INT4 x INT2, 64 rows at once, 0.8 V", "out_adc_bits": "6"},
+        {"mode": "64 rows at once, 0.8 V", "in_bits": "4", "weight_bits_or_levels": "2"}
+        | {"out_adc_bits": "64 levels"},
+        {"TOPS_per_W": "0,12 POPS/W"},
+        {"TOPS_per_W": "120,000 GOPS/W"},
+        {"TOPS_per_W": "110-130"},
+    ],
+)
+def test_other_spellings_of_one_macro(other: dict[str, str]) -> None:
+    blank = dict.fromkeys(chip_table.COLUMNS, "")
+    plain, spelled = (chip_table.parse(blank | SAME | more) for more in ({}, other))
+    assert predict(spelled, fitted()) == predict(plain, fitted())
+    assert spelled.measured == pytest.approx(plain.measured)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"device": "STT-MRAM"}, "no model of the device"),
+        ({"device": "eDRAM 1T1C"}, "no model of the device"),
+        ({"device": "SRAM and RRAM"}, "no model of the device"),
+        ({"node_nm": "22-28"}, "node"),
+        ({"node_nm": "5"}, "from 7 to 130 nm"),
+        ({"device": ""}, "names no device"),
+        ({"device": "3D NAND flash"}, "3D arrays"),
+        ({"node_nm": "65nm/28nm"}, "node"),
+        ({"mode": "0.8 V"}, "no bits of a weight"),
+        ({"mode": "0.8 V", "in_bits": "BF16", "weight_bits_or_levels": "BF16"}, "floating point"),
+        ({"array_rows_x_cols": "64 Kb"}, "rows x columns"),
+        ({"mode": "", "in_bits": "4-8"}, "are a range"),
+        ({"mode": "", "weight_bits_or_levels": "1/2/4"}, "are a range"),
+        ({"mode": "", "weight_bits_or_levels": "999"}, "out of range"),
+    ],
+)
+def test_rows_that_say_why_not(other: dict[str, str], words: str) -> None:
+    blank = dict.fromkeys(chip_table.COLUMNS, "")
+    with pytest.raises(ValueError, match=words):
+        chip_table.parse(blank | SAME | other)
+
+
+def test_bits_a_cycle_are_not_the_bits_of_an_input() -> None:
+    for text in ("4b bit-serial", "bit-serial, 1 b/cycle, 4b", "4 b, 1b per cycle"):
+        row = BLANK | SAME | {"mode": "8b ADC", "in_bits": text, "weight_bits_or_levels": "4b"}
+        chip = chip_table.parse(row)
+        assert (chip.input_bits, chip.input_mode) == (4, "bit_serial"), text
+    timed = chip_table.parse(row | {"in_bits": "4 (bit-serial, 50 ns)"})
+    assert timed.slot_s == pytest.approx(50e-9)
+
+
+def test_a_sum_of_many_bits_is_not_a_converter() -> None:
+    """ "8b IN/8b W/19b OUT": 2^19 levels are added up digitally; an ADC that is named stays."""
+    row = BLANK | SAME | {"mode": "8b IN/8b W/19b OUT, 0.8 V"}
+    assert chip_table.parse(row).adc_bits == 8
+    assert chip_table.parse(row | {"out_adc_bits": "12b ADC", "mode": "8b-8b"}).adc_bits == 12
+    macro = chip_table.parse(row | {"device": "RRAM 1T1R", "mode": "8b IN × 8b W → 14b OUT"})
+    assert chip_class(macro) == "sampled macro" and macro.adc_bits == 6
+
+
+def test_what_a_cell_holds_and_how_it_is_read() -> None:
+    macro = BLANK | SAME | {"device": "RRAM", "mode": "8b-in 4b-w 6b ADC"}
+    cells = {"2b/cell": 2, "3 bits per cell": 3, "1T1R SLC": 1, "SLC-MLC": None, "": None}
+    for cell, bits in cells.items():
+        assert chip_table.parse(macro | {"cell": cell}).bits_per_column == bits, cell
+    # As few steps as its class takes, where the row does not say that bits come one by one.
+    stepped, serial = (chip_table.parse(macro | {"in_bits": t}) for t in ("8", "8 bit-serial"))
+    ratio = predict(serial, fitted())["latency_s"] / predict(stepped, fitted())["latency_s"]
+    assert ratio == pytest.approx(4)
+    analog = macro | {"mode": "voltage-mode neurons", "weight_bits_or_levels": "analog"}
+    assert chip_table.parse(analog).neuron
+
+
+def test_digital_macros_by_what_they_say() -> None:
+    for change in (
+        {"mode": "4b-4b, digital in-memory compute, 0.7 V"},
+        {"mode": "4b-4b, all-digital"},
+        {"device": "6T SRAM + approximate adder"},
+        {"chip_or_macro": "DIMC"},
+        {"out_adc_bits": "14b, adder tree"},
+    ):
+        assert chip_table.parse(BLANK | SAME | change).digital, change
+    assert not chip_table.parse(BLANK | SAME | {"mode": "4b-4b, digital shift-add"}).digital
+
+
+def test_unverified_figures_are_not_compared() -> None:
+    chip = chip_table.parse(BLANK | SAME | {"status": "M (from memory)"})
+    assert not chip.measured and "unverified" in chip.missing["tops_per_w"]
+
+
+def test_published_macros_from_their_titles() -> None:
+    """Rows as their papers word them, none in any fit: within 2.1 times where text is all."""
+    rows = {
+        "su2021": ("28 nm", "SRAM 6T", "64 x 96", "8b IN/8b W/19b OUT; 0.7–0.9 V", "", 22.75),
+        "hung2021": ("22nm", "RRAM (1T1R)", "1024 x 512", "8b IN × 8b W → 14b OUT", "", 15.6),
+        "biswas2018": ("65", "10T SRAM", "256x64", "7b-in 1b-w 7b-out, 1.0 V", "7b ramp ADC", 28.1),
+        "pimca2021": ("28", "10T1C SRAM", "256x128", "1b-1b, 1 V", "11-level flash ADC", 437.0),
+    }
+    for name, (node, device, array, mode, out, published) in rows.items():
+        row = BLANK | {"id": name, "node_nm": node, "device": device, "mode": mode}
+        chip = chip_table.parse(row | {"array_rows_x_cols": array, "out_adc_bits": out})
+        factor = predict(chip, fitted())["tops_per_w"] / published
+        assert 1 / 2.1 < factor < 2.1, (name, factor)
+
+
+def test_thousands_and_kilos() -> None:
+    blank = dict.fromkeys(chip_table.COLUMNS, "") | SAME
+    for text in ("1K x 2k", "1,024 x 2,048", "1024x2048"):
+        chip = chip_table.parse(blank | {"array_rows_x_cols": text})
+        assert (chip.rows, chip.cols) == (1024, 2048)
+
+
+def test_a_foreign_unit_is_not_compared() -> None:
+    chip = chip_table.parse(dict.fromkeys(chip_table.COLUMNS, "") | SAME | {"area_mm2": "3 kW"})
+    assert "unit 'kW'" in chip.missing["area_mm2"] and "area_mm2" not in chip.measured
+
+
+def test_two_rows_of_one_name_are_two_chips(tmp_path: Path) -> None:
+    rows = [BLANK | SAME, BLANK | SAME | {"node_nm": "65"}]
+    table = validate_chips(write(tmp_path / "chips.csv", rows))
+    assert list(dict.fromkeys(table["chip"])) == ["mine", "mine (row 2)"]
+    energies = table[table["quantity"] == "energy_j"]["predicted"]
+    assert energies.nunique() == 2
+
+
+def test_headers_as_people_write_them(tmp_path: Path) -> None:
+    """Other names of columns, no identity, semicolons, a byte-order mark, empty lines."""
+    path = tmp_path / "mine.csv"
+    header = "Name;Node;Memory;Array size;Input bits;Weight bits;ADC bits;TOPS/W;Remark"
+    lines = [header, ";65;SRAM 8T1C;256x64;1;1;4;600,5;good", "", "b;22;ReRAM;256x64;1;1;4;;"]
+    path.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    table = validate_chips(path)
+    assert list(dict.fromkeys(table["chip"])) == ["row 1", "b"]
+    one = table[(table["chip"] == "row 1") & (table["quantity"] == "tops_per_w")].iloc[0]
+    assert one["measured"] == 600.5 and one["predicted"] > 0
+    assert list(summarise_classes(table)["class"]) == ["charge domain"]
+    assert summarise_chips(table)["rows"].max() == 1
+
+
+@given(
+    st.integers(0, 30), st.dictionaries(st.sampled_from(chip_table.COLUMNS[3:]), JUNK, max_size=4)
+)
+@settings(max_examples=300, deadline=None)
+def test_any_row_is_predicted_or_refused(index: int, junk: dict[str, str]) -> None:
+    """Whatever stands in a cell: finite positive predictions, or one line that says why not."""
+    rows = chip_table.read_table()
+    row = {**rows[index % len(rows)], **junk}
+    try:
+        values = predict(chip_table.parse(row), Constants())
+    except ValueError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(math.isfinite(value) and value > 0 for value in values.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "shared"),
+    [
+        ("8b SAR, 16 columns per ADC", "sar", 16),
+        ("6b flash ADC shared by 4", "flash", 4),
+        ("8b single-slope ramp", "ramp", 1),
+        ("one 8-bit CCO per column", "cco", 1),
+        ("8b SAR, one per 64 columns", "sar", 64),
+        ("8b, 32 ADCs", "", 8),
+    ],
+)
+def test_converters_named_in_the_row(text: str, kind: str, shared: int) -> None:
+    """Kind and sharing are read from free text, and sharing costs time and saves area."""
+    row = next(row for row in chip_table.read_table() if row["id"] == "hermes_core")
+    chip = chip_table.parse({**row, "out_adc_bits": text})
+    assert (chip.adc_kind, chip.columns_per_adc) == (kind, shared)
+    alone = predict(dataclasses.replace(chip, columns_per_adc=1), Constants())
+    together = predict(chip, Constants())
+    assert together["area_mm2"] <= alone["area_mm2"]
+    assert (together["latency_s"] > alone["latency_s"]) == (shared > 1)
