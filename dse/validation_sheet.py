@@ -154,29 +154,27 @@ def print_classes(table: pd.DataFrame) -> None:
 
 
 def print_gpus(table: pd.DataFrame) -> None:
-    """Decode steps of GPUs: time and energy with their errors, fitted and left out."""
+    """Decode steps of GPUs: time and energy with their errors, fitted and, if it was, left out."""
     rows, told = [], []
-    for _, part in table.groupby(["model", "task", "batch"], sort=False, dropna=False):
+    several = [name for name in ("gpu", "precision") if table[name].nunique() > 1]
+    kinds = [("predicted", "error"), ("predicted_left_out", "error_left_out")]
+    kinds = kinds if table["in_fit"].any() else kinds[:1]
+    quantities = ("step_time_s", "energy_j_per_token")
+    for _, part in table.groupby("run"):
         first = part.iloc[0]
         if part["predicted"].isna().all():
-            told.append(f"{first['model']}, batch {first['batch']}: {first['reason']}")
+            told.append(f"row {first['run']}, {first['model']}: {first['reason']}")
             continue
-        left_out = "predicted_left_out", "error_left_out"
-        rows.append(
-            (
-                str(first["model"]).rpartition("/")[2].removesuffix("-2507"),
-                f"{first['batch']:.4g}",
-                _pivot(part, "step_time_s", "predicted", "error"),
-                _pivot(part, "step_time_s", *left_out),
-                _pivot(part, "energy_j_per_token", "predicted", "error"),
-                _pivot(part, "energy_j_per_token", *left_out),
-            )
-        )
-    headers = ("model", "batch", "step", "left out", "energy/token", "left out")
-    title = "Decoding on GPUs: predicted with one efficiency curve, and without the run"
+        cells = [_pivot(part, quantity, *kind) for quantity in quantities for kind in kinds]
+        name = str(first["model"]).rpartition("/")[2].removesuffix("-2507")
+        rows.append((name, *(str(first[n]) for n in several), f"{first['batch']:.4g}", *cells))
+    named = [(QUANTITIES[name], "left out")[: len(kinds)] for name in quantities]
+    headers = ("model", *several, "batch", *named[0], *named[1])
+    title = "Decoding on GPUs: predicted with one efficiency curve"
+    title += ", and without the run" if len(kinds) > 1 else ""
     if rows:
-        print_table(headers, rows, title=title)
-    _say(told)
+        print_table(headers, rows, title=title, left=1 + len(several))
+    _say([f"{note}." for note in table["note"].unique() if note] + told)
 
 
 def print_systems(table: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwmodels.digital import Accelerator, accelerator_names, step_energy_j, step_time_s
-from hwmodels.table_text import number, quantity, read_csv
+from hwmodels.table_text import NUMBER, number, quantity, read_csv
 
 SILICON = Path(__file__).parent / "silicon"
 COLUMNS = (
@@ -31,6 +32,7 @@ COLUMNS = (
     "avg_output_len",
     "J_per_output_token",
     "median_ITL_ms",
+    "status",
 )
 ALIASES = {
     "precision": "weight_precision",
@@ -45,7 +47,17 @@ ALIASES = {
 NEEDED = ("model", "weight_precision", "gpu", "avg_batch", "avg_output_len")
 """Columns without which no row can be predicted; one GPU unless the row says more."""
 BITS: dict[str, float] = {"bfloat16": 16, "bf16": 16, "float16": 16, "fp16": 16, "half": 16}
-BITS |= {"fp8": 8, "int8": 8, "w8a8": 8, "mxfp8": 8.25, "mxfp4": 4.25, "fp4": 4.25, "nvfp4": 4.5}
+BITS |= {
+    "float32": 32,
+    "fp32": 32,
+    "fp8": 8,
+    "int8": 8,
+    "w8a8": 8,
+    "mxfp8": 8.25,
+    "mxfp4": 4.25,
+    "fp4": 4.25,
+    "nvfp4": 4.5,
+}
 BITS |= {"int4": 4.125, "w4a16": 4.125, "awq": 4.125, "gptq": 4.125}
 """Bits a weight; scales of 8 bits for 32 values (mx), 16 (nvfp4), of 16 bits for 128 (int4)."""
 
@@ -100,15 +112,24 @@ def decoders() -> dict[str, Decoder]:
 
 
 def _decoder(name: str) -> Decoder:
-    """The longest described name that a model name begins with (suffixes are releases)."""
+    """The longest described name that a model name begins with (suffixes are releases).
+
+    Failing that, the only described name that begins with it ("OLMoE").
+    """
     known = decoders()
-    base = name.strip().split("/")[-1].lower()
+    base = re.sub(r"[\s_]+", "-", name.strip().split("/")[-1].lower())
     stems = {re.sub(r"(-(v0\.\d|base|instruct|\d{4}))+$", "", key): key for key in known}
     matches = [
         key for stem, key in stems.items() if re.match(rf"{re.escape(stem)}(?![a-z0-9])", base)
     ]
+    longer = [key for key in known if base and re.match(rf"{re.escape(base)}(?![a-z0-9])", key)]
+    matches = matches or longer[:1] * (len(longer) == 1)
     if not matches or "distill" in base:
-        raise ValueError(f"model {name!r} is not described; described: {', '.join(sorted(known))}")
+        near = difflib.get_close_matches(base, known, n=3, cutoff=0.0)
+        raise ValueError(
+            f"model {name!r} is not described; nearest of the {len(known)} that are: "
+            f"{', '.join(near)}"
+        )
     return known[max(matches, key=len)]
 
 
@@ -124,27 +145,48 @@ def _accelerator(text: str) -> str:
     return found or text.strip().lower()
 
 
+def _weight_bits(text: str) -> float:
+    """Bits of a weight, scales included, from "FP8 (E4M3)", "int4-awq", "4-bit"."""
+    plain = re.sub(r"^(\d+)[- ]?bits?\b", r"int\1", text.strip().lower())
+    precision = re.split(r"[\s(,-]", plain.replace("int16", "fp16"))[0]
+    if precision not in BITS:
+        given = text.strip() or "missing"
+        raise ValueError(f"precision {given!r} is not known; known: {', '.join(BITS)}")
+    return BITS[precision]
+
+
+def _counts(row: dict[str, str], gpus: str) -> dict[str, float]:
+    """GPUs, batch and output length of a row; a range of batches is no batch."""
+    told = re.sub(r"^\s*(?:tp\s*=?|x)?\s*", "", row["num_gpus"], flags=re.I) or gpus
+    texts = {"num_gpus": told, "avg_batch": row["avg_batch"]}
+    texts["avg_output_len"] = row["avg_output_len"]
+    values = {}
+    for name, text in texts.items():
+        value = number(text)
+        several = re.match(rf"\s*{NUMBER}\s*(?:-|–|to)\s*\d", text)
+        if value is None or several or not 0 < value <= LARGEST:
+            raise ValueError(f"{name} is {row[name]!r}; a number up to {LARGEST:g} is needed")
+        values[name] = value * (1024 if re.match(rf"\s*~?{NUMBER}\s*k\b", text, re.I) else 1)
+    return values
+
+
 def parse(row: dict[str, str]) -> Measurement:
     """One row of the table; ValueError says in one line why it cannot be expressed."""
-    decoder = _decoder(row["model"])
-    precision = re.split(r"[\s(,-]", row["weight_precision"].strip().lower())[0]
-    if precision not in BITS:
-        raise ValueError(f"precision {precision!r} is not known; known: {', '.join(BITS)}")
-    texts = {"num_gpus": re.sub(r"^\s*(?:tp\s*=?|x)?\s*", "", row["num_gpus"], flags=re.I) or "1"}
-    texts |= {name: row[name] for name in ("avg_batch", "avg_output_len")}
-    values = {name: number(text) for name, text in texts.items()}
-    for name, value in values.items():
-        if value is None or not 0 < value <= LARGEST:
-            raise ValueError(f"{name} is {row[name]!r}; a number up to {LARGEST:g} is needed")
+    decoder, bits = _decoder(row["model"]), _weight_bits(row["weight_precision"])
+    count = re.search(r"^\s*(\d+)\s*[x×]|[x×]\s*(\d+)\s*$", row["gpu"])  # "8x H100", "H100 x8"
+    name = row["gpu"].replace(count[0], "") if count else row["gpu"]
+    values = _counts(row, (count[1] or count[2]) if count else "1")
     time, energy = quantity(row["median_ITL_ms"], "ms"), quantity(row["J_per_output_token"], "J")
+    if re.match(r"\s*M\b", row["status"]):  # unverified: predicted, not compared
+        time = energy = None
     return Measurement(
         decoder=decoder,
         label=f"{row['model']} {row['task']} batch {row['avg_batch']}",
-        gpu=_accelerator(row["gpu"]),
-        gpus=max(round(values["num_gpus"] or 1), 1),
-        weight_bits=BITS[precision],
-        batch=values["avg_batch"] or 1.0,
-        context=(values["avg_output_len"] or 0.0) / 2,
+        gpu=_accelerator(name),
+        gpus=max(round(values["num_gpus"]), 1),
+        weight_bits=bits,
+        batch=values["avg_batch"],
+        context=values["avg_output_len"] / 2,
         time_s=time * 1e-3 if time and time > 0 else None,
         energy_j=energy if energy and energy > 0 else None,
     )
@@ -178,6 +220,12 @@ def expected_unique_experts(probability: ArrayLike, batch: float) -> float:
     return float(np.sum(1 - idle))
 
 
+def cache_bytes(measurement: Measurement) -> float:
+    """Bytes of the key-value cache of the whole batch, at its mean length."""
+    values = measurement.decoder.kv_values_per_token
+    return measurement.batch * measurement.context * values * KV_BITS / 8
+
+
 def step_bytes(measurement: Measurement, exponent: float = ROUTING_EXPONENT) -> float:
     """Bytes that one decode step reads: weights once, experts that are used, key-value cache."""
     decoder = measurement.decoder
@@ -185,8 +233,7 @@ def step_bytes(measurement: Measurement, exponent: float = ROUTING_EXPONENT) -> 
     unique = expected_unique_experts(probability, measurement.batch)
     weights = decoder.parameters_always_read
     weights += decoder.moe_layers * unique * decoder.parameters_per_expert
-    cache = measurement.batch * measurement.context * decoder.kv_values_per_token
-    return weights * measurement.weight_bits / 8 + cache * KV_BITS / 8
+    return weights * measurement.weight_bits / 8 + cache_bytes(measurement)
 
 
 def weight_bytes(measurement: Measurement) -> float:

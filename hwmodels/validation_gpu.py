@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
+    "run",
     "model",
     "task",
     "precision",
@@ -30,6 +31,7 @@ COLUMNS = (
     "error_left_out",
     "in_fit",
     "reason",
+    "note",
 )
 
 # Start, spread of ln(value) before any measurement is seen.
@@ -94,14 +96,27 @@ def _predict(measurement: Measurement, curve: dict[str, float]) -> tuple[float, 
 
 
 def _check_memory(measurement: Measurement) -> None:
-    """Raise ValueError where the weights are larger than the memory of the GPUs."""
-    needed = gpu_table.weight_bytes(measurement)
+    """Raise ValueError where weights and cache are larger than the memory of the GPUs."""
+    weights, cache = gpu_table.weight_bytes(measurement), gpu_table.cache_bytes(measurement)
     there = measurement.gpus * float(memory_capacity_bytes(load_accelerator(measurement.gpu)))
-    if needed > there:
+    if weights + cache > there:
         raise ValueError(
-            f"{needed / 1e9:.0f} GB of weights do not fit the {there / 1e9:.0f} GB of "
+            f"{weights / 1e9:.0f} GB of weights and {cache / 1e9:.0f} GB of keys and values do not "
+            f"fit the {there / 1e9:.0f} GB of "
             f"{measurement.gpus} {measurement.gpu.upper()}"
         )
+
+
+def _note(measurement: Measurement) -> str:
+    """What a prediction leaves out, in words."""
+    notes = []
+    if measurement.gpu != "h100":
+        bare = not load_accelerator(measurement.gpu).stage_overhead_s
+        how = "without overheads, a lower bound" if bare else "with efficiencies of its preset"
+        notes.append(f"{measurement.gpu.upper()} is not fitted: data-sheet roofline {how}")
+    if measurement.gpus > 1:
+        notes.append("links between GPUs are not counted")
+    return "; ".join(notes)
 
 
 def _rows_of(row: dict[str, str], shipped: set[Key]) -> list[dict[str, Any]]:
@@ -120,7 +135,7 @@ def _rows_of(row: dict[str, str], shipped: set[Key]) -> list[dict[str, Any]]:
             raise ValueError(f"no preset for the GPU {row['gpu']!r}; presets: {known}")
         _check_memory(measurement)
     except ValueError as error:
-        return [{**base, "quantity": "", "reason": str(error)}]
+        return [{**base, "quantity": "", "reason": str(error), "note": ""}]
     fitted = _predict(measurement, fitted_curve())
     left_out = _predict(measurement, fitted_curve(_key(row) if base["in_fit"] else None))
     rows = []
@@ -136,6 +151,7 @@ def _rows_of(row: dict[str, str], shipped: set[Key]) -> list[dict[str, Any]]:
                 "predicted_left_out": left_out[index],
                 "error_left_out": left_out[index] / truth - 1 if truth else None,
                 "reason": "" if truth else "no measured value in the row",
+                "note": _note(measurement),
             }
         )
     return rows
@@ -144,15 +160,20 @@ def _rows_of(row: dict[str, str], shipped: set[Key]) -> list[dict[str, Any]]:
 def validate_gpus(path: str | Path | None = None) -> pd.DataFrame:
     """Predicted beside measured decoding for a table of GPU runs (the shipped one by default).
 
-    One row a run and quantity: time of a decode step (step_time_s) and energy of an output token
-    (energy_j_per_token). `predicted_left_out` uses a curve fitted without that run. Other models,
-    precisions and batch sizes use the same curve; the batch is taken as a number. Raises ValueError
-    in one line for a file that is no such table.
+    One row a run (numbered as they stand) and quantity: time of a decode step (step_time_s) and
+    energy of an output token (energy_j_per_token). `predicted_left_out` uses a curve fitted without
+    that run. Other models, precisions and batch sizes use the same curve; the batch is taken as a
+    number; `note` says what a prediction leaves out. Raises ValueError in one line for a file that
+    is no such table.
     """
     import pandas as pd
 
     shipped = {_key(row) for row in gpu_table.read_table()}
-    rows = [entry for row in gpu_table.read_table(path) for entry in _rows_of(row, shipped)]
+    rows = [
+        {"run": number, **entry}
+        for number, row in enumerate(gpu_table.read_table(path), start=1)
+        for entry in _rows_of(row, shipped)
+    ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers = ["measured", "predicted", "error", "predicted_left_out", "error_left_out"]
     table["batch"] = pd.to_numeric(table["batch"], errors="coerce")
