@@ -22,7 +22,9 @@ MODEL = typer.Option(
     help="A name of `dse models`, or a config.json.",
     autocompletion=complete.models,
 )
-NOISE_MODEL = typer.Option("pcm", help="Noise of the cells: pcm, hermes, rram, ...")
+NOISE_MODEL = typer.Option(
+    "pcm", help="Noise of the cells: pcm, hermes, rram, ...", autocompletion=complete.noise_models
+)
 MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
 # Single parts that people see; there are hundreds.
 _SHOWN = 12
@@ -84,10 +86,14 @@ def mitigate(
         autocompletion=complete.models,
     ),
     mitigation: list[str] = typer.Option(
-        [], help="router-recalibration or expert-replacement; repeatable.  [both]"
+        [],
+        help="router-recalibration or expert-replacement; repeatable.  [both]",
+        autocompletion=complete.mitigations,
     ),
     share: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of digital experts."),
-    score: str = typer.Option("max_neuron_norm", help="Which experts are digital."),
+    score: str = typer.Option(
+        "max_neuron_norm", help="Which experts are digital.", autocompletion=complete.scores
+    ),
     analog_module: list[str] = typer.Option(
         [], help="Dense part that is analog too: router, attention, ...; repeatable."
     ),
@@ -151,7 +157,9 @@ def _print_mitigation(table: "pandas.DataFrame", source: str) -> None:
 
 
 def reproduce(
-    name: str = typer.Argument(help="fig3, fig4, fig5, fig6, table1 or theory."),
+    name: str = typer.Argument(
+        help="fig3, fig4, fig5, fig6, table1 or theory.", autocompletion=complete.figures
+    ),
     tokens: int | None = typer.Option(
         None, min=1536, help="Tokens a model; theory has none.  [8192]"
     ),

@@ -31,7 +31,7 @@ def explore(
     budget_area: str = typer.Option("", help="Area of everything together, such as 200mm2."),
     batch: int = typer.Option(32, help="Sequences decoded (or prefilled) together."),
     context: int = typer.Option(1024, help="Tokens in the cache of each sequence."),
-    mode: str = typer.Option("decode", help="decode or prefill."),
+    mode: str = typer.Option("decode", help="decode or prefill.", autocompletion=complete.modes),
     trials: int | None = typer.Option(None, help="Designs that the sampler proposes.  [48]"),
     timeout: str = typer.Option("", help="Stop searching after this time, such as 90s."),
     seed: int = typer.Option(0, help="Of the search; same seed, same result with --jobs 1."),
@@ -41,12 +41,19 @@ def explore(
     heartbeat: str = typer.Option(
         "5s", help="Between signs of life; a worker that leaves out six is replaced."
     ),
-    sampler: str = typer.Option("screening", help="screening, nsga2, nsga3, tpe, ..."),
+    sampler: str = typer.Option(
+        "screening", help="screening, nsga2, nsga3, tpe, ...", autocompletion=complete.samplers
+    ),
     objective: list[str] = typer.Option(
         [],
         help="delta_loss, accuracy, top1, energy_per_token, throughput, ...; repeatable, or a,b.",
+        autocompletion=complete.metrics,
     ),
-    constraint: list[str] = typer.Option([], help="Such as latency_per_token<=5ms; repeatable."),
+    constraint: list[str] = typer.Option(
+        [],
+        help="Such as latency_per_token<=5ms; repeatable.",
+        autocompletion=complete.metrics,
+    ),
     min_accuracy: float | None = typer.Option(None, help="Least task accuracy, 0 to 1."),
     budget_power: str = typer.Option("", help="Most power, such as 15W."),
     budget_energy: str = typer.Option("", help="Most energy per token, such as 5mJ."),
@@ -55,10 +62,17 @@ def explore(
         help="name=value, or name=a,b for several choices; more may follow, or repeat it.",
         autocompletion=complete.assignments,
     ),
-    more: list[str] = typer.Argument(None, metavar="[NAME=VALUE]...", help="More of --fix."),
+    more: list[str] = typer.Argument(
+        None,
+        metavar="[NAME=VALUE]...",
+        help="More of --fix.",
+        autocompletion=complete.assignments,
+    ),
     space: Path | None = typer.Option(None, help="TOML file with choices and ranges."),
     mitigation: list[str] = typer.Option(
-        [], help="router-recalibration or expert-replacement, on every placement; repeatable."
+        [],
+        help="router-recalibration or expert-replacement, on every placement; repeatable.",
+        autocompletion=complete.mitigations,
     ),
     tokens: int = typer.Option(8192, help="Tokens that each accuracy is measured on."),
     checkpoint: Path | None = typer.Option(

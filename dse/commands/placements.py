@@ -21,7 +21,9 @@ def placements(
     share: list[float] = typer.Option(
         [0.125, 0.25, 0.5], help="Share of digital experts whose cost is the budget; repeatable."
     ),
-    noise_model: str = typer.Option("pcm", help="Cells: pcm or rram."),
+    noise_model: str = typer.Option(
+        "pcm", help="Cells: pcm or rram.", autocompletion=complete.noise_models
+    ),
     magnitude: float = typer.Option(4.0, help="Factor on the programming noise."),
     batch: int = typer.Option(32, help="Sequences decoded together."),
     tokens: int = typer.Option(8192, help="Tokens that each loss is measured on."),

@@ -480,6 +480,19 @@ def test_a_read_only_place_is_one_line(tmp_path):
         ("dse tile --technology pcm", {"pcm-14nm", "pcm-3d"}),
         ("dse explore --fix technology=rram-2", {"technology=rram-22nm"}),
         ("dse til", {"tile"}),
+        ("dse explore --sampler tp", {"tpe", "tpe-multivariate"}),
+        ("dse explore --mode pre", {"prefill"}),
+        ("dse explore --objective accuracy --objective ener", {"energy_per_token"}),
+        ("dse explore --constraint lat", {"latency_per_token"}),
+        ("dse explore --mitigation exp", {"expert-replacement"}),
+        ("dse explore --fix t", {"technology=", "tile_rows="}),
+        ("dse explore --fix adc_bits=8 placement_sc", {"placement_scope=", "placement_score="}),
+        ("dse explore --fix adc_bits=8 hbm", {"hbm_stacks=1", "hbm_stacks=8"}),
+        ("dse explore --fix technology = pcm", {"pcm-14nm", "pcm-3d"}),  # as bash splits words
+        ("dse sensitivity --noise-model her", {"hermes", "hermes-1device"}),
+        ("dse mitigate --score max", {"max_neuron_norm"}),
+        ("dse reproduce fig", {"fig3", "fig6"}),
+        ("dse best run --weights thr", {"throughput"}),
     ],
 )
 def test_the_shell_completes_names(monkeypatch, words, offered) -> None:
