@@ -1,8 +1,9 @@
 """From a question to a finished run folder: what `dse explore` and `dse.explore()` call."""
 
+import difflib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,10 @@ class Session:
     callbacks: Callbacks = field(default_factory=Callbacks)
     effort: Effort = field(default_factory=Effort)
 
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ValueError(f"jobs is {self.jobs}: at least 1")
+
 
 def explore(
     model: str = "",
@@ -84,7 +89,10 @@ def explore(
     Raises:
         ValueError: one line on what was wrong with the input or the folder.
     """
-    area = units.parse(budget_area, "area") if isinstance(budget_area, str) else budget_area
+    area = budget_area if isinstance(budget_area, int | float) else units.parse(
+        str(budget_area), "area"
+    )  # fmt: skip
+    options = _read_options(options)
     if checkpoint is not None:
         options["checkpoint"] = str(Path(checkpoint).resolve())
         model = model or options["checkpoint"]
@@ -92,6 +100,26 @@ def explore(
     folder = Path(output) if output is not None else default_folder(settings)
     effort = Effort(checkpoint_time_s, max_memory_bytes)
     return start(settings, folder, Session(timeout_s, jobs, report=report, effort=effort))
+
+
+def _read_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Fields of `Settings` by name; one text stands for a tuple of one, or of several with commas.
+
+    Raises:
+        ValueError: a name that is none of them.
+    """
+    known = [entry.name for entry in fields(Settings)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, "timeout_s", "jobs", "output"], n=1)
+            hint = f"nearest is {near[0]}" if near else f"there are {', '.join(known)}"
+            raise ValueError(f"unknown option {name!r}; {hint}")
+    texts: dict[str, Any] = {}
+    for name in {"objectives", "constraints", "mitigation"} & set(options):
+        given = options[name]
+        several = given.split(",") if isinstance(given, str) else given
+        texts[name] = tuple(str(text).strip() for text in several)
+    return options | texts
 
 
 def default_folder(settings: Settings) -> Path:

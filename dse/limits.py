@@ -60,11 +60,12 @@ def metric(name: str) -> Metric:
         ValueError: one line with the nearest names.
     """
     for known in METRICS:
-        if name in (known.alias, known.column):
+        if name.lower() in (known.alias, known.column):
             return known
     aliases = [known.alias for known in METRICS]
-    near = difflib.get_close_matches(name, aliases, n=1, cutoff=0.4)
-    hint = f"; nearest is {near[0]}" if near else ""
+    names = {spelled: known.alias for known in METRICS for spelled in (known.alias, known.column)}
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"; nearest is {names[near[0]]}" if near else ""
     raise ValueError(f"unknown metric {name!r}: choose from {', '.join(aliases)}{hint}")
 
 
@@ -106,11 +107,16 @@ class Constraint:
         return f"{self.metric.alias}{sign}{bound}{' mm2' if unit == 'mm2' else ''}"
 
 
-_CONSTRAINT = re.compile(r"\s*([a-z_0-9]+)\s*(<=|>=)\s*(.+)")
+_SIGN = r"<=|>=|=<|=>|≤|≥|<|>"
+_CONSTRAINT = re.compile(rf"\s*(\w+)\s*({_SIGN})\s*(.+)")
+_PLAIN = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kMG]?)\s*(\S*)\s*")
+_PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_WORDS = {"tok/s": ("tok/s", "tokens/s", "token/s"), "nats": ("nats", "nat"), "": ("%",)}
+"""What may stand behind a plain number, by the metric's unit."""
 
 
 def read_constraint(text: str) -> Constraint:
-    """Read `latency_per_token<=5ms`, `throughput>=1000`, `accuracy>=0.6`.
+    """Read `latency_per_token<=5ms`, `throughput>=1 k tok/s`, `accuracy>=60%`; < means <=.
 
     Raises:
         ValueError: one line that says what is accepted.
@@ -120,20 +126,29 @@ def read_constraint(text: str) -> Constraint:
         raise ValueError(f"{text!r} is no constraint: write for instance latency_per_token<=5ms")
     name, sign, bound = match.groups()
     wanted = metric(name)
+    if re.search(_SIGN, bound):
+        raise ValueError(f"{text!r} is more than one constraint: write --constraint before each")
     if wanted.kind:
+        bound = re.sub(r"\s*/\s*tok(en)?\s*$", "", bound) if "per_token" in wanted.alias else bound
         value = units.parse(bound, wanted.kind)
     else:
-        try:
-            value = float(bound)
-        except ValueError:
-            raise ValueError(f"{text!r}: {wanted.alias} takes a plain number") from None
-        if not np.isfinite(value):
-            raise ValueError(f"{text!r}: {wanted.alias} takes a finite number")
-        if wanted.column in ("accuracy", "top1") and not 0 <= value <= 1:
-            raise ValueError(f"{text!r}: {wanted.alias} is a share from 0 to 1")
-        if wanted.alias == "throughput" and value <= 0:
-            raise ValueError(f"{text!r}: {wanted.alias} must be greater than zero")
-    return Constraint(wanted, sign == "<=", value)
+        value = _plain_bound(wanted, bound, text)
+    return Constraint(wanted, sign[0] in "<≤" or sign == "=<", value)
+
+
+def _plain_bound(wanted: Metric, bound: str, text: str) -> float:
+    """A bound without a unit of its own: a rate, a share or nats."""
+    match, words = _PLAIN.fullmatch(bound), _WORDS[wanted.unit]
+    if match is None or match[3] not in ("", *words):
+        raise ValueError(f"{text!r}: {wanted.alias} takes a plain number, or one with {words[0]}")
+    value = float(match[1]) * _PREFIX[match[2]] * (0.01 if match[3] == "%" else 1.0)
+    if not np.isfinite(value):
+        raise ValueError(f"{text!r}: {wanted.alias} takes a finite number")
+    if wanted.column in ("accuracy", "top1") and not 0 <= value <= 1:
+        raise ValueError(f"{text!r}: {wanted.alias} is a share from 0 to 1")
+    if wanted.alias == "throughput" and value <= 0:
+        raise ValueError(f"{text!r}: {wanted.alias} must be greater than zero")
+    return value
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,18 @@ class Limits:
 
     area_mm2: float
     constraints: tuple[Constraint, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where two of them leave nothing between."""
+        most: dict[str, Constraint] = {}
+        for one in (*self.on_cost, *self.on_accuracy):
+            tightest = most.get(one.metric.column, one)
+            if one.at_most and one.bound <= tightest.bound:
+                most[one.metric.column] = one
+        for one in self.constraints:
+            above = most.get(one.metric.column)
+            if above is not None and not one.at_most and one.bound > above.bound:
+                raise ValueError(f"no design has both {one} and {above}")
 
     @property
     def on_cost(self) -> tuple[Constraint, ...]:

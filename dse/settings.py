@@ -1,6 +1,8 @@
 """What a user asked for, read and checked once; config.json holds it to repeat the run."""
 
 import difflib
+import math
+import numbers
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -65,16 +67,20 @@ class Settings:
     checkpoint_tokens: int = 2048
 
     def __post_init__(self) -> None:
-        for name, least, most in _COUNTS:
+        if not isinstance(self.model, str):
+            raise ValueError(f"model is {self.model!r}: a name or a path is needed")
+        if not 0 < self.budget_area_mm2 < math.inf:
+            raise ValueError(f"budget area is {self.budget_area_mm2} mm2: more than 0 is needed")
+        for name, least, most in (*_COUNTS, ("seed", 0, 2**63 - 1)):
             value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+                raise ValueError(f"{name} is {value!r}: a whole number is needed")
             if value < least:
                 raise ValueError(f"{name} is {value}: at least {least}")
             if value > most:
                 raise ValueError(f"{name} is {value}: at most {most:,}")
         if self.noise_seeds < 2:
             raise ValueError(f"noise seeds is {self.noise_seeds}: at least 2, for an error bar")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}: at least 0")
         for name, value, accepted in (
             ("mode", self.mode, ("decode", "prefill")),
             ("sampler", self.sampler, SAMPLERS),

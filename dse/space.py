@@ -155,8 +155,8 @@ class Space:
         """Number of designs in the space."""
         return int(np.prod([len(parameter.choices) for parameter in self.parameters]))
 
-    def limit(self, choices: Mapping[str, Sequence[object]]) -> "Space":
-        """Restrict parameters to the given choices, each checked; one choice fixes it.
+    def limit(self, choices: Mapping[str, Sequence[object] | Choice]) -> "Space":
+        """Restrict parameters to the given choices, each checked; one choice or value fixes it.
 
         Raises:
             ValueError: unknown parameter, value out of range, or an empty list.
@@ -164,9 +164,10 @@ class Space:
         limited = {}
         for name, values in choices.items():
             parameter = _admitting(self[name])
-            if not values:
+            several = [values] if isinstance(values, str | int | float) else list(values)
+            if not several:
                 raise ValueError(f"{name}: give at least one value")
-            checked = dict.fromkeys(parameter.check(value) for value in values)
+            checked = dict.fromkeys(parameter.check(value) for value in several)
             ordered = tuple(checked) if parameter.categorical else tuple(sorted(checked))
             limited[name] = replace(parameter, choices=ordered)
         return Space(tuple(limited.get(p.name, p) for p in self.parameters))

@@ -82,6 +82,8 @@ def check_range(
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be a number, not {value!r}") from error
+    if np.asarray(value).dtype.kind in "US":
+        raise ValueError(f"{name} must be a number, not the text {value!r}")
     # The extremes decide first, for arrays of a million designs: NaN fails every comparison.
     fractional = (
         whole and np.asarray(value).dtype.kind not in "iu" and np.any(array != np.floor(array))

@@ -94,6 +94,10 @@ class Technology:
             low, high, whole = LIMITS.get(name, (0.0, np.inf, False))
             catalog.check_range(name, getattr(self, name), low, high, whole=whole)
 
+    def __repr__(self) -> str:
+        """Name and title; `_repr_html_` and `dataclasses.asdict` show every constant."""
+        return f"<Technology {self.name}: {self.title}>"
+
     def _repr_html_(self) -> str:
         return catalog.html_table(self)
 

@@ -74,6 +74,11 @@ class Tile:
     def __post_init__(self) -> None:
         if isinstance(self.technology, str):
             object.__setattr__(self, "technology", load_technology(self.technology))
+        elif not isinstance(self.technology, Technology):
+            names = ", ".join(technology_names())
+            raise ValueError(
+                f"technology is {self.technology!r}; it must be a Technology or one of {names}"
+            )
         catalog.check_range("rows", self.rows, 1, 1e6, whole=True)
         catalog.check_range("cols", self.cols, 1, 1e6, whole=True)
         catalog.check_range("tiers", self.tiers, 1, 1e6, whole=True)
