@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from functools import partial
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -33,6 +34,8 @@ class OneLineErrors(TyperGroup):
         if not standalone_mode:
             return run()
         words = args[0] if args else extra.get("args")
+        if isinstance(sys.stdout, TextIOWrapper):  # a help text or name that ASCII lacks
+            sys.stdout.reconfigure(errors="replace")
         try:
             _refuse_empty(sys.argv[1:] if words is None else words)
             code = run()
@@ -43,7 +46,8 @@ class OneLineErrors(TyperGroup):
         except ValueError as error:
             _fail(str(error))
         except OSError as error:
-            _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+            place = f"{error.filename}: " if error.filename else ""
+            _fail(f"{place}{error.strerror or error}")
         except Abort as abort:
             _fail(str(abort) or "interrupted", _INTERRUPTED)
         if code == _INTERRUPTED:

@@ -17,23 +17,40 @@ if TYPE_CHECKING:
 WIDTH = 100
 
 
-def console(stderr: bool = False) -> "Console":
-    """A rich console no wider than 100 columns; in a pipe exactly that, without colour."""
+def error_console() -> "Console":
+    """A rich console on standard error, for progress."""
     from rich.console import Console
 
-    found = Console(stderr=stderr, highlight=False)
-    return Console(
-        stderr=stderr,
-        highlight=False,
-        width=min(found.width, WIDTH) if found.is_terminal else WIDTH,
-    )
+    return Console(stderr=True, highlight=False)
+
+
+def _width() -> int:
+    """Columns of the terminal, at most 100; in a pipe exactly that."""
+    import shutil
+
+    return min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH) if _terminal() else WIDTH
+
+
+def _terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def printable(text: str) -> str:
+    """The text in characters that standard output can encode: "+-" for "±" where it is ASCII."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        spelled = {"±": "+-", "–": "-", "×": "x", "µ": "u", "²": "2", "…": "..."}
+        return text.translate(str.maketrans(spelled)).encode("ascii", "replace").decode()
+    return text
 
 
 def say(text: str) -> None:
     """Print a sentence in lines of at most 100 columns; what has no spaces stays whole."""
     import textwrap
 
-    typer.echo(textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+    text = printable(text)
+    typer.echo(textwrap.fill(text, _width(), break_long_words=False, break_on_hyphens=False))
 
 
 def print_table(
@@ -45,25 +62,50 @@ def print_table(
 ) -> None:
     """Print a table: the first `left` columns to the left, the others (numbers) to the right.
 
-    Columns in `whole` are never broken into lines.
+    A table that is too wide breaks cells between words, never inside one, and cells of the columns
+    in `whole` last. In a pipe it is plain text.
     """
     from rich import box
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     if title:
         say(title)
+    lines = [tuple(map(printable, line)) for line in (headers, *rows)]
+    room = _width() - len(headers) - 1
+    widths = column_widths(lines, room, whole)
+    padding = 1 if _terminal() and sum(widths) + 2 * len(headers) <= room else 0
     table = Table(
-        box=box.SIMPLE_HEAD if sys.stdout.isatty() else box.ASCII2,
-        pad_edge=False,
-        padding=(0, 1) if sys.stdout.isatty() else (0, 0),
+        box=box.SIMPLE_HEAD if _terminal() else box.ASCII2, pad_edge=False, padding=(0, padding)
     )
-    for number, header in enumerate(headers):
+    for number, header in enumerate(lines[0]):
         side: Literal["left", "right"] = "left" if number < left else "right"
-        table.add_column(header, justify=side, overflow="fold", no_wrap=number in whole)
-    for row in rows:
+        table.add_column(Text(header), justify=side, width=widths[number])
+    for row in lines[1:]:
         table.add_row(*(Text(cell) for cell in row))
-    console().print(table)
+    # With a height, or rich gives a dumb terminal 80 columns.
+    width = sum(widths) + len(headers) * (2 * padding + 1) + 1
+    Console(highlight=False, width=width, height=25).print(table)
+
+
+def column_widths(
+    lines: Sequence[Sequence[str]], room: int, whole: Collection[int] = ()
+) -> list[int]:
+    """Widths of a table's columns: the widest give way until all fit `room`, or hold single words.
+
+    Columns in `whole` give way only where the others alone do not make room.
+    """
+    columns = list(zip(*lines, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    words = [max((len(w) for cell in column for w in cell.split()), default=0)
+             for column in columns]  # fmt: skip
+    for spared in (whole, ()):
+        least = [widths[n] if n in spared else words[n] for n in range(len(widths))]
+        while sum(widths) > room and any(w > at for w, at in zip(widths, least, strict=True)):
+            widest = max(range(len(widths)), key=lambda n: (widths[n] > least[n], widths[n]))
+            widths[widest] -= 1
+    return widths
 
 
 def print_frame(table: "pandas.DataFrame", title: str = "") -> None:

@@ -44,7 +44,7 @@ def watch(quiet: bool) -> Iterator["Callbacks"]:
 def _bar() -> Iterator["Callbacks"]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from dse.console import console
+    from dse.console import error_console
     from dse.explorer import Callbacks
 
     with Progress(
@@ -52,7 +52,7 @@ def _bar() -> Iterator["Callbacks"]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=console(stderr=True),
+        console=error_console(),
     ) as bar:
         task = bar.add_task("starting", total=None)
 
@@ -104,7 +104,7 @@ def steps(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
             TimeElapsedColumn,
         )
 
-        from dse.console import console
+        from dse.console import error_console
 
         columns = (
             TextColumn("{task.description}"),
@@ -112,7 +112,7 @@ def steps(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        with Progress(*columns, console=error_console(), transient=True) as bar:
             task = bar.add_task("", total=None)
             yield lambda text, done, total: bar.update(
                 task, description=text, completed=done, total=total
