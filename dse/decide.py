@@ -33,6 +33,8 @@ def read_weights(texts: Sequence[str]) -> dict[str, float]:
             weight = -1.0
         if not equals or not 0 <= weight < float("inf"):
             raise ValueError(f"{pair!r}: write metric=weight with a weight of at least 0")
+        if wanted.alias in weights:
+            raise ValueError(f"{wanted.alias} is given twice: write one weight for it")
         weights[wanted.alias] = weight
     if not any(weights.values()):
         raise ValueError("at least one weight must be greater than zero")
@@ -41,6 +43,8 @@ def read_weights(texts: Sequence[str]) -> dict[str, float]:
 
 def best(run: Run, weights: Mapping[str, float], count: int = 3) -> "pandas.DataFrame":
     """The designs of a front with the least weighted distance to its best values.
+
+    Raises ValueError for a metric that the front lacks, as accuracy on a checkpoint.
 
     Each metric is scaled to its range over the front (energy, throughput, latency, power and area
     by their logarithm) and enters with its weight.
@@ -53,6 +57,12 @@ def best(run: Run, weights: Mapping[str, float], count: int = 3) -> "pandas.Data
         raise ValueError(f"{run.folder} has no design on its front")
     metrics = [metric(name) for name in weights]
     values = objective_values(metrics, _columns(front, metrics))
+    for wanted, column in zip(metrics, values.T, strict=True):
+        if np.isnan(column).any():
+            raise ValueError(
+                f"{wanted.alias} is not known of every design on the front of {run.folder}: "
+                "give weights to others"
+            )
     span = values.max(axis=0) - values.min(axis=0)
     scaled = (values - values.min(axis=0)) / np.where(span > 0, span, 1.0)
     shares = np.array(list(weights.values())) / sum(weights.values())
@@ -114,7 +124,8 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
             int(non_dominated(together)[len(values[0]) :].sum()),
         ],
     }  # fmt: skip
-    return result | {"verdict": verdict(result, metrics)}
+    other = [] if result["same_question"] else [_other_question(first, second)]
+    return result | {"verdict": other + verdict(result, metrics)}
 
 
 def verdict(result: dict[str, Any], metrics: Sequence[Metric]) -> list[str]:
@@ -165,8 +176,19 @@ def _side(run: Run, front: "pandas.DataFrame", volume: float, beaten: int) -> di
     }
 
 
-def _question(run: Run) -> tuple[Any, ...]:
-    return tuple(str(run.config[name]) for name in ("model", "budget_area_mm2", "workload"))
+_QUESTION = ("model", "budget_area_mm2", "workload")
+
+
+def _question(run: Run) -> tuple[str, ...]:
+    return tuple(str(run.config[name]) for name in _QUESTION)
+
+
+def _other_question(first: Run, second: Run) -> str:
+    """What the runs ask that differs, before anybody reads which one wins."""
+    pairs = zip(_QUESTION, _question(first), _question(second), strict=True)
+    differing = [f"{name.replace('_', ' ')} ({one} and {two})" for name, one, two in pairs
+                 if one != two]  # fmt: skip
+    return f"The runs ask different questions: {', '.join(differing)}."
 
 
 def _best_value(front: "pandas.DataFrame", wanted: Metric) -> float:

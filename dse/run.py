@@ -15,12 +15,13 @@ full disk leaves the old file or the new one. A last line of the journal that wa
 before the next is written.
 """
 
+import html
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,17 @@ def one_line_errors(path: Path) -> Iterator[None]:
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk and move it into place.
 
+    What a link points to is replaced, not the link; a pipe or a device is written to as it stands.
+
     Raises:
         ValueError: when the disk is full or read-only; `path` is then what it was before.
     """
     check_file(path)
+    if path.exists() and not path.is_file():
+        with one_line_errors(path):
+            write(path)
+        return
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with one_line_errors(path):
         try:
@@ -210,6 +218,12 @@ def _needed(name: str) -> tuple[str, ...]:
     return ("layer", "expert", "load") if name == "experts" else ()
 
 
+_SHOWN = ("trial", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits", "dac_bits",
+          "digital_expert_fraction", "placement_score", "delta_loss_nats", "delta_loss_stderr",
+          "accuracy", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2")  # fmt: skip
+"""Columns of a front that a notebook shows of a run."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished or interrupted search, read from its folder.
@@ -220,7 +234,7 @@ class Run:
     """
 
     folder: Path
-    config: dict[str, Any]
+    config: dict[str, Any] = field(repr=False)
 
     def table(self, name: str) -> "pandas.DataFrame":
         """Read one of `TABLES`; units stand in the column names."""
@@ -262,7 +276,11 @@ class Run:
         return self.folder / REPORT
 
     def _repr_html_(self) -> str:
-        return self.front().to_html(max_cols=16, index=False)
+        front = self.front()
+        shown = front[[name for name in _SHOWN if name in front]].dropna(axis=1, how="all")
+        rows = shown.to_html(index=False, max_rows=12, float_format="{:.4g}".format, na_rep="")
+        folder = html.escape(str(self.folder))
+        return f"<p>{folder}: {len(front)} designs on the front</p>{rows}"
 
 
 def load_run(folder: str | Path) -> Run:

@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from dse.commands import complete
 from dse.commands.explore import STORAGE
 
 RUN = typer.Argument(help="Run folder.")
@@ -64,7 +65,9 @@ def show(run: Path = RUN, as_json: bool = JSON) -> None:
 def best(
     run: Path = RUN,
     weights: list[str] = typer.Option(
-        [], help=f"metric=weight; more may follow, or repeat it.  [{_WEIGHTS}]"
+        [],
+        help=f"metric=weight; more may follow, or repeat it.  [{_WEIGHTS}]",
+        autocompletion=complete.metrics,
     ),
     more: list[str] = typer.Argument(None, metavar="[METRIC=WEIGHT]...", help="More of --weights."),
     count: int = typer.Option(3, min=1, help="How many designs."),
@@ -115,8 +118,6 @@ def compare(
     print_table(("", str(first), str(second)), rows)
     for sentence in result["verdict"]:
         say(sentence)
-    if not result["same_question"]:
-        say("The runs ask different questions (model, budget or workload).")
 
 
 def export(

@@ -2,11 +2,15 @@
 
 import io
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from command_line import invoke, one_line
+
+from dse.run import load_run
 
 EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2", "--tokens", "1536"]
 
@@ -70,6 +74,32 @@ def test_show_best_and_export_agree_with_the_table(asked):
     assert pd.read_parquet(file).shape == whole.shape
 
 
+def test_export_leaves_links_and_pipes_what_they_are(asked, tmp_path):
+    """A link is followed; `/dev/stdout`, here a pipe, is written into and not replaced."""
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    assert invoke("export", asked, "--csv", "--output", tmp_path / "link.csv").exit_code == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(pd.read_csv(tmp_path / "real.csv")) > 1
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text)
+        assert invoke("export", asked, "--csv", "--output", pipe).exit_code == 0
+        assert read.result(timeout=20) == (tmp_path / "real.csv").read_text()
+    assert pipe.is_fifo()
+
+
+def test_a_run_shows_itself_in_a_line_and_in_a_notebook(asked, tmp_path):
+    run = load_run(asked)
+    assert len(repr(run)) < 200
+    folder = tmp_path / "a<b>"
+    folder.symlink_to(asked)
+    page = load_run(folder)._repr_html_()
+    assert "a&lt;b&gt;" in page and f"{len(front(asked))} designs" in page
+    assert all(name in page for name in ("energy_j_per_token", "area_mm2", "technology"))
+
+
 def test_compare_says_who_wins_and_where(asked, tmp_path):
     worse = tmp_path / "worse"
     worse.mkdir()
@@ -88,6 +118,24 @@ def test_compare_says_who_wins_and_where(asked, tmp_path):
     document = json.loads(invoke("compare", asked, worse, "--json").stdout)
     assert f"beats {size} of the other's {size} designs" in document["verdict"][0]
     assert "Tie" in invoke("compare", asked, asked).stdout
+
+
+def test_runs_of_other_questions_say_so_before_who_wins(asked, tmp_path):
+    config = json.loads((asked / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model": "another"}))
+    pd.read_parquet(asked / "candidates.parquet").to_parquet(tmp_path / "candidates.parquet")
+    document = json.loads(invoke("compare", asked, tmp_path, "--json").stdout)
+    assert not document["same_question"]
+    expected = f"different questions: model ({config['model']} and another)."
+    assert document["verdict"][0].endswith(expected)
+
+
+def test_best_by_a_metric_that_the_front_lacks_is_one_line(asked, tmp_path):
+    """As accuracy on a checkpoint, whose front has none: no order by missing numbers."""
+    (tmp_path / "config.json").write_text((asked / "config.json").read_text())
+    table = pd.read_parquet(asked / "candidates.parquet").assign(accuracy=float("nan"))
+    table.to_parquet(tmp_path / "candidates.parquet")
+    one_line(invoke("best", tmp_path, "--weights", "accuracy=1"), "accuracy is not known")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +161,7 @@ def test_bad_questions_to_a_search(tmp_path, options, words):
         (["best", "RUN", "--weights", "speed=1"], ["unknown metric", "speed"]),
         (["best", "RUN", "--weights", "area=-1"], ["at least 0"]),
         (["best", "RUN", "area=1"], ["--weights"]),
+        (["best", "RUN", "--weights", "area=1,area=2"], ["area is given twice"]),
         (["export", "RUN"], ["--csv"]),
         (["export", "RUN", "--csv", "--json"], ["choose one"]),
         (["export", "RUN", "--parquet"], ["--output"]),
