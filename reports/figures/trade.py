@@ -67,6 +67,8 @@ def pareto_front(
     the designs that no other beats in these two objectives alone. Designs without either value
     are left out.
     """
+    if candidates.empty:
+        return empty_figure("This run holds no design.")
     candidates = with_marks(candidates)
     specs = column(x), column(y), column(colour)
     figure = go.Figure()

@@ -152,4 +152,4 @@ def test_empty_tables_give_figures_that_say_so() -> None:
         figures.digital_coverage(pd.DataFrame()),
         figures.time_split({}),
     ):
-        figure.to_json()
+        assert figure.layout.annotations[0].text.endswith(".") and not figure.data
