@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH = 100
+LONG_WORD = 12
+"""Letters that stay together in a cell however narrow the terminal: numbers have fewer."""
 
 
 def error_console() -> "Console":
@@ -40,8 +42,9 @@ def printable(text: str) -> str:
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        spelled = {"±": "+-", "–": "-", "×": "x", "µ": "u", "²": "2", "…": "..."}
-        return text.translate(str.maketrans(spelled)).encode("ascii", "replace").decode()
+        for sign, spelled in (("±", "+-"), ("–", "-"), ("×", "x"), ("µ", "u"), ("²", "2")):
+            text = text.replace(sign, spelled)
+        return text.encode("ascii", "replace").decode()
     return text
 
 
@@ -62,8 +65,8 @@ def print_table(
 ) -> None:
     """Print a table: the first `left` columns to the left, the others (numbers) to the right.
 
-    A table that is too wide breaks cells between words, never inside one, and cells of the columns
-    in `whole` last. In a pipe it is plain text.
+    A table that is too wide breaks cells between words, those of the columns in `whole` last, and
+    never a number. In a pipe it is plain text.
     """
     from rich import box
     from rich.console import Console
@@ -81,7 +84,7 @@ def print_table(
     )
     for number, header in enumerate(lines[0]):
         side: Literal["left", "right"] = "left" if number < left else "right"
-        table.add_column(Text(header), justify=side, width=widths[number])
+        table.add_column(Text(header), justify=side, width=widths[number], overflow="fold")
     for row in lines[1:]:
         table.add_row(*(Text(cell) for cell in row))
     # With a height, or rich gives a dumb terminal 80 columns.
@@ -92,16 +95,17 @@ def print_table(
 def column_widths(
     lines: Sequence[Sequence[str]], room: int, whole: Collection[int] = ()
 ) -> list[int]:
-    """Widths of a table's columns: the widest give way until all fit `room`, or hold single words.
+    """Widths of a table's columns: the widest give way until all fit `room`.
 
-    Columns in `whole` give way only where the others alone do not make room.
+    Columns in `whole` give way only where the others alone do not make room, and words (paths,
+    names) are broken, to no less than LONG_WORD, only where nothing else does.
     """
     columns = list(zip(*lines, strict=True))
     widths = [max(map(len, column)) for column in columns]
     words = [max((len(w) for cell in column for w in cell.split()), default=0)
              for column in columns]  # fmt: skip
-    for spared in (whole, ()):
-        least = [widths[n] if n in spared else words[n] for n in range(len(widths))]
+    kept = [widths[n] if n in whole else words[n] for n in range(len(widths))]
+    for least in (kept, words, [min(word, LONG_WORD) for word in words]):
         while sum(widths) > room and any(w > at for w, at in zip(widths, least, strict=True)):
             widest = max(range(len(widths)), key=lambda n: (widths[n] > least[n], widths[n]))
             widths[widest] -= 1

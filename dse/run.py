@@ -246,6 +246,9 @@ class Run:
         try:
             table = pandas.read_parquet(path)
         except FileNotFoundError:
+            if (self.folder / _LOCK).exists():
+                with locked(self.folder):  # raises while a search is still writing it
+                    pass
             raise ValueError(
                 f"{self.folder} has no {path.name}: resume the search to write it"
             ) from None

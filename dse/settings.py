@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import numbers
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ class Settings:
             raise ValueError(f"budget area is {self.budget_area_mm2} mm2: more than 0 is needed")
         for name, least, most in (*_COUNTS, ("seed", 0, 2**63 - 1)):
             value = getattr(self, name)
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+            if not hasattr(value, "__index__") or isinstance(value, bool):  # numpy's count too
                 raise ValueError(f"{name} is {value!r}: a whole number is needed")
             if value < least:
                 raise ValueError(f"{name} is {value}: at least {least}")
