@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from dse.checkpoint_memory import plan_memory
 from dse.checkpoint_scores import checkpoint_scores
 from dse.checkpoint_simulation import CheckpointSimulator, Mask, Placement
 from dse.placement import digital_mask, digital_order
-from dse.run import write_atomically
+from dse.run import held, write_atomically
 from dse.statistics import FloatArray
 from hwmodels.nonideality import Noise
 from workloads.checkpoint_folder import CheckpointFolder, decoder_config, load_tokenizer
@@ -172,6 +173,14 @@ class Scorer:
         rows[..., 1] = rows[..., 1] == lengths
         return rows
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the file, with all that it holds by now; ValueError when another evaluation does."""
+        lock = self.file.with_name(f".{self.file.name}.lock")
+        with held(lock, f"another evaluation is writing into {self.file}: wait for it"):
+            self._known = _read_results(self.file, self._header)
+            yield
+
     def _begin(self, file: Path) -> None:
         file.write_text(self._header + "\n", encoding="utf-8")
 
@@ -180,7 +189,9 @@ class Scorer:
         if not self.file.exists():
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.file, self._begin)  # a header cut short would be another's
+        cut = not self.file.read_bytes().endswith(b"\n")
         with self.file.open("a", encoding="utf-8") as lines:
+            lines.write("\n" if cut else "")
             lines.writelines(json.dumps([key, value]) + "\n" for key, value in found.items())
             lines.flush()
             os.fsync(lines.fileno())
@@ -240,16 +251,15 @@ def _fingerprint(checkpoint: CheckpointFolder) -> str:
 
 
 def _read_results(file: Path, header: str) -> dict[str, Any]:
-    """Results of an earlier run; a line that a kill cut short is dropped."""
+    """Results of an earlier run, without lines that a kill cut short."""
     if not file.exists():
         return {}
     lines = file.read_text(encoding="utf-8").split("\n")
     if lines[0] != header:
         raise ValueError(f"{file} holds results of another checkpoint, placement or noise")
     known: dict[str, Any] = {}
-    for line in lines[1:-1]:
-        key, value = json.loads(line)
-        known[key] = value
-    if lines[-1]:
-        file.write_text("\n".join([*lines[:-1], ""]), encoding="utf-8")
+    for line in lines[1:]:
+        with suppress(ValueError):
+            key, value = json.loads(line)
+            known[key] = value
     return known

@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,27 +98,33 @@ def _write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for one search; the operating system frees it when the process dies.
+def held(lock: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file; the operating system frees it when the process dies.
 
     Raises:
-        ValueError: when another search holds it.
+        ValueError: `busy`, when another process holds it.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / _LOCK)
+    with one_line_errors(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    held_lock = FileLock(lock)
     try:
-        lock.acquire(timeout=0)
+        held_lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(
-            f"another search is writing into {folder}: wait for it or use --output"
-        ) from None
+        raise ValueError(busy) from None
     except OSError as error:
-        raise ValueError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise ValueError(f"cannot write {lock.parent}: {error.strerror or error}") from error
     try:
         yield
     finally:
-        lock.release()
+        held_lock.release()
+
+
+def locked(folder: Path) -> AbstractContextManager[None]:
+    """Hold the folder for one search; ValueError when another search does."""
+    busy = f"another search is writing into {folder}: wait for it or use --output"
+    return held(folder / _LOCK, busy)
 
 
 @contextmanager

@@ -158,12 +158,21 @@ def test_likelihoods_are_those_of_single_passes_and_are_kept(
     assert found.shape == (3, 3, 2)
     # The clean pass and that of the requests, four layers each.
     assert done == [("0 of 3 requests", layer, 4) for layer in (1, 2, 3, 4)] * 2
+    from dse.harness import evaluate
+
     # A second run reads the file, also one whose last line a kill cut short.
     file.write_text(file.read_text()[:-9])
     again = Scorer(checkpoint, ideal, file=file, layers=lambda *step: done.append(step))
     np.testing.assert_allclose(again.scores(requests), found, rtol=1e-6)
     assert done[8:] == [("2 of 3 requests", layer, 4) for layer in (1, 2, 3, 4)] * 2
-    assert len(file.read_text().splitlines()) == 4
+    third = Scorer(checkpoint, ideal, file=file, layers=lambda *step: done.append(step))
+    np.testing.assert_allclose(third.scores(requests), found, rtol=1e-6)
+    assert len(done) == 16
+    with (
+        third.alone(),
+        pytest.raises(ValueError, match=r"another evaluation is writing into .*kept\.jsonl"),
+    ):
+        evaluate(again, {})
     other = EvaluationSettings(Noise(), 0.5)
     with pytest.raises(ValueError, match=r"kept\.jsonl holds results of another checkpoint"):
         Scorer(checkpoint, other, file=file)
