@@ -67,9 +67,11 @@ def print_run(run: Run) -> None:
 
     if not len(front):
         say("No design of this search has a simulated accuracy and meets the constraints.")
+    simulations, found = counts.get("simulations", 0), counts.get("designs_on_front", 0)
     say(
-        f"{counts.get('designs_costed', 0):,} designs costed, {counts.get('simulations', 0)} "
-        f"accuracies simulated, {counts.get('designs_on_front', 0)} designs on the front "
+        f"{counts.get('designs_costed', 0):,} designs costed, "
+        f"{simulations} {'accuracy' if simulations == 1 else 'accuracies'} simulated, "
+        f"{found} {'design' if found == 1 else 'designs'} on the front "
         f"({len(front)} shown, * is the knee)."
     )
     for line in source_lines(config):
