@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 MODEL ?= deepseekmoe
 BUDGET ?= 200mm2
 
-.PHONY: explore test lint browser clean
+.PHONY: explore test lint browser database clean
 
 explore: $(VENV)/.installed
 	$(BIN)/dse explore --model $(MODEL) --budget-area $(BUDGET)
 
-test: lint browser
+test: lint browser database
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-test
@@ -27,6 +27,17 @@ browser:
 		|| { apt-get update && apt-get install -y --no-install-recommends chromium; } \
 		|| echo "chromium could not be installed: the browser tests will be skipped"; \
 	else echo "no chromium, and no right to install it: the browser tests will be skipped"; fi
+
+# Workers are tested on MariaDB, too: Debian's server program (7 MB), which nothing starts but the
+# tests. It never takes the place of another server.
+database:
+	@if [ -x /usr/sbin/mariadbd ]; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get install -y --no-remove --no-install-recommends mariadb-server-core \
+		|| { apt-get update \
+			&& apt-get install -y --no-remove --no-install-recommends mariadb-server-core; } \
+		|| echo "mariadbd could not be installed: its tests will be skipped"; \
+	else echo "no mariadbd, and no right to install it: its tests will be skipped"; fi
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
