@@ -12,13 +12,11 @@ import optuna
 from dse import run as runs
 from dse import search, slots, units, workers
 from dse.checkpoint_search import Effort, Stage, score_front
-from dse.keys import CLEAN
 from dse.problem import Problem
 from dse.record import finish, first_config, write_report
 from dse.screening import Screening
 from dse.settings import Settings, slug
 from dse.setup import make_problem, settings_architecture
-from dse.smallest import nothing_fits
 from dse.storage import Place, shared_place, shown
 
 
@@ -201,8 +199,6 @@ def _search(settings: Settings, folder: Path, place: Place, session: Session) ->
         if place.is_journal:
             slots.requeue(study)
         screening = screen(settings, problem, study)
-        if not len(screening.pool):
-            raise ValueError(nothing_fits(problem))
         if not place.is_journal:
             beat = study.user_attrs.get(workers.HEARTBEAT, session.heartbeat_s)
             session = replace(session, heartbeat_s=beat)
@@ -226,9 +222,7 @@ def _search(settings: Settings, folder: Path, place: Place, session: Session) ->
 
 def screen(settings: Settings, problem: Problem, study: optuna.Study) -> Screening:
     """Costed designs with what the study knows of their accuracy."""
-    results = search.load_results(study)
-    results[CLEAN] = problem.simulate(CLEAN)
-    return Screening(problem, results, settings.seed)
+    return Screening(problem, search.load_results(study), settings.seed)
 
 
 def _share(

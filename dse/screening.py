@@ -20,7 +20,7 @@ from dse.mapping import NO_PARTS
 from dse.pareto import hypervolume, non_dominated
 from dse.pool import Pool, Results, pool_of, reached, simulated_columns
 from dse.problem import Problem
-from dse.smallest import smallest_designs
+from dse.smallest import nothing_fits, smallest_designs
 
 Floats = NDArray[np.float64]
 # A loss increase of 0.05 nats is a perplexity 5 % higher; beyond it the hypervolume counts nothing.
@@ -37,6 +37,7 @@ _EVERY = 12
 # After a look at half the text a design counts as beaten when it is this many standard errors of
 # the paired difference worse. It never reaches the front with a look alone.
 _SURE = 2.0
+_ANCHOR = {"digital_expert_fraction": 0, "adc_bits": 8, "dac_bits": 8, "analog_modules": NO_PARTS}
 
 
 @dataclass
@@ -45,11 +46,13 @@ class Screening:
 
     Attributes:
         problem: the question.
-        results: simulations by key code, the clean model's (CLEAN) among them; shared with the
-            search loop, which adds to it.
+        results: simulations by key code, shared with the search loop, which adds to it; the clean
+            model's (CLEAN) is made here when it is missing.
         seed: of every random choice here.
         looks: first looks by key code (`Problem.look`), of finished simulations too.
         costed: designs costed so far.
+
+    Raises ValueError, one line with the smallest budget that would do, when nothing fits.
     """
 
     problem: Problem
@@ -68,25 +71,26 @@ class Screening:
     ideal: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        if CLEAN not in self.looks and (look := self.problem.look(CLEAN)) is not None:
-            self.looks[CLEAN] = look
         generator = np.random.default_rng([self.seed, 0])
         start = self._cost(self.problem.space.random(4 * _CHILDREN, generator))
         if not len(start):  # a tight budget leaves a corner that few draws reach
-            start = self._cost(smallest_designs(self.problem)[0])
+            designs, least_mm2 = smallest_designs(self.problem)
+            start = self._cost(designs)
+            if not len(start):
+                raise ValueError(nothing_fits(self.problem, least_mm2))
         self.pool = start
-        if not len(start):
-            return
+        if CLEAN not in self.results:
+            self.results[CLEAN] = self.problem.simulate(CLEAN)
+        if CLEAN not in self.looks and (look := self.problem.look(CLEAN)) is not None:
+            self.looks[CLEAN] = look
         losses = np.full(len(start), LOSS_REFERENCE_NATS)
         values = self._objectives(start, losses)
         # The corner is set by designs drawn before anything was learnt, so it never moves.
         self.corner = np.quantile(values, 0.9, axis=0)
         self.ideal = np.minimum(values.min(axis=0), self.corner - 1e-6)
-        for column, wanted in enumerate(self.problem.objectives):
-            if wanted.simulated:
-                self.ideal[column] = self._objectives(start.take(np.arange(1)), np.zeros(1))[
-                    0, column
-                ]
+        simulated = [wanted.simulated for wanted in self.problem.objectives]
+        lossless = self._objectives(start.take(np.arange(1)), np.zeros(1))[0]
+        self.ideal[simulated] = lossless[simulated]
         for _ in range(_FIRST_GENERATIONS):
             self.evolve(generator)
 
@@ -311,22 +315,20 @@ class Screening:
         """Designs to begin with [n, parameters]: for each kind of cell, every expert analog.
 
         With 8-bit converters where the space has them; of those that fit, the one with the least
-        energy per token over throughput. They tell what the cells alone cost.
+        energy per token over throughput. They tell what the cells alone cost. Made from the pool,
+        where the rest of a design is good already, and put into it.
         """
         problem = self.problem
         space, generator = problem.space, np.random.default_rng([self.seed, 5])
-        indices = space.random(4 * _CHILDREN, generator)
-        for name, wanted in (
-            ("digital_expert_fraction", 0),
-            ("adc_bits", 8),
-            ("dac_bits", 8),
-            ("analog_modules", NO_PARTS),
-        ):
+        indices = self.pool.indices[generator.integers(0, len(self.pool), _CHILDREN)]
+        technology = space.names.index("technology")
+        indices[:, technology] = space.random(_CHILDREN, generator)[:, technology]
+        for name, wanted in _ANCHOR.items():
             choices = list(space[name].choices)
             if wanted in choices:
                 indices[:, space.names.index(name)] = choices.index(wanted)
-        costed = problem.cost(indices)
-        self.costed += len(indices)
+        costed = problem.cost(np.unique(indices, axis=0))
+        self.costed += len(costed.indices)
         usable = costed.feasible & (costed.codes != CLEAN)
         product = costed.metrics["energy_j_per_token"] / costed.metrics["throughput_tokens_per_s"]
         kinds = unpack(costed.codes).noise
@@ -335,8 +337,10 @@ class Screening:
             rows = np.flatnonzero(usable & (kinds == kind))
             # Most analog experts first; energy over throughput among equals.
             order = np.lexsort((product[rows], costed.columns["digital_experts"][rows]))
-            found.append(indices[rows[order[0]]])
-        return np.array(found, dtype=np.int64).reshape(-1, len(space.names))
+            found.append(rows[order[0]])
+        chosen = pool_of(costed).take(np.array(found, dtype=np.int64))
+        self.pool = self.pool.join(chosen)
+        return chosen.indices
 
     def _gains(
         self, candidates: Pool, key: NDArray[np.int64], median: Floats, spread: Floats

@@ -276,8 +276,6 @@ def run_search(
     Returns:
         "finished", "timeout" or "interrupted".
     """
-    if CLEAN not in screening.results:
-        raise ValueError("the clean model must be simulated before a search")
     anchors = _anchors(screening) if empty_slots(study, trials) else []
     earlier = progress_rows(study)
     offset, reached = (

@@ -61,15 +61,6 @@ def smallest_designs(problem: Problem) -> tuple[NDArray[np.int64], float]:
     return best, least
 
 
-def smallest_budget_mm2(problem: Problem) -> float:
-    """Least area, rounded up to 0.1 mm2, with which some design meets every other limit.
-
-    NaN when none does at any area.
-    """
-    least = smallest_designs(problem)[1]
-    return float(np.ceil(least * 10 + 1e-6) / 10) if np.isfinite(least) else float("nan")
-
-
 def out_of_reach(problem: Problem) -> list[Constraint]:
     """Constraints on cost that no design tried within the area meets, each with the best value.
 
@@ -87,17 +78,26 @@ def out_of_reach(problem: Problem) -> list[Constraint]:
     return found
 
 
-def nothing_fits(problem: Problem) -> str:
-    """One line for a question that no design answers, with the smallest budget that would."""
-    smallest = smallest_budget_mm2(problem)
-    if np.isnan(smallest) and not problem.limits.constraints:
+def round_up_mm2(least_mm2: float) -> float:
+    """An area as a budget: rounded up to 0.1 mm2."""
+    return float(np.ceil(least_mm2 * 10 + 1e-6) / 10)
+
+
+def nothing_fits(problem: Problem, least_mm2: float) -> str:
+    """One line for a question that no design answers, with the smallest budget that would.
+
+    Args:
+        least_mm2: the least area that `smallest_designs` found.
+    """
+    if not np.isfinite(least_mm2) and not problem.limits.constraints:
         workload = problem.workload
         return (
             f"{problem.architecture.title} with a cache of {workload.batch} x {workload.context} "
             "tokens does not fit the memory of any accelerator here: take a smaller batch or "
             "context, or let hbm_stacks go higher"
         )
-    if problem.limits.area_mm2 < smallest:
+    smallest = round_up_mm2(least_mm2)
+    if problem.limits.area_mm2 < smallest < np.inf:
         return (
             f"nothing fits in {units.area(problem.limits.area_mm2)}: the smallest budget that "
             f"works for {problem.architecture.title} here is {units.area(smallest)}"

@@ -116,15 +116,12 @@ def search_along(
 ) -> str:
     """Run trials of an existing study until it has all; returns the outcome of `run_search`."""
     from dse import search
-    from dse.keys import CLEAN
     from dse.screening import Screening
     from dse.setup import make_problem
 
     problem = make_problem(settings)
     study = search.open_study(storage, problem, name)
-    results = search.load_results(study)
-    results[CLEAN] = problem.simulate(CLEAN)
-    screening = Screening(problem, results, settings.seed)
+    screening = Screening(problem, search.load_results(study), settings.seed)
     study.sampler = search.make_sampler(settings.sampler, screening, seed)
     return search.run_search(
         study,

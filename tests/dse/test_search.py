@@ -39,9 +39,7 @@ SMALL = {
 def run(problem, trials, sampler="screening", seed=0, storage=None):
     study = search.open_study(storage or optuna.storages.InMemoryStorage(), problem)
     slots.requeue(study)
-    results = search.load_results(study)
-    results[CLEAN] = problem.simulate(CLEAN)
-    screening = Screening(problem, results, seed)
+    screening = Screening(problem, search.load_results(study), seed)
     study.sampler = search.make_sampler(sampler, screening, seed)
     outcome = search.run_search(study, problem, screening, trials=trials, clock=search.Clock())
     return study, screening, outcome
@@ -88,12 +86,13 @@ def test_what_limits_rule_out_is_never_simulated():
     simulator = KnownLoss()
     problem = small_problem(simulator, constraints=("energy_per_token<=1pJ",))
     study = search.open_study(optuna.storages.InMemoryStorage(), small_problem())
-    assert not len(Screening(problem, {}, 0).pool)
-    screening = Screening(small_problem(), {CLEAN: problem.simulate(CLEAN)}, 0)
+    with pytest.raises(ValueError, match="no design meets all of"):
+        Screening(problem, {}, 0)
+    screening = Screening(small_problem(), {}, 0)
     study.sampler = search.make_sampler("random", screening, 0)
     screening.problem = problem
     search.run_search(study, problem, screening, trials=15, clock=search.Clock())
-    assert len(simulator.calls) == 1  # the clean model
+    assert not simulator.calls
     reasons = [t.user_attrs["reason"] for t in study.trials]
     assert any("breaks energy_per_token<=1 pJ" in reason for reason in reasons)
     assert all(t.state == optuna.trial.TrialState.PRUNED for t in study.trials)

@@ -25,7 +25,6 @@ from dse import run as runs
 from dse import search, slots, workers
 from dse.cli import app
 from dse.journal import together
-from dse.keys import CLEAN
 from dse.record import first_config
 from dse.screening import Screening
 from dse.settings import Settings
@@ -92,9 +91,7 @@ def problem():
 def go(storage, problem, trials, name="dse", **options):
     """A whole search on a small problem, as a worker of its own does it."""
     study = search.open_study(storage, problem, name)
-    results = search.load_results(study)
-    results[CLEAN] = problem.simulate(CLEAN)
-    screening = Screening(problem, results, 0)
+    screening = Screening(problem, search.load_results(study), 0)
     study.sampler = search.make_sampler("random", screening, 0)
     clock = search.Clock()
     outcome = search.run_search(study, problem, screening, trials=trials, clock=clock, **options)
