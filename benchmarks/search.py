@@ -56,8 +56,6 @@ REDUCED: dict[str, list[Any]] = {
     "sram_mib": [1],
     "hbm_stacks": [4],
 }
-# The GP sampler takes seconds a trial: fewer seeds and trials keep the benchmark usable.
-SLOW_SEEDS = {"gp": 2}
 RECHECKED = 3
 LOOK_SHARE = 0.25  # a look simulates a quarter of the tokens; its share of the time is measured
 KEPT = "search_simulations.json"
@@ -230,7 +228,7 @@ def structured(truth: Truth, sampler: str, seed: int, race: bool = True) -> Budg
     for design in screening.anchors().tolist():
         study.enqueue_trial(dict(zip(problem.space.names, design, strict=True)))
     budget = Budget(truth)
-    most_trials = int((2 if sampler in SLOW_SEEDS else 4) * budget.most)
+    most_trials = int(4 * budget.most)
     for trial in range(most_trials):
         before = len(screening.results), len(screening.looks)
         counted = search.Counted(trial, most_trials)
@@ -274,13 +272,12 @@ def reduced(seeds: int, samplers: Sequence[str], keep: Path) -> dict[str, Any]:
         methods = ["structured"]
         methods += ["structured, no look"] if sampler == "screening" else ["plain"]
         for method in methods:
-            count = min(seeds, SLOW_SEEDS.get(sampler, seeds))
             before = time.perf_counter()
             budgets = [
                 plain(truth, sampler, seed)
                 if method == "plain"
                 else structured(truth, sampler, seed, race=method == "structured")
-                for seed in range(count)
+                for seed in range(seeds)
             ]
             seconds = (time.perf_counter() - before) / sum(budget.spent for budget in budgets)
             rows.append(_row(sampler, method, budgets) | {"overhead_s_per_simulation": seconds})
@@ -321,9 +318,8 @@ def full(models: Sequence[str], trials: int, factor: int, tokens: int) -> dict[s
     for model in models:
         settings = Settings(model, 200.0, tokens=tokens)
         problem = make_problem(settings)
-        results = {CLEAN: problem.simulate(CLEAN)}
         # One search goes on: the longer one contains the shorter and is never worse by chance.
-        screening = Screening(problem, results, settings.seed)
+        screening = Screening(problem, {}, settings.seed)
         study = search.open_study(optuna.storages.InMemoryStorage(), problem)
         study.sampler = search.make_sampler(settings.sampler, screening, settings.seed)
         stages = []

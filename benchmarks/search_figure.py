@@ -15,6 +15,7 @@ LEAST = 1e-4  # smaller missing shares are drawn here
 STAGES = (
     ("random", "plain", "#9a9a9a", "plain Optuna, random"),
     ("tpe", "plain", "#d1495b", "plain Optuna, TPE"),
+    ("gp", "plain", "#8d6a9f", "plain Optuna, GP"),
     ("random", "structured", "#edae49", "+ cost first, simulations shared"),
     ("screening", "structured, no look", "#66a182", "+ simulation of the largest gain"),
     ("screening", "structured", "#00798c", "+ look at half the text first"),
