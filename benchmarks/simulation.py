@@ -31,7 +31,13 @@ from torch import Tensor, nn
 
 from dse.placed_model import PlacedModel
 from dse.simulation import Noise, Simulator
-from hwmodels.analog_product import analog_grouped_linear, analog_linear, prepare
+from hwmodels.analog_product import (
+    AnalogMatrix,
+    analog_grouped_linear,
+    analog_linear,
+    laid_by_inputs,
+    prepare,
+)
 from hwmodels.nonideality import program
 
 LAYERS, EXPERTS, MATRICES, INPUTS, OUTPUTS, ROWS = 8, 64, 3, 64, 32, 16
@@ -188,24 +194,24 @@ def expert_bank(repeats: int) -> dict[str, Timing | str]:
 def _shared_rows(stacked: Tensor, x: Tensor) -> Callable[[], object]:
     """The columns of a layer's experts side by side: same rows, one input range, one product."""
     generator = torch.Generator().manual_seed(0)
-    noise, ranges = Noise(), torch.tensor([3.0])
-    matrices = [
-        prepare(program(weight, (INPUTS,), noise, generator=generator), ranges, noise)
-        for weight in stacked
-    ]
+    matrices = [_tiles(weight, generator, torch.tensor([3.0])) for weight in stacked]
     return lambda: [analog_linear(x, matrix) for matrix in matrices]
 
 
 def _own_rows(weights: Tensor, x: Tensor) -> Callable[[], object]:
     """Rows sorted by expert, each expert with ranges of its own, as in a routed layer."""
     generator = torch.Generator().manual_seed(0)
-    noise, ranges = Noise(), torch.full((EXPERTS, 1), 3.0)
-    matrices = [
-        prepare(program(weight, (INPUTS,), noise, generator=generator), ranges, noise)
-        for weight in weights.view(-1, EXPERTS, OUTPUTS, INPUTS)
-    ]
+    ranges = torch.full((EXPERTS, 1), 3.0)
+    layers = weights.view(-1, EXPERTS, OUTPUTS, INPUTS)
+    matrices = [_tiles(weight, generator, ranges) for weight in layers]
     rows, counts = x.repeat(EXPERTS, 1), torch.full((EXPERTS,), ROWS)
     return lambda: [analog_grouped_linear(rows, matrix, counts) for matrix in matrices]
+
+
+def _tiles(weight: Tensor, generator: torch.Generator, ranges: Tensor) -> AnalogMatrix:
+    """Weights [..., outputs, inputs] of one row block, programmed as the simulation keeps them."""
+    programmed = program(weight, (INPUTS,), Noise(), generator=generator)
+    return prepare(laid_by_inputs(programmed), ranges, Noise())
 
 
 def _aihwkit_bank(bank: _Bank) -> list[Any]:

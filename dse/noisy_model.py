@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hwmodels.analog_product import AnalogMatrix, prepare
+from hwmodels.analog_product import AnalogMatrix, laid_by_inputs, prepare
 from hwmodels.nonideality import Noise, ProgrammedMatrix, block_sizes, program
 from workloads.decoder_config import DecoderConfig
 from workloads.moe import (
@@ -280,7 +280,9 @@ class NoisyModel:
                 return self._programmed[key]
         digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=7).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest))
-        matrix = program(self.weights[name], sizes, noise, generator=generator, sign=sign)
+        matrix = laid_by_inputs(
+            program(self.weights[name], sizes, noise, generator=generator, sign=sign)
+        )
         with self._lock:
             if key not in self._programmed:  # another draw may have been faster
                 self._programmed[key] = matrix

@@ -18,6 +18,9 @@ from workloads.moe import (
     plain_linear,
 )
 
+# Rows of hidden states that the head gets at a time: their logits stay in a CPU's cache.
+_HEAD_ROWS = 128
+
 
 @dataclass(eq=False)
 class PlacedModel:
@@ -62,7 +65,7 @@ class PlacedModel:
         if router in self.matrices:
             old = self.matrices[router]
             self.matrices[router] = replace(
-                old, weight=old.weight[order], output_scale=old.output_scale[:, order]
+                old, weight=old.weight[:, order], output_scale=old.output_scale[:, order]
             )
         for part in ("gate", "up", "down"):
             name = f"layers.{layer}.experts.{part}"
@@ -72,9 +75,9 @@ class PlacedModel:
             if count:
                 self.weights[name] = model.weights[name].index_select(0, order[:count])
                 rest = order[count:]
-                programmed = replace(
-                    programmed, weight=programmed.weight[rest], scale=programmed.scale[rest]
-                )
+                # Selecting rows of the transpose keeps the layout.
+                weight = programmed.weight.mT.index_select(0, rest).mT
+                programmed = replace(programmed, weight=weight, scale=programmed.scale[rest])
                 ranges = ranges[rest]
             self.matrices[name] = prepare(programmed, ranges, self.noise)
 
@@ -147,11 +150,29 @@ class PlacedModel:
         """Logits [N, V] of hidden states [N, d] after the last layer."""
         return head_forward(self.config, self.weights, hidden, linear=self.linear)
 
+    def entropy(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross entropy of targets [N] and whether they are right, from last hidden states [N, d].
+
+        A target that shares the largest logit counts as right.
+        """
+        pieces = zip(hidden.split(_HEAD_ROWS), targets.split(_HEAD_ROWS), strict=True)
+        parts = [_entropy(self.head(states), right) for states, right in pieces]
+        loss, right = (torch.cat(part) for part in zip(*parts, strict=True))
+        return loss, right
+
+
+def _entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy of each row of logits [N, V], which are overwritten, and whether it is right."""
+    target = logits.gather(1, targets.unsqueeze(1))
+    largest = logits.amax(1, keepdim=True)
+    total = logits.sub_(largest).exp_().sum(1)
+    return total.log_() + (largest - target).squeeze(1), (target == largest).squeeze(1)
+
 
 def _side_by_side(left: AnalogMatrix, right: AnalogMatrix) -> AnalogMatrix:
     """Two matrices with the same inputs as one with the outputs of both."""
     return replace(
         left,
-        weight=torch.cat((left.weight, right.weight), dim=-2),
+        weight=torch.cat((left.weight, right.weight), dim=-1),
         output_scale=torch.cat((left.output_scale, right.output_scale), dim=-1),
     )

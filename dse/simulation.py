@@ -347,11 +347,10 @@ class Simulator:
         else:
             hidden = placed.layers(states[0], first, shape)
         mask = self._mask[rows]
-        logits = placed.head(hidden[mask.flatten()])
-        targets = self._targets[rows][mask]
-        entropy = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        states, targets = hidden[mask.flatten()], self._targets[rows][mask]
+        entropy, best = placed.entropy(states, targets)
         loss[mask] = entropy.double()
-        right[mask] = logits.argmax(-1) == targets
+        right[mask] = best
 
     def _by_sequence(self, loss: Tensor, right: Tensor, chosen: Tensor | None = None) -> Scores:
         """Sums a sequence; an instance is solved when none of its scored tokens is wrong."""

@@ -15,7 +15,9 @@ The largest ADC input is thus beta_adc = lambda * beta_inp * max|W| of the colum
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -24,9 +26,6 @@ from hwmodels.nonideality import Noise, ProgrammedMatrix
 
 # From so many rows an expert on (measured on one thread) experts are multiplied one by one.
 _ROWS_ALONE = 100
-
-# Up to so many rows a product is faster with the weights on the left (measured).
-_FEW_ROWS = 64
 
 
 def converter_levels(bits: int | None) -> float | None:
@@ -38,7 +37,7 @@ def converter_levels(bits: int | None) -> float | None:
 class AnalogMatrix:
     """A programmed matrix made ready for fast products: the ADC is then a rounding and a clamp.
 
-    weight [..., outputs, inputs]: scaled so that a product is in ADC codes.
+    weight [..., inputs, outputs]: scaled so that a product is in ADC codes.
     input_scale [..., inputs]: DAC codes per unit of input.
     output_scale [blocks, ..., outputs]: units of output per ADC code.
     dac_levels, adc_levels: largest codes, None for an ideal converter.
@@ -55,12 +54,13 @@ class AnalogMatrix:
 def prepare(matrix: ProgrammedMatrix, input_range: Tensor, noise: Noise) -> AnalogMatrix:
     """Fold converter steps into the weights of a programmed matrix.
 
+    Small products are fastest when `laid_by_inputs` has put each row block in one piece of memory.
     input_range [..., blocks] is beta_inp, the largest input each row block takes; its leading
     dimensions are those of the matrix (the experts of a layer) or none.
     """
     dac, adc = converter_levels(noise.dac_bits), converter_levels(noise.adc_bits)
     step = noise.output_range / adc if adc is not None else 1.0
-    weight = matrix.weight / (step * (dac if dac is not None else 1.0))
+    weight = (matrix.weight / (step * (dac if dac is not None else 1.0))).mT
     sizes = torch.tensor(matrix.sizes, device=input_range.device)
     input_scale = ((dac if dac is not None else 1.0) / input_range).repeat_interleave(
         sizes, dim=-1, output_size=sum(matrix.sizes)
@@ -69,6 +69,11 @@ def prepare(matrix: ProgrammedMatrix, input_range: Tensor, noise: Noise) -> Anal
     # Contiguous per block: a grouped product gathers each row's scales from it.
     output_scale = output_scale.movedim(-2, 0).contiguous()
     return AnalogMatrix(weight, input_scale, output_scale, matrix.sizes, dac, adc)
+
+
+def laid_by_inputs(matrix: ProgrammedMatrix) -> ProgrammedMatrix:
+    """The same matrix with the weights of an input, not of an output, side by side in memory."""
+    return replace(matrix, weight=matrix.weight.mT.contiguous().mT)
 
 
 def to_codes(inputs: Tensor, matrix: AnalogMatrix, row_expert: Tensor | None = None) -> Tensor:
@@ -91,35 +96,38 @@ def multiply(codes: Tensor, matrix: AnalogMatrix) -> Tensor:
 
     Each row block is read by its own ADC before the digital sum.
     """
-    if len(codes) <= _FEW_ROWS and len(matrix.sizes) == 1:
-        # Weights on the left pass once; the result is a transposed view.
-        product = torch.mm(matrix.weight, codes.T)
-        return _to_levels(product, matrix.adc_levels).mul_(matrix.output_scale.mT).T
-    result = matrix.weight.new_empty(len(codes), matrix.weight.shape[-2])
-    return _multiply_into(result, codes, matrix.weight, matrix.output_scale, matrix)
+    result = matrix.weight.new_empty(len(codes), matrix.weight.shape[-1])
+    return _multiply_into(result, codes, matrix.weight, matrix.output_scale.unbind(), matrix)
 
 
 def _multiply_into(
-    result: Tensor, codes: Tensor, weight: Tensor, scale: Tensor, matrix: AnalogMatrix
+    result: Tensor, codes: Tensor, weight: Tensor, scales: Sequence[Tensor], matrix: AnalogMatrix
 ) -> Tensor:
-    """`multiply` for weights [outputs, inputs] and scales [blocks, outputs] of one expert."""
-    sizes = matrix.sizes
-    if len(sizes) == 1:
-        torch.mm(codes, weight.T, out=result)
-        return _to_levels(result, matrix.adc_levels).mul_(scale)
+    """`multiply` for weights [inputs, outputs] and scales [outputs] a block of one expert."""
+    if len(scales) == 1:
+        torch.mm(codes, weight, out=result)
+        return _to_levels(result, matrix.adc_levels).mul_(scales[0])
+    blocks = _to_levels(_block_products(codes, weight, matrix.sizes), matrix.adc_levels).unbind()
+    torch.mul(blocks[0], scales[0], out=result)
+    for block, scale in zip(blocks[1:], scales[1:], strict=True):
+        result.addcmul_(block, scale)
+    return result
+
+
+def _block_products(codes: Tensor, weight: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Products of each row block, [blocks, rows, outputs]: blocks of one size in one call."""
     if len(set(sizes)) == 1:
         left = codes.unflatten(1, (len(sizes), sizes[0])).transpose(0, 1)
-        blocks = torch.bmm(left, weight.unflatten(1, (len(sizes), sizes[0])).permute(1, 2, 0))
-    else:
-        blocks = codes.new_empty(len(sizes), *result.shape)
-        parts = zip(blocks, codes.split(sizes, 1), weight.T.split(sizes), strict=True)
-        for block, left, right in parts:
-            torch.mm(left, right, out=block)
-    first, *rest = zip(_to_levels(blocks, matrix.adc_levels).unbind(), scale.unbind(), strict=True)
-    torch.mul(*first, out=result)
-    for block, factor in rest:
-        result.addcmul_(block, factor)
-    return result
+        return torch.bmm(left, weight.unflatten(0, (len(sizes), sizes[0])))
+    products = codes.new_empty(len(sizes), len(codes), weight.shape[1])
+    first = row = 0
+    for size, same in groupby(sizes):
+        count = len(list(same))
+        blocks, rows = slice(first, first + count), slice(row, row + count * size)
+        left = codes[:, rows].unflatten(1, (count, size)).transpose(0, 1)
+        torch.bmm(left, weight[rows].unflatten(0, (count, size)), out=products[blocks])
+        first, row = blocks.stop, rows.stop
+    return products
 
 
 def analog_linear(inputs: Tensor, matrix: AnalogMatrix) -> Tensor:
@@ -136,13 +144,14 @@ def analog_grouped_linear(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) 
 def grouped_by_expert(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
     """`analog_grouped_linear` expert by expert: codes and products stay in a CPU's cache."""
     rows = counts.tolist()
-    result = matrix.weight.new_empty(len(inputs), matrix.weight.shape[-2])
+    result = matrix.weight.new_empty(len(inputs), matrix.weight.shape[-1])
+    scales = zip(*(block.unbind() for block in matrix.output_scale), strict=True)
     for x, out, to_code, weight, scale in zip(
         inputs.split(rows),
         result.split(rows),
         matrix.input_scale.unbind(),
         matrix.weight.unbind(),
-        matrix.output_scale.unbind(1),
+        scales,
         strict=True,
     ):
         if len(x):
@@ -161,11 +170,11 @@ def grouped_at_once(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Ten
     total = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
     parts = zip(
         codes.split(matrix.sizes, dim=1),
-        matrix.weight.split(matrix.sizes, dim=-1),
+        matrix.weight.split(matrix.sizes, dim=-2),
         matrix.output_scale,
         strict=True,
     )
     for left, right, scale in parts:
-        out = torch.nn.functional.grouped_mm(left, right.transpose(1, 2), offs=ends)
+        out = torch.nn.functional.grouped_mm(left, right, offs=ends)
         total = _to_levels(out, matrix.adc_levels).mul_(scale.index_select(0, expert)).add_(total)
     return total

@@ -9,13 +9,13 @@ how a noisy simulation gets in without a second copy of the model.
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from workloads.decoder_config import DecoderConfig, Yarn
+from workloads.dispatch import Combine, Dispatch, by_expert, top
 
 Linear = Callable[[str, Tensor, Tensor], Tensor]
 GroupedLinear = Callable[[str, Tensor, Tensor, Tensor], Tensor]
@@ -278,7 +278,11 @@ def _stretch(width: int, theta: float, yarn: Yarn) -> Tensor:
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     left, right = x.chunk(2, dim=-1)
-    return x * cosine + torch.cat((-right, left), dim=-1) * sine
+    result = x * cosine
+    half = left.shape[-1]
+    result[..., :half].addcmul_(right, sine[..., :half], value=-1)
+    result[..., half:].addcmul_(left, sine[..., half:])
+    return result
 
 
 def _experts(
@@ -293,18 +297,17 @@ def _experts(
     here = f"layers.{layer}"
     indices, chosen = route(config, weights, x, layer, linear=linear, observe=observe)
     expert = indices.flatten()
-    order = torch.argsort(expert, stable=True)
+    order = by_expert(expert)
     inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=x.device))
     counts = torch.bincount(expert, minlength=config.routed_experts)
-    rows = _Dispatch.apply(x, order // config.experts_per_token, inverse)
+    rows = Dispatch.apply(x, order // config.experts_per_token, inverse)
 
     def product(part: str, rows: Tensor) -> Tensor:
         name = f"{here}.experts.{part}"
         return grouped_linear(name, rows, weights[name], counts)
 
     down = product("down", functional.silu(product("gate", rows)) * product("up", rows))
-    per_token = _Permute.apply(down, inverse, order).view(len(x), config.experts_per_token, -1)
-    routed = torch.bmm(chosen.to(per_token.dtype).unsqueeze(1), per_token).squeeze(1)
+    routed = Combine.apply(down, chosen.to(down.dtype), inverse, order)
     if not config.shared_experts:
         return routed
     return routed + shared_forward(weights, x, layer, linear=linear)
@@ -324,7 +327,7 @@ def route(
     scores = linear(name, x, weights[name])
     # In half precision close probabilities would tie: routing is at least float32.
     probabilities = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
-    chosen, indices = probabilities.topk(config.experts_per_token, dim=-1)
+    chosen, indices = top(probabilities, config.experts_per_token)
     if config.renormalise_top_k:
         chosen = chosen / chosen.sum(dim=-1, keepdim=True)
     chosen = chosen * config.routed_scaling
@@ -342,40 +345,3 @@ def shared_forward(
     if (weighting := weights.get(f"{here}.shared_router")) is not None:
         shared = shared * linear(f"{here}.shared_router", x, weighting).sigmoid()
     return shared
-
-
-class _Dispatch(torch.autograd.Function):
-    """Copies each token's row once per chosen expert, in the experts' order.
-
-    The gradient is a gather and a sum in a fixed order; that of plain indexing is a scatter-add,
-    which is several times slower on a CPU and not deterministic on a GPU.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse)
-        ctx.tokens = len(x)
-        return x.index_select(0, rows)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (inverse,) = ctx.saved_tensors
-        return (
-            gradient.index_select(0, inverse).view(ctx.tokens, -1, gradient.shape[1]).sum(1),
-            None,
-            None,
-        )
-
-
-class _Permute(torch.autograd.Function):
-    """Reorders rows; the gradient reorders them back, also as a gather."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse)
-        return x.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (inverse,) = ctx.saved_tensors
-        return gradient.index_select(0, inverse), None, None
