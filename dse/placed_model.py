@@ -162,7 +162,7 @@ class PlacedModel:
 
 
 def _entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross entropy of each row of logits [N, V], which are overwritten, and whether it is right."""
+    """Cross entropy of targets [N] under logits [N, V], which it overwrites, and who is right."""
     target = logits.gather(1, targets.unsqueeze(1))
     largest = logits.amax(1, keepdim=True)
     total = logits.sub_(largest).exp_().sum(1)
