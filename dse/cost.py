@@ -88,8 +88,8 @@ class Costs:
 
     Attributes:
         digital_experts: after what does not fit the tiles became digital.
-        memory_fits: digital weights and KV cache fit the memory stacks, and dense analog parts
-            fit the tiles.
+        memory_fits: digital weights and the KV cache of one batch fit the memory stacks, and dense
+            analog parts fit the tiles.
         utilisation: weights over cells of the blocks that hold them (edges).
         occupancy: weights over all cells of all tiles.
         energy_component, energy_module: J per token.

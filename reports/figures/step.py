@@ -117,6 +117,9 @@ class Pace:
         """What sets the pace."""
         if self.accelerator_s > 0.999 * self.interval_s:
             return "the accelerator, which all layers share"
+        held = round(self.latency_s / self.interval_s)
+        if abs(self.interval_s * held / self.latency_s - 1) < 1e-9:  # else not a whole number
+            return f"memory: it holds the KV cache of {held} batch{'es' if held > 1 else ''}"
         return "the tiles of the busiest layer"
 
 

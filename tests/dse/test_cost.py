@@ -24,6 +24,7 @@ from hwmodels.tile import (
     tile_latency_s,
 )
 from workloads import load_model
+from workloads.architecture import weight_matrices
 from workloads.routing import uniform, zipf
 
 EDGE = load_accelerator("edge-7nm")
@@ -279,6 +280,37 @@ def test_memory_that_is_too_small_is_said():
     stacks = dataclasses.replace(EDGE, hbm_stacks=np.array([1, 8]))
     costs = evaluate(model, routing, orders_of(routing), System(tile, 0, stacks), 0, 0)
     assert costs.memory_fits.tolist() == [False, True]
+
+
+def test_memory_bounds_the_batches_under_way():
+    """A batch that has no room for its KV cache cannot be under way beside the others."""
+    model = load_model("olmoe")
+    routing = uniform(16, 64, 8)
+    tile = Tile(TECHNOLOGIES[0], 256, 256, dac_bits=12)
+    cache = 32 * model.kv_cache_elements(128) * 2
+    plenty = dataclasses.replace(EDGE, hbm_stacks=8, hbm_capacity_bytes=1e15)
+    digital = [m for m in weight_matrices(model) if m.part in ("embedding", "router")]
+    weight_bytes = 2 * sum(matrix.parameters for matrix in digital)
+
+    def cost(accelerator):
+        system = System(tile, 200_000, accelerator)
+        modules = ("attention", "lm_head")
+        return evaluate(
+            model, routing, orders_of(routing), system, 0, 0, Workload(32, 128), modules
+        )
+
+    free = cost(plenty)
+    under_way = float(free.latency_s_per_token * free.throughput_tokens_per_s) / 32
+    assert under_way > 3, "the example must have several batches under way"
+    for batches in (1, 2, 3, 1000):
+        room = weight_bytes + (batches + 0.5) * cache
+        held = cost(dataclasses.replace(plenty, hbm_capacity_bytes=room / 8))
+        most = batches * 32 / float(free.latency_s_per_token)
+        expected = min(most, float(free.throughput_tokens_per_s))
+        assert float(held.throughput_tokens_per_s) == pytest.approx(expected)
+        assert held.memory_fits and held.latency_s_per_token == free.latency_s_per_token
+    none = cost(dataclasses.replace(plenty, hbm_capacity_bytes=(weight_bytes + cache / 2) / 8))
+    assert not none.memory_fits
 
 
 def test_prefill_shares_weights_over_the_context():

@@ -1,5 +1,7 @@
 """The step over its layers: bars follow each other, the drill-down adds up, a page shows both."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
@@ -48,6 +50,16 @@ def test_a_pace_of_several_batches_is_not_that_of_one() -> None:
     words = step_words(LAYERS, row, 32)
     assert "4.1 batches" in words and "one batch alone gets 1.94 tokens/s" in words
     assert "alone" not in step_words(LAYERS, row.replace(8.0, 32 / 16.5), 32)
+
+
+def test_memory_that_sets_the_pace_is_named() -> None:
+    row = pd.Series({"trial": 5, "throughput_tokens_per_s": 8.0})
+    for batches, words in ((1, "KV cache of 1 batch"), (2, "KV cache of 2 batches")):
+        found = pace(LAYERS, row.replace(8.0, 32 * batches / 16.5), 32)
+        assert found is not None
+        slower = dataclasses.replace(found, accelerator_s=0.5 * found.interval_s)
+        assert words in slower.resource
+        assert "memory" not in dataclasses.replace(slower, latency_s=17.0).resource
 
 
 def test_area_and_time_drill_down_to_layers_and_what_they_share() -> None:
