@@ -101,7 +101,8 @@ def test_one_design_alone_as_among_others(designs):
     alone = uncertainty.effects(model, table.iloc[[11]])
     assert np.array_equal(alone.values[:, 0], found.values[:, 11])
     for end, other in zip(alone.ranges(), found.ranges(), strict=True):
-        assert np.array_equal(end[:, 0], other[:, 11])
+        # Constants of technologies that a design alone lacks change nothing but how a sum rounds.
+        assert np.allclose(end[:, 0], other[:, 11], rtol=1e-14, atol=0)
 
 
 def test_analog_modules_are_costed_as_recorded():
