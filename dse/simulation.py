@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 # Sequences a forward pass: enough for full matrix products, few enough for cache and allocator.
-_BATCH = 16
+_BATCH = 32
 
 
 class Simulator:
