@@ -347,8 +347,7 @@ class Simulator:
         else:
             hidden = placed.layers(states[0], first, shape)
         mask = self._mask[rows]
-        states, targets = hidden[mask.flatten()], self._targets[rows][mask]
-        entropy, best = placed.entropy(states, targets)
+        entropy, best = placed.entropy(hidden[mask.flatten()], self._targets[rows][mask])
         loss[mask] = entropy.double()
         right[mask] = best
 
