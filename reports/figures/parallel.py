@@ -98,6 +98,7 @@ def position(values: pd.Series, scale: dict[str, Any]) -> pd.Series:
     numbers = pd.to_numeric(values, errors="coerce").astype(float).to_numpy()
     low, high = scale["low"], scale["high"]
     if scale["log"]:
+        numbers = np.where(numbers > 0, numbers, np.nan)  # no place on a logarithmic axis
         numbers, low, high = np.log(numbers), np.log(low), np.log(high)
     height = pd.Series((numbers - low) / (high - low), index=values.index)
     return 1 - height if scale["flip"] else height
