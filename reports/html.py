@@ -211,7 +211,9 @@ def available_breakdowns(run: Run) -> dict[str, str]:
 def _axis_choices(data: dict[str, Any]) -> list[tuple[str, str, list[tuple[str, str, bool]]]]:
     """Id and label of the three choices of the front's axes, with what can be chosen there."""
     traces = data["figures"]["pareto"]["data"]
-    drawn = next((t["meta"] for t in traces if "colour" in t["meta"]), {})  # none without designs
+    drawn: dict[str, str] = next(
+        (t["meta"] for t in traces if "colour" in t["meta"]), {}
+    )  # none without designs
     return [
         (axis, label, [(n, column(n).label, n == drawn.get(axis)) for n in data["objectives"]])
         for axis, label in (("y", "Vertical"), ("x", "Horizontal"), ("colour", "Colour"))
