@@ -272,6 +272,8 @@ def kill_in_mid_trial(study, process) -> int:
     raise AssertionError(f"never held a trial: {process.communicate()}")
 
 
+# On one server only: it takes 40 s, and every other test of a database runs on both.
+@pytest.mark.parametrize("server", ["postgres"], indirect=True)
 def test_workers_die_and_exactly_the_wanted_trials_are_finished(server, tmp_path):
     """Four workers, one of them a helper; two are killed in mid-trial and one report is drawn."""
     wanted = 8
