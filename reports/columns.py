@@ -237,7 +237,7 @@ def with_error(value: float, stderr: Any, scale: float = 1.0) -> str:
     if error <= 0:
         return f"{value:.4g} ± 0"
     decimals = max(0, min(5, 1 - math.floor(math.log10(error))))
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+    return f"{value:z.{decimals}f} ± {error:.{decimals}f}"
 
 
 def show(row: pd.Series, name: str) -> str:

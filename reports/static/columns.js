@@ -37,7 +37,7 @@ const amount = (v, {kind, unit}) => (kind === "si" ? si(v, unit) : `${short(v)} 
 function withError(v, error) {
   if (isMissing(error)) return `${short(v)} (standard error ${MISSING})`;
   const decimals = error > 0 ? Math.max(0, Math.min(5, 1 - Math.floor(Math.log10(error)))) : 0;
-  return error > 0 ? `${v.toFixed(decimals)} ± ${error.toFixed(decimals)}` : `${short(v)} ± 0`;
+  return error > 0 ? `${(+v.toFixed(decimals) || 0).toFixed(decimals)} ± ${error.toFixed(decimals)}` : `${short(v)} ± 0`;
 }
 function show(name, i, inTable = false) {
   const v = value(name, i), spec = run.specs[name];

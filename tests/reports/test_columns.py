@@ -39,6 +39,7 @@ def test_an_error_decides_the_digits() -> None:
     assert with_error(0.021347, 0.0042) == "0.0213 ± 0.0042"
     assert with_error(0.6194, 0.006, 100) == "61.94 ± 0.60"
     assert with_error(0.0, 0.0) == "0 ± 0"
+    assert with_error(-3e-8, 1e-7) == "0.00000 ± 0.00000"  # no minus before zero
 
 
 def test_an_accuracy_is_never_shown_without_its_error() -> None:
