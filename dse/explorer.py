@@ -16,7 +16,7 @@ from dse.problem import Problem
 from dse.record import finish, first_config, write_report
 from dse.screening import Screening
 from dse.settings import Settings, slug
-from dse.setup import check_area, make_problem, settings_architecture
+from dse.setup import make_problem, settings_architecture
 from dse.storage import Place, shared_place, shown
 
 
@@ -135,8 +135,7 @@ def start(
     Args:
         place: where its study lies; in the folder's journal by default.
     """
-    # An unknown model, or a hopeless budget, is told before anything is written.
-    check_area(settings, settings_architecture(settings))
+    settings_architecture(settings)  # an unknown model is told before anything is written
     place = place or _journal(folder)
     with (
         runs.created(folder, first_config(settings)),

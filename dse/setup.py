@@ -1,7 +1,6 @@
 """From a user's settings to a problem that can be searched: load, trace, score, order."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +11,7 @@ from dse.measured import expert_sensitivity
 from dse.placement import MEASURED, SCOPES, digital_order, expert_scores, stretch
 from dse.problem import Floats, Problem
 from dse.settings import Settings
-from dse.smallest import nothing_fits, smallest_designs
 from dse.space import Space
-from hwmodels.digital import accelerator_area_mm2
 from workloads.architecture import MoEArchitecture, load_model
 
 if TYPE_CHECKING:
@@ -52,41 +49,6 @@ def settings_architecture(settings: Settings) -> MoEArchitecture:
     from dse.checkpoint_model import real_architecture
 
     return real_architecture(settings.checkpoint, settings.model)
-
-
-def check_area(settings: Settings, architecture: MoEArchitecture) -> None:
-    """Refuse a budget smaller than any digital accelerator, before anything large is loaded.
-
-    Only where the area is all that is limited: it depends neither on routing nor on scores.
-
-    Raises:
-        ValueError: one line with the smallest budget that would do.
-    """
-    from dse.cost import Workload
-    from workloads.routing import zipf
-
-    space = settings.space()
-    shape = (architecture.moe_layers, architecture.routed_experts)
-    problem = Problem(
-        architecture=architecture,
-        routing=zipf(*shape, architecture.experts_per_token),
-        space=space,
-        workload=Workload(settings.batch, settings.context, settings.mode),
-        limits=settings.limits(),
-        objectives=settings.metrics,
-        scores={},
-        orders={("", ""): np.arange(np.prod(shape))},
-        miniature_orders={},
-        miniature_shape=(1, 1),
-        simulator=None,
-    )
-    macs, sram_mib, stacks = (
-        min(map(float, space[name].choices)) for name in ("mac_units", "sram_mib", "hbm_stacks")
-    )
-    smallest = replace(problem.base, mac_units=macs, sram_bytes=sram_mib * 2**20, hbm_stacks=stacks)
-    least_mm2 = float(sum(accelerator_area_mm2(smallest).values()))
-    if settings.budget_area_mm2 < least_mm2 and not problem.limits.constraints:
-        raise ValueError(nothing_fits(problem, smallest_designs(problem)[1]))
 
 
 def traced_routing(miniature: "Miniature") -> "Routing":

@@ -116,9 +116,6 @@ def _multiply_into(
 
 def _block_products(codes: Tensor, weight: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Products of each row block, [blocks, rows, outputs]: blocks of one size in one call."""
-    if len(set(sizes)) == 1:
-        left = codes.unflatten(1, (len(sizes), sizes[0])).transpose(0, 1)
-        return torch.bmm(left, weight.unflatten(0, (len(sizes), sizes[0])))
     products = codes.new_empty(len(sizes), len(codes), weight.shape[1])
     first = row = 0
     for size, same in groupby(sizes):

@@ -46,7 +46,9 @@ def mitigations(incomplete: str) -> list[str]:
 
 def modes(incomplete: str) -> list[str]:
     """Names of --mode."""
-    return _beginning(incomplete, ("decode", "prefill"))
+    from dse.cost import MODES
+
+    return _beginning(incomplete, MODES)
 
 
 def samplers(incomplete: str) -> list[str]:
@@ -65,7 +67,9 @@ def metrics(incomplete: str) -> list[str]:
 
 def figures(incomplete: str) -> list[str]:
     """Names that `dse reproduce` takes."""
-    return _beginning(incomplete, ("fig3", "fig4", "fig5", "fig6", "table1", "theory"))
+    from dse.reproduce import FIGURES
+
+    return _beginning(incomplete, FIGURES)
 
 
 def assignments(ctx: typer.Context, incomplete: str) -> list[str]:
