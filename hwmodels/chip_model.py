@@ -18,7 +18,7 @@ from hwmodels.chip_tiles import (
     supply_v,
     tile_of,
 )
-from hwmodels.components import mac, scaling
+from hwmodels.components import mac
 from hwmodels.tile import Tile, tile_area_mm2, tile_energy_j, tile_latency_s
 
 __all__ = ["PRIORS", "QUANTITIES", "Constants", "chip_class", "predict", "why_not"]
@@ -49,8 +49,8 @@ def _energy_j(chip: Chip, constants: Constants, tile: Tile | None) -> float:
         constants.adder_activity,
     )
     # One-bit products: a gate a weight bit, a quarter of which rise.
-    gates = mac.NAND_CAPACITANCE_28NM_F * volts**2 * scaling.energy_factor(28.0, chip.node_nm)
-    products = chip.rows * (chip.weight_bits or 1) * float(gates) * 0.25
+    gate = float(mac.gate_energy_j(volts, chip.node_nm))
+    products = chip.rows * (chip.weight_bits or 1) * gate * 0.25
     return (float(tree) + products) * chip.cols * chip.input_bits
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 
+from hwmodels.components.scaling import NODES_NM
 from hwmodels.table_text import NUMBER, number, plain, quantity
 
 DEVICES = {
@@ -242,8 +243,8 @@ def node_nm(row: dict[str, str]) -> float:
         name = _first(r"^\s*(?:[A-Za-z]+\s*)?[A-Za-z]+\s*(\d+)(?![\d.])", text)
         node = float(name) if name else None
     several = re.search(r"\d\s*(?:nm)?\s*(?:-|–|to|/)\s*\d", text)
-    if node is None or several or not 7 <= node <= 130:
-        raise ValueError(f"node {text.strip() or 'missing'!r}; one from 7 to 130 nm is needed")
+    if node is None or several or not NODES_NM[0] <= node <= NODES_NM[-1]:
+        raise ValueError(f"node {text.strip() or 'missing'!r}; one from 3 to 180 nm is needed")
     return node
 
 

@@ -110,7 +110,7 @@ CHOICES = {
     "adc_kind": adc.KINDS,
 }
 LIMITS = {
-    "node_nm": (7.0, 130.0, False),
+    "node_nm": (3.0, 180.0, False),
     "supply_v": (0.1, 10.0, False),
     "devices_per_weight": (1.0, 64.0, False),
     "columns_per_weight": (1.0, 64.0, True),

@@ -136,7 +136,7 @@ def test_other_spellings_of_one_macro(other: dict[str, str]) -> None:
         ({"device": "eDRAM 1T1C"}, "no model of the device"),
         ({"device": "SRAM and RRAM"}, "no model of the device"),
         ({"node_nm": "22-28"}, "node"),
-        ({"node_nm": "5"}, "from 7 to 130 nm"),
+        ({"node_nm": "2"}, "from 3 to 180 nm"),
         ({"device": ""}, "names no device"),
         ({"device": "3D NAND flash"}, "3D arrays"),
         ({"node_nm": "65nm/28nm"}, "node"),

@@ -74,8 +74,21 @@ def test_scaling_factors(old: int, new: int, area: float, energy: float, delay: 
 
 
 def test_scaling_outside_the_table() -> None:
-    with pytest.raises(ValueError, match="7 to 130 nm"):
-        scaling.area_factor(180, 14)
+    for node in (2, 250):
+        with pytest.raises(ValueError, match="3 to 180 nm"):
+            scaling.area_factor(node, 14)
+
+
+def test_adders_shrink_with_pitch() -> None:
+    """One design of one foundry at three nodes, at equal supply: within a factor of 2.
+
+    4-bit TOPS/W of Chih et al. (ISSCC 2021), Lee et al. (VLSI 2022), Fujiwara et al. (ISSCC 2022).
+    """
+    published = {22: 89.0, 12: 121.0, 5: 254 * (0.5 / 0.72) ** 2}
+    for node, efficiency in published.items():
+        gain = mac.gate_energy_j(0.72, 22) / mac.gate_energy_j(0.72, node)
+        assert 0.5 < gain / (efficiency / published[22]) < 2, node
+    assert scaling.dimension_factor(28, 65) == pytest.approx(65 / 28)
 
 
 def test_pulse_width_and_serial_slots() -> None:
