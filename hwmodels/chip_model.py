@@ -56,6 +56,8 @@ def _energy_j(chip: Chip, constants: Constants, tile: Tile | None) -> float:
 
 def _latency_s(chip: Chip, constants: Constants, tile: Tile | None) -> float:
     """Latency of one access: of all rows, or of those that a macro drives together."""
+    if tile is None and chip.slot_s:
+        return chip.slot_s * chip.input_bits
     if tile is None:
         tree = mac.adder_tree_delay_s(chip.rows, chip.weight_bits or 1, chip.node_nm)
         return float(tree) * chip.input_bits
@@ -103,13 +105,8 @@ def predict(chip: Chip, constants: Constants) -> dict[str, float]:
 def why_not(chip: Chip, quantity: str) -> str:
     """Why a quantity of this chip is not expressible; empty when it is."""
     kind = chip_class(chip)
-    if (
-        quantity == "latency_s"
-        and chip.device == "sram"
-        and not chip.digital
-        and chip.slot_s is None
-    ):
-        return "no time of a step in the row: steps of SRAM macros span 1 to 1750 ns"
+    if quantity == "latency_s" and kind == "charge domain" and chip.slot_s is None:
+        return "no clock or time of a step in the row: charge-domain steps span 10 to 1750 ns"
     if quantity == "latency_s" and chip.level == "system":
         return "latency of a system needs its network"
     if quantity == "energy_j" and chip.level == "system":

@@ -36,6 +36,8 @@ COLUMNS = (
     "area_mm2",
     "status",
 )
+DESIGN = (*COLUMNS[3:12], "ops_per_MVM(2*MAC)")
+"""Columns that predictions are made from."""
 NEEDED = ("node_nm", "device", "array_rows_x_cols")
 """Columns without which no row can be predicted; others may be absent, and are then empty."""
 ALIASES = {
@@ -131,12 +133,18 @@ RESULTS = (
     ("tops_per_w", "TOPS_per_W", "TOPS/W", 1.0),
     ("area_mm2", "area_mm2", "mm2", 1.0),
 )
+ONE_BIT = re.compile(r"\b1[- ]?b(?:it)?[- ]norm|normali[sz]ed to (?:1|one)[- ]?b|OPS/W/b", re.I)
+"""How tables say that TOPS/W counts products of single bits."""
 
 
-def _measured(row: dict[str, str], macs: float) -> tuple[dict[str, float], dict[str, str]]:
+def _measured(
+    row: dict[str, str], macs: float, bit_products: int | None
+) -> tuple[dict[str, float], dict[str, str]]:
     """Results of a row in SI units by quantity, and why others are missing.
 
     A row whose status begins with M holds figures that nobody verified: nothing is compared.
+    TOPS/W normalised to one bit is divided by `bit_products`, input bits times weight bits (None:
+    analog weights, which have none).
     """
     if re.match(r"\s*M\b", row["status"]):
         return {}, {name: "the row's figures are marked unverified (M)" for name, *_ in RESULTS}
@@ -155,6 +163,11 @@ def _measured(row: dict[str, str], macs: float) -> tuple[dict[str, float], dict[
         except ValueError as error:
             missing[name] = str(error)
             continue
+        if name == "tops_per_w" and ONE_BIT.search(f"{text} {row['mode']}"):
+            if bit_products is None:
+                missing[name] = "TOPS/W normalised to one bit, but the weights are analog"
+                continue
+            scale /= bit_products
         if value is not None and value <= 0:
             missing[name] = "the published value is not positive"
         elif value is not None:
@@ -169,6 +182,9 @@ def _family(identity: str) -> str:
 
 def parse(row: dict[str, str]) -> Chip:
     """Design parameters and results of one row; ValueError says what cannot be expressed."""
+    for column in DESIGN:
+        if re.search(r"\d{16}", row.get(column) or ""):
+            raise ValueError(f"{column} holds a number of more than 15 digits")
     device, node = chip_text.device_of(row), chip_text.node_nm(row)
     rows, cols = chip_text.array(row)
     bits = chip_text.bits_of(row)
@@ -178,7 +194,8 @@ def parse(row: dict[str, str]) -> Chip:
     cell = chip_text.cell_kind(row) if device == "sram" else ""
     if cell == "ladder":  # counted in bit cells: the bits of a weight share a ladder
         cols = max(cols // (bits[1] or 1), 1)
-    values, missing = _measured(row, float(rows) * cols)
+    products = None if bits[1] is None else bits[0] * bits[1]
+    values, missing = _measured(row, float(rows) * cols, products)
     return Chip(
         id=row["id"],
         title=row["chip_or_macro"],

@@ -23,6 +23,8 @@ WORDS = {"binary": "1", "ternary": "2", "one": "1", "two": "2", "four": "4"}
 BIT = r"\s*[- ]?b(?:its?)?(?![a-z])"
 """What may stand after a number of bits: "8b", "8-bit", "8 bits"."""
 BITS = rf"(\d+(?:\.\d+)?){BIT}"
+ANALOG_BITS = 3
+"""NVM cells of so many bits and more hold analog weights."""
 WIDEST_CONVERTER = 10
 """An output of more bits than this, where no ADC is named, is the digital sum over bits of inputs
 and weights ("8b IN/8b W/19b OUT"), not a converter's."""
@@ -94,8 +96,16 @@ def _pair(mode: str) -> re.Match[str] | None:
 
 
 def _weight_bits(row: dict[str, str], pair: re.Match[str] | None) -> int | None:
-    """Bits of a weight; None for analog levels ("analog, 4 PCM/weight", "~3b equivalent")."""
+    """Bits of a weight; None for analog levels ("analog, 4 PCM/weight", "~3b equivalent").
+
+    Cells of three bits and more, or of counted levels, are analog: no converter tells their sums
+    apart exactly.
+    """
     mode, text = row["mode"], row["weight_bits_or_levels"]
+    levels = int(_first(r"(\d+)[- ]levels?", text) or 1)
+    held = max(bits_per_column(row) or 1, math.log2(max(levels, 1)))
+    if held >= ANALOG_BITS and device_of(row) != "sram":
+        return None
     told = _labelled("w", mode) or _first(r"(ternary|binary)[- ]w", mode)
     if told or pair:
         return _count(told or (pair and pair[2]), "weight")
@@ -111,6 +121,8 @@ def _converter_bits(row: dict[str, str], weight: int | None) -> int:
     NVM macros with a bit a cell, or that add bits up digitally, have converters of few bits: 6.
     """
     mode, out = row["mode"], row["out_adc_bits"]
+    if is_digital(row):
+        return 8  # adders have no converter
     bits = _count(_labelled("out", out, mode), "converter")
     if bits is None and re.match(r"\s*(1\s*x?\s*)?(sense amp|SA\b|comparator)", out, re.I):
         bits = 1
@@ -168,10 +180,23 @@ def input_mode(
     if not serial and device in ("pcm", "flash") and not sampled(device, bits[1], bits[2]):
         return "pwm", phases, None
     if not serial and device == "sram":
-        return "level", phases, None
+        return "level", phases, clock_s(text)
     if "phase" in text and device == "rram":  # pulses of all bits add up before a conversion
         return "pulse_train", phases, None
+    if device == "sram":
+        return "bit_serial", phases, float(slot) * 1e-9 if slot else clock_s(text)
     return "bit_serial" if serial else "stepped", phases, float(slot) * 1e-9 if slot else None
+
+
+def clock_s(text: str) -> float | None:
+    """Period of the clock that a row states ("200 MHz", the middle of "0.5-1 GHz"), or None."""
+    told = re.search(
+        rf"({NUMBER})\s*(?:[MG]Hz\s*)?(?:(?:-|–|to)\s*({NUMBER})\s*)?([MG])Hz", plain(text)
+    )
+    if told is None:
+        return None
+    rate_hz = (float(told[1]) + float(told[2] or told[1])) / 2 * (1e9 if told[3] == "G" else 1e6)
+    return 1 / rate_hz if 1e5 <= rate_hz <= 1e10 else None
 
 
 def adc_kind(row: dict[str, str]) -> str:
@@ -255,10 +280,11 @@ def level_of(mode: str) -> str:
 
 
 def bits_per_column(row: dict[str, str]) -> int | None:
-    """Bits of a weight that a cell or column holds: "2b/cell", "3 bits per cell", "SLC"."""
+    """Bits of a weight that a cell or column holds: "2b/cell", "3 bits per cell", "4b MLC"."""
     texts = (row["mode"], row["device"], row["cell"], row["weight_bits_or_levels"])
     per_column = _first(rf"(\d+){BIT}?\s*(?:/|per)\s*c(?:ell|ol)", *texts)
     per_column = per_column or _first(r"^(\d+)b$", row["cell"])
+    per_column = per_column or _first(rf"(\d+){BIT}[- ]MLC", *texts)
     if per_column is None and "SLC" in row["cell"] + row["device"]:
         per_column = None if "MLC" in row["cell"] + row["device"] else "1"
     if per_column is not None and not 1 <= int(per_column) <= 8:

@@ -37,7 +37,7 @@ class Constants:
     sar_energy_factor: float = 1.0
     """Converter of an NVM macro over the column converter of `components.adc`."""
     neuron_energy_factor: float = 1.0
-    """Converter of a fully parallel RRAM array, over the column converter."""
+    """Voltage-mode neuron of a fully parallel RRAM array, over the column converter."""
     rram_conductance_s: float = 10e-6
     """Mean conductance of an analog RRAM device, read at 0.2 V."""
     macro_conductance_s: float = 10e-6
@@ -51,6 +51,8 @@ class Constants:
     """One charge-domain SRAM bit, one input bit, at 65 nm and 0.8 V."""
     sram_adc_factor: float = 0.5
     """Converter that samples on an SRAM column itself, over the column converter."""
+    bit_line_access_s: float = 5e-9
+    """One access of bit-line SRAM, conversion included, where the row states no clock."""
     bit_line_energy_j: float = 4e-15
     """One SRAM bit without a capacitor, one input bit: its share of bit and word line, at 65 nm and
     0.8 V. Nominal: that of a charge-domain bit."""
@@ -75,6 +77,7 @@ PRIORS = {
     "neuron_step_s": 0.5,
     "charge_cell_energy_j": 0.7,
     "sram_adc_factor": 0.9,
+    "bit_line_access_s": 0.7,
     "bit_line_energy_j": 0.7,
     "adder_activity": 0.3,
     "converter_area_m2": 0.3,
@@ -83,6 +86,8 @@ PRIORS = {
 }
 """Standard deviation of ln(constant) before any chip is seen: the spread of published values."""
 
+TECHNOLOGY_OF = {"pcm": "pcm-14nm", "flash": "flash-40nm", "rram": "rram-22nm"}
+"""Where the mean conductance of a device stands."""
 READ_V = 0.2
 """Voltage on an RRAM device while it is read."""
 IO_SUPPLY_V = 1.8
@@ -222,11 +227,11 @@ def _nvm_converter(chip: Chip, constants: Constants) -> float:
     kind = chip_class(chip)
     if kind == "ISAAC-like RRAM":
         return ISAAC_ADC_FACTOR
-    if kind == "sampled macro":
+    if not chip.neuron:
         return constants.sar_energy_factor
     # A voltage-mode neuron decides bit after bit, however few; comparators would be cheaper.
     bits = chip.adc_bits
-    serial = max(bits / ((2**bits - 1) * adc.FLASH_SHARE), 1.0) if chip.neuron else 1.0
+    serial = max(bits / ((2**bits - 1) * adc.FLASH_SHARE), 1.0)
     return constants.neuron_energy_factor * serial
 
 
@@ -236,7 +241,7 @@ def _nvm(chip: Chip, constants: Constants) -> Tile:
     macro, isaac = kind == "sampled macro", kind == "ISAAC-like RRAM"
     # Macros take an input in one step (to 2 bits) or two, and two bits of a weight a column;
     # ISAAC's inputs come bit by bit; analog weights lie in one column.
-    steps = chip.input_bits
+    steps = max(chip.input_bits - 1, 1) if chip.neuron else chip.input_bits
     if macro and chip.input_mode == "stepped":
         steps = min(math.ceil(chip.input_bits / 2), 2)
     per_column = chip.bits_per_column or 2
@@ -247,7 +252,9 @@ def _nvm(chip: Chip, constants: Constants) -> Tile:
     volts = chip.supply_v or (supply_v(chip) if macro else IO_SUPPLY_V)
     conductance = constants.rram_conductance_s
     if macro:
-        conductance = constants.macro_conductance_s * volts / READ_V
+        own = load_technology(TECHNOLOGY_OF[chip.device]).mean_conductance_s
+        relative = float(own / load_technology("rram-22nm").mean_conductance_s)
+        conductance = constants.macro_conductance_s * relative * volts / READ_V
     technology = dataclasses.replace(
         load_technology("rram-22nm"),
         node_nm=chip.node_nm,
@@ -269,7 +276,9 @@ def _nvm(chip: Chip, constants: Constants) -> Tile:
     # A macro drives as many rows as its converter resolves exactly with one-bit inputs.
     exact = max(2**chip.adc_bits // (2**per_column - 1), 1)
     told = chip.rows_at_once or (min(exact, chip.rows) if macro else None)
-    mode = "bit_serial" if chip.input_mode == "stepped" else chip.input_mode
+    mode = chip.input_mode
+    if mode == "stepped":
+        mode = "pulse_train" if kind == "fully parallel RRAM" else "bit_serial"
     return _tile(chip, technology, constants, steps, mode, told)
 
 
@@ -310,7 +319,7 @@ def _sram(chip: Chip, constants: Constants) -> Tile:
         supply_v=volts,
         columns_per_weight=1 if at_once else weight_bits,
         devices_per_weight=weight_bits,
-        input_slot_s=chip.slot_s or 1e-9,
+        input_slot_s=chip.slot_s or constants.bit_line_access_s,
         cell_switch_energy_j=(3 if ladder else 1) * bit * weight_bits * switched,
         adc_energy_factor=factor,
         driver_slot_energy_j=LADDER_DAC_F * chip.input_bits * volts**2 if ladder else 10e-15,

@@ -23,7 +23,7 @@ STEP = 1e-4
 ACTS_ON: dict[str, tuple[str, ...]] = {
     "count_energy_j": ("pulse width",),
     "step_overhead_s": ("pulse width",),
-    "sar_energy_factor": ("sampled macro",),
+    "sar_energy_factor": ("sampled macro", "fully parallel RRAM"),
     "neuron_energy_factor": ("fully parallel RRAM",),
     "rram_conductance_s": ("fully parallel RRAM",),
     "macro_conductance_s": ("sampled macro",),
@@ -31,6 +31,7 @@ ACTS_ON: dict[str, tuple[str, ...]] = {
     "neuron_step_s": ("fully parallel RRAM",),
     "charge_cell_energy_j": ("charge domain",),
     "sram_adc_factor": ("charge domain", "bit-line SRAM"),
+    "bit_line_access_s": ("bit-line SRAM",),
     "bit_line_energy_j": ("bit-line SRAM",),
     "adder_activity": ("digital",),
     "converter_area_m2": ("pulse width", "fully parallel RRAM"),

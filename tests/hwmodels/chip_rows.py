@@ -16,5 +16,6 @@ def write(path: Path, rows: list[dict[str, str]]) -> Path:
 
 WORDS = """;0;-3;1e308;nan;inf;0b/col;0-phase;9999x9999;0x0;1e9x4;4b-in 4b-w 0b ADC;0 ns/LSB PWM;
 PWM 1e300 ns;0.001 V;99 V;C-2C;18T;bit-serial x 0 ns;1b-in 40b-w;SRAM;PCM;RRAM;flash;digital;130;
-8b flash ADC;8b SAR, 0 ADCs;ramp shared by 0;8b SAR, 16 columns per ADC;8 (PWM 64 ns)"""
+8b flash ADC;8b SAR, 0 ADCs;0 levels;999 levels;99b MLC;1e9 MHz;0 GHz;1-2 GHz;TOPS/W/b;½;٣b;
+1111111111111111111111111;ramp shared by 0;8b SAR, 16 columns per ADC;8 (PWM 64 ns)"""
 JUNK = st.one_of(st.sampled_from([word.strip() for word in WORDS.split(";")]), st.text(max_size=12))

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from hwmodels import chip_table, gpu_table
 from hwmodels.chip_model import Constants, chip_class, predict
+from hwmodels.chip_tiles import tile_of
 from hwmodels.fitting import fitted
+from hwmodels.tile import tile_energy_j
 from hwmodels.validation import summarise_chips, summarise_classes, validate_chips
 from hwmodels.validation_gpu import validate_gpus
 
@@ -146,6 +148,7 @@ def test_other_spellings_of_one_macro(other: dict[str, str]) -> None:
         ({"mode": "", "in_bits": "4-8"}, "are a range"),
         ({"mode": "", "weight_bits_or_levels": "1/2/4"}, "are a range"),
         ({"mode": "", "weight_bits_or_levels": "999"}, "out of range"),
+        ({"out_adc_bits": "1" * 400}, "more than 15 digits"),
     ],
 )
 def test_rows_that_say_why_not(other: dict[str, str], words: str) -> None:
@@ -195,6 +198,67 @@ def test_digital_macros_by_what_they_say() -> None:
     ):
         assert chip_table.parse(BLANK | SAME | change).digital, change
     assert not chip_table.parse(BLANK | SAME | {"mode": "4b-4b, digital shift-add"}).digital
+
+
+def test_adders_need_no_converter() -> None:
+    row = BLANK | SAME | {"mode": "4b/4b all-digital", "out_adc_bits": "4-2 compressor adder tree"}
+    assert chip_table.parse(row).digital
+
+
+def test_cells_of_many_levels_are_analog() -> None:
+    """Sums of three bits a cell are not told apart exactly: all rows at once, one column each.
+
+    Where inputs do not come bit by bit, their pulses add up before the one conversion.
+    """
+    macro = BLANK | SAME | {"device": "RRAM 1T1R", "mode": "8b-in 4b-w 8b ADC"}
+    for change in ({"weight_bits_or_levels": "15 levels (4b)"}, {"cell": "4b MLC"}):
+        chip = chip_table.parse(macro | change)
+        assert chip.weight_bits is None and chip_class(chip) == "fully parallel RRAM", change
+        assert tile_of(chip, Constants()).input_mode == "pulse_train"
+    assert chip_table.parse(macro | {"cell": "2b MLC"}).weight_bits == 4
+    signed = chip_table.parse(
+        macro | {"in_bits": "ternary", "mode": "voltage-mode neuron"} | change
+    )
+    assert tile_of(signed, Constants()).dac_bits == 1  # one pulse and its sign
+
+
+def test_pcm_draws_the_current_of_pcm() -> None:
+    """Conductances of HERMES' devices and of RRAM: 3.5 to 11.1 uS."""
+    macro = BLANK | SAME | {"mode": "8b-in 8b-w 6b ADC", "cell": "SLC"}
+    parts = [
+        tile_energy_j(tile_of(chip_table.parse(macro | {"device": device}), Constants()))
+        for device in ("PCM", "RRAM")
+    ]
+    assert parts[0]["array"] / parts[1]["array"] == pytest.approx(3.5 / 11.12)
+    assert parts[0]["adc"] == parts[1]["adc"]
+
+
+@pytest.mark.parametrize(
+    ("change", "seconds"),
+    [
+        ({"mode": "4b-in 2b-w 6b ADC, 50 MHz"}, 20e-9),
+        ({"mode": "4b-in 2b-w 6b ADC, 0.1-0.3 GHz"}, 5e-9),
+        ({"in_bits": "4 (bit-serial)", "mode": "2b-w 6b ADC, 200 MHz"}, 20e-9),
+        ({"in_bits": "4 (bit-serial)", "mode": "2b-w all-digital, 1 GHz"}, 4e-9),
+    ],
+)
+def test_a_clock_gives_the_time_of_an_access(change: dict[str, str], seconds: float) -> None:
+    chip = chip_table.parse(BLANK | SAME | change)
+    assert predict(chip, fitted())["latency_s"] == pytest.approx(seconds)
+    without = chip_table.parse(BLANK | SAME)
+    assert "latency_s" not in predict(without, fitted())  # charge domain: no clock, no time
+    bit_line = chip_table.parse(BLANK | SAME | {"device": "SRAM 6T"})
+    assert predict(bit_line, fitted())["latency_s"] == pytest.approx(fitted().bit_line_access_s)
+
+
+def test_efficiency_of_single_bits() -> None:
+    """Normalised to one bit, 960 TOPS/W at 4 by 2 bits are 120."""
+    for change in ({"TOPS_per_W": "960 TOPS/W/b"}, {"TOPS_per_W": "960 (1b-normalized)"}):
+        measured = chip_table.parse(BLANK | SAME | change).measured
+        assert measured["tops_per_w"] == pytest.approx(120), change
+    analog = {"device": "RRAM", "mode": "", "weight_bits_or_levels": "analog"}
+    chip = chip_table.parse(BLANK | SAME | analog | change)
+    assert "analog" in chip.missing["tops_per_w"]
 
 
 def test_unverified_figures_are_not_compared() -> None:
