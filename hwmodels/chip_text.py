@@ -118,7 +118,8 @@ def _weight_bits(row: dict[str, str], pair: re.Match[str] | None) -> int | None:
 def _converter_bits(row: dict[str, str], weight: int | None) -> int:
     """Bits of a converter, where none are stated 8.
 
-    NVM macros with a bit a cell, or that add bits up digitally, have converters of few bits: 6.
+    NVM macros with a bit a cell, or that add bits up digitally, have converters of few bits: as
+    many as tell the sums of the rows read together apart, or 6 where no rows are stated.
     """
     mode, out = row["mode"], row["out_adc_bits"]
     if is_digital(row):
@@ -131,8 +132,13 @@ def _converter_bits(row: dict[str, str], weight: int | None) -> int:
     summed = bool(bits and bits > WIDEST_CONVERTER and many and "ADC" not in out.upper())
     bits = None if summed else bits
     bits = bits or _count(_first(rf"{BITS}[- ]*(?:[A-Za-z]+ )?ADC", mode), "converter")
+    if bits:
+        return bits
     sliced = weight is not None and device_of(row) != "sram"
-    return bits or (6 if sliced and (summed or bits_per_column(row) == 1) else 8)
+    if not (sliced and (summed or bits_per_column(row) == 1)):
+        return 8
+    together, held = rows_at_once(row, 2**WIDEST_CONVERTER), bits_per_column(row) or 2
+    return math.ceil(math.log2(together * (2**held - 1) + 1)) if together else 6
 
 
 def bits_of(row: dict[str, str]) -> tuple[int, int | None, int]:
@@ -297,10 +303,12 @@ def is_digital(row: dict[str, str]) -> bool:
     words = f"{row['device']} {row['cell']} {row['out_adc_bits']}"
     whole = f"{row['chip_or_macro']} {row['mode']}"
     told = re.search(
-        r"all[- ]digital|fully[- ]digital|\bDC?IMC?\b|digital (?:CIM|IMC|(?:compute-)?in-memory)",
+        r"all[- ]digital|fully[- ]digital|\bDC?IMC?\b|digital (?:CIM|IMC|(?:compute-)?in-memory)"
+        r"|\bdigital\s*(?:[,;.]|$)",
         whole, re.IGNORECASE,
     )  # fmt: skip
-    return bool(told) or bool(re.search(r"digital|\badders?\b|\bdcim\b", words, re.IGNORECASE))
+    words_say = r"digital|\badders?\b|\bdcim\b|\badc[- ](?:less|free)|\bno adc"
+    return bool(told) or bool(re.search(words_say, words, re.IGNORECASE))
 
 
 def rows_at_once(row: dict[str, str], rows: int) -> int | None:

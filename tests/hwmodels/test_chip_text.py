@@ -173,6 +173,8 @@ def test_a_sum_of_many_bits_is_not_a_converter() -> None:
     assert chip_table.parse(row | {"out_adc_bits": "12b ADC", "mode": "8b-8b"}).adc_bits == 12
     macro = chip_table.parse(row | {"device": "RRAM 1T1R", "mode": "8b IN × 8b W → 14b OUT"})
     assert chip_class(macro) == "sampled macro" and macro.adc_bits == 6
+    few = row | {"device": "RRAM", "cell": "SLC", "mode": "8b IN/8b W/19b OUT, 8 rows at once"}
+    assert chip_table.parse(few).adc_bits == 4  # sums of 0 to 8
 
 
 def test_what_a_cell_holds_and_how_it_is_read() -> None:
@@ -195,6 +197,8 @@ def test_digital_macros_by_what_they_say() -> None:
         {"device": "6T SRAM + approximate adder"},
         {"chip_or_macro": "DIMC"},
         {"out_adc_bits": "14b, adder tree"},
+        {"out_adc_bits": "ADC-less"},
+        {"mode": "8b-8b, digital, 0.7 V"},
     ):
         assert chip_table.parse(BLANK | SAME | change).digital, change
     assert not chip_table.parse(BLANK | SAME | {"mode": "4b-4b, digital shift-add"}).digital

@@ -281,7 +281,7 @@ def test_classes_cover_what_must_be_expressible() -> None:
         ("sampled macro", 3.6, 1.6),
         ("charge domain", 2.0, 2.3),
         ("bit-line SRAM", 3.2, 2.4),
-        ("digital", 2.2, 1.9),
+        ("digital", 1.8, 1.6),
     ],
 )
 def test_survey_by_class(
@@ -291,6 +291,14 @@ def test_survey_by_class(
     table = summarise_classes(survey).set_index(["class", "fitted"])["median_factor"]
     assert table[name, False] <= never_fitted
     assert table[name, True] <= fitted
+
+
+@pytest.mark.parametrize(("name", "bound"), [("sampled macro", 1.3), ("bit-line SRAM", 2.5)])
+def test_access_times_of_the_survey(survey: pd.DataFrame, name: str, bound: float) -> None:
+    """Access times of macros never fitted: median factor, as reached (1.15 and 2.4)."""
+    rows = survey[(survey["quantity"] == "latency_s") & (survey["class"] == name)]
+    error = rows[~rows["in_fit"].astype(bool)]["error"].dropna()
+    assert len(error) >= 8 and np.exp(np.abs(np.log1p(error)).median()) <= bound
 
 
 def test_half_of_the_survey_is_never_fitted(survey: pd.DataFrame) -> None:
