@@ -13,12 +13,18 @@ from hwmodels.components.scaling import NODES_NM
 from hwmodels.table_text import NUMBER, number, plain, quantity
 
 DEVICES = {
-    "pcm": r"pcm|pcram|phase[- ]change",
-    "flash": r"flash|\bnor\b|sonos|floating[- ]gate",
+    "pcm": r"pcm|pcram|phase[- ]change|\bgst\b",
+    "flash": r"flash|\bnor\b|sonos|floating[- ]gate|\besf\d",
     "sram": r"sram",
-    "rram": r"rram|reram|resistive ram|memristor|oxram",
+    "rram": r"rram|reram|resistive ram|memristor|oxram|taox|hfo[x2]|\bwox",
 }
 UNMODELLED = r"mram|fefet|ferro|edram|gain[- ]cell|ecram|dram|photonic|fram"
+NAMES = {
+    "input": r"in(?:puts?)?|act(?:ivation)?s?",
+    "weight": r"w(?:eights?)?",
+    "output": r"out(?:puts?)?",
+}
+"""Names of what bits belong to, beside them: "8b-in", "4b activations", "W: 8b"; or one letter."""
 WORDS = {"binary": "1", "ternary": "2", "one": "1", "two": "2", "four": "4"}
 BIT = r"\s*[- ]?b(?:its?)?(?![a-z])"
 """What may stand after a number of bits: "8b", "8-bit", "8 bits"."""
@@ -42,7 +48,12 @@ def array(row: dict[str, str]) -> tuple[int, int]:
     text = re.sub(
         r"(?i)(\d+)\s*k(?=\s*(?:rows?)?\s*[x×*]|\b)", _kilo, plain(row["array_rows_x_cols"])
     )
-    cross = r"(\d+)\s*(?:rows?|WLs?)?\s*(?:[x×*,]|-?by-?|and)\s*(\d+)"
+    triple = re.search(r"(\d+)\s*[x×]\s*\(?(\d+)\s*[x×]\s*(\d+)", text)
+    if triple and not re.search(r"[x×]\s*\d+\s*PCM", text):  # "4 x 256 x 64": so many arrays
+        three = [int(size) for size in triple.groups()]
+        three.remove(min(three))
+        text = f"{three[0]}x{three[1]}"
+    cross = r"(\d+)\s*(?:\(?(?:rows?|WLs?)\)?)?\s*(?:[x×*,]|-?by-?|and)\s*(\d+)"
     signed = re.search(r"(\d+)\s*[x×]\s*(\d+)\s*signed", text)
     match = signed or re.search(cross, text, re.IGNORECASE)
     if match is None:
@@ -73,7 +84,7 @@ def _count(text: str | None, what: str) -> int | None:
     text = re.sub(rf"\d+(?:{BIT})?\s*(?:/|per)\s*(?:cycle|clock|step)", "", text, flags=re.I)
     text = re.sub(r"(\d+)[- ]levels?", _bits_of_levels, text)
     text = re.sub(rf"^\s*\w+\s+(?={BITS})", "", text)  # "one 8-bit ADC per column"
-    if re.match(rf"\s*\d+(?:{BIT})?\s*(?:-|–|to|/|,|or)\s*\d+(?:{BIT})?.*$", text):
+    if re.match(rf"\s*\d+(?:{BIT})?\s*(?:-|–|to|/|,|or)\s*\d+(?!\d*\s*:)(?:{BIT})?.*$", text):
         raise ValueError(f"{what} bits {text.strip()!r} are a range; one value is needed")
     value = _first(r"(\d+(?:\.\d+)?)", text)
     return None if value is None else min(math.ceil(float(value)), 10**6)
@@ -83,19 +94,35 @@ def _bits_of_levels(match: re.Match[str]) -> str:
     return f"{max(math.ceil(math.log2(max(int(match[1]), 2))), 1)}b"
 
 
-def _labelled(name: str, *texts: str) -> str | None:
-    """Bits beside their label, on either side of it: "8b-in", "8b IN", "IN: 8b"."""
-    before, after = rf"{BITS}[- ]?{name}", rf"\b{name}[a-z]*\s*[:=]\s*{BITS}"
-    return _first(before, *texts) or _first(after, *texts)
+def _labelled(what: str, *texts: str) -> str | None:
+    """Bits beside their label: "8b-in", "8b IN", "IN: 8b", "input 8b", "I:8b"."""
+    name = NAMES[what]
+    colon = rf"(?<!/)\b(?:{name}|{what[0]})\s*[:=]\s*{BITS}"
+    for pattern in (colon, rf"{BITS}[- ]?(?:{name})\b", rf"\b(?=[a-z]{{4}})(?:{name}) {BITS}"):
+        told = _first(pattern, *texts)
+        if told:
+            return told
+    return None
 
 
-def _pair(mode: str) -> re.Match[str] | None:
-    """Bits of input and weight without labels: "4b-4b", "8b/8b", "INT8 x INT8"."""
-    integers = re.search(r"INT(\d+)\s*[-/x×]\s*INT(\d+)", mode)
-    return integers or re.search(r"(\d+)b\s*[-/x×]\s*(\d+)b", mode)
+def _pair(mode: str) -> tuple[str, str] | None:
+    """Bits of input and weight without labels: "4b-4b", "8b/8b", "INT8 x INT8", "W4A8", "INT8"."""
+    swapped = re.search(r"\bW(\d+)A(\d+)\b", mode)
+    if swapped:
+        return swapped[2], swapped[1]
+    for pattern in (
+        r"\bA(\d+)W(\d+)\b",
+        r"INT(\d+)\s*[-/x×*]\s*INT(\d+)",
+        r"(\d+)b\s*[-/x×*]\s*(\d+)b",
+        r"\bINT(\d+)()\b",
+    ):
+        match = re.search(pattern, mode)
+        if match:
+            return match[1], match[2] or match[1]
+    return None
 
 
-def _weight_bits(row: dict[str, str], pair: re.Match[str] | None) -> int | None:
+def _weight_bits(row: dict[str, str], pair: tuple[str, str] | None) -> int | None:
     """Bits of a weight; None for analog levels ("analog, 4 PCM/weight", "~3b equivalent").
 
     Cells of three bits and more, or of counted levels, are analog: no converter tells their sums
@@ -106,12 +133,12 @@ def _weight_bits(row: dict[str, str], pair: re.Match[str] | None) -> int | None:
     held = max(bits_per_column(row) or 1, math.log2(max(levels, 1)))
     if held >= ANALOG_BITS and device_of(row) != "sram":
         return None
-    told = _labelled("w", mode) or _first(r"(ternary|binary)[- ]w", mode)
+    told = _labelled("weight", mode) or _first(r"(ternary|binary)[- ]w", mode)
     if told or pair:
-        return _count(told or (pair and pair[2]), "weight")
+        return _count(told or (pair and pair[1]), "weight")
     if re.search(r"analog|equiv|~", text, re.IGNORECASE):
         return None
-    whole = rf"\s*(?:u?int|b?fp?(?=\d))?\s*(?:\d+(?:\.\d+)?|{'|'.join(WORDS)})"
+    whole = rf"\s*(?:u?int|b?fp?(?=\d)|(?:un)?signed|[±])?\s*(?:\d+(?:\.\d+)?|{'|'.join(WORDS)})"
     return _count(text, "weight") if re.match(whole, text, re.IGNORECASE) else None
 
 
@@ -124,12 +151,13 @@ def _converter_bits(row: dict[str, str], weight: int | None) -> int:
     mode, out = row["mode"], row["out_adc_bits"]
     if is_digital(row):
         return 8  # adders have no converter
-    bits = _count(_labelled("out", out, mode), "converter")
+    bits = _count(_labelled("output", out, mode), "converter")
     if bits is None and re.match(r"\s*(1\s*x?\s*)?(sense amp|SA\b|comparator)", out, re.I):
         bits = 1
     bits = bits or _count(re.sub(r"\d+\s*x\s*(?=\d+b)|\d+\s*(?=ADC)", "", out), "output")
     many = weight is not None and weight > 1
-    summed = bool(bits and bits > WIDEST_CONVERTER and many and "ADC" not in out.upper())
+    wide = bits is not None and bits > (WIDEST_CONVERTER if many else 14)
+    summed = wide and "ADC" not in out.upper()
     bits = None if summed else bits
     bits = bits or _count(_first(rf"{BITS}[- ]*(?:[A-Za-z]+ )?ADC", mode), "converter")
     if bits:
@@ -144,7 +172,7 @@ def _converter_bits(row: dict[str, str], weight: int | None) -> int:
 def bits_of(row: dict[str, str]) -> tuple[int, int | None, int]:
     """Bits of input, weight (None: analog) and converter."""
     pair = _pair(row["mode"])
-    given = _count(_labelled("in", row["mode"]) or (pair and pair[1]), "input")
+    given = _count(_labelled("input", row["mode"]) or (pair and pair[0]), "input")
     weight = _weight_bits(row, pair)
     bits = given or _count(row["in_bits"], "input") or 8, weight, _converter_bits(row, weight)
     if not (

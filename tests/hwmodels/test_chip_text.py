@@ -119,6 +119,16 @@ SAME |= {"mode": "4b-in 2b-w 6b ADC, 64 rows at once, 0.8 V", "TOPS_per_W": "120
         {"mode": "INT4 x INT2, 64 rows at once, 0.8 V", "out_adc_bits": "6"},
         {"mode": "64 rows at once, 0.8 V", "in_bits": "4", "weight_bits_or_levels": "2"}
         | {"out_adc_bits": "64 levels"},
+        {"array_rows_x_cols": "4 x 256 x 128"},
+        {"array_rows_x_cols": "256(rows)x128"},
+        {"mode": "I:4b W:2b O:6b, 64 rows at once, 0.8 V"},
+        {"mode": "input 4b, weight 2b, output 6b, 64 rows at once, 0.8 V"},
+        {"mode": "4b activations, 2b weights, 6b ADC, 64 rows at once, 0.8 V"},
+        {"mode": "W2A4, 64 rows at once, 0.8 V", "out_adc_bits": "6"},
+        {"mode": "A4W2, 64 rows at once, 0.8 V", "out_adc_bits": "6-bit, 1:1 mux"},
+        {"mode": "IN/W/OUT = 4b/2b/12b, 64 rows at once, 0.8 V", "out_adc_bits": "6b"},
+        {"mode": "64 rows at once, 0.8 V", "in_bits": "signed 4b", "out_adc_bits": "6"}
+        | {"weight_bits_or_levels": "signed 2b"},
         {"TOPS_per_W": "0,12 POPS/W"},
         {"TOPS_per_W": "120,000 GOPS/W"},
         {"TOPS_per_W": "110-130"},
@@ -202,6 +212,21 @@ def test_digital_macros_by_what_they_say() -> None:
     ):
         assert chip_table.parse(BLANK | SAME | change).digital, change
     assert not chip_table.parse(BLANK | SAME | {"mode": "4b-4b, digital shift-add"}).digital
+
+
+def test_more_ways_to_say_bits_and_devices() -> None:
+    bits = {"INT8": (8, 8), "8b*4b": (8, 4), "INT8-INT4": (8, 4), "8b IN, 4b W": (8, 4)}
+    for mode, expected in bits.items():
+        chip = chip_table.parse(BLANK | SAME | {"mode": mode})
+        assert (chip.input_bits, chip.weight_bits) == expected, mode
+    signs = {"mode": "", "in_bits": "±1", "weight_bits_or_levels": "±1", "out_adc_bits": "20b"}
+    chip = chip_table.parse(BLANK | SAME | signs)
+    assert (chip.input_bits, chip.weight_bits, chip.adc_bits) == (1, 1, 8)
+    devices = {"TaOx 1T1R": "rram", "HfO2": "rram", "doped GST": "pcm", "ESF3": "flash"}
+    for device, expected in devices.items():
+        assert chip_table.parse(BLANK | SAME | {"device": device}).device == expected
+    with pytest.raises(ValueError, match="no model"):
+        chip_table.parse(BLANK | SAME | {"device": "FeFET (HfO2)"})
 
 
 def test_adders_need_no_converter() -> None:
@@ -319,14 +344,18 @@ def test_headers_as_people_write_them(tmp_path: Path) -> None:
     assert summarise_chips(table)["rows"].max() == 1
 
 
-@given(
-    st.integers(0, 30), st.dictionaries(st.sampled_from(chip_table.COLUMNS[3:]), JUNK, max_size=4)
-)
+CELLS = st.sampled_from(chip_table.COLUMNS[3:])
+
+
+@given(st.integers(0, 30), st.dictionaries(CELLS, JUNK, max_size=4), CELLS, CELLS)
 @settings(max_examples=300, deadline=None)
-def test_any_row_is_predicted_or_refused(index: int, junk: dict[str, str]) -> None:
-    """Whatever stands in a cell: finite positive predictions, or one line that says why not."""
+def test_any_row_is_predicted_or_refused(
+    index: int, junk: dict[str, str], one: str, other: str
+) -> None:
+    """Junk in cells, two columns swapped: finite positive predictions, or one line of why not."""
     rows = chip_table.read_table()
     row = {**rows[index % len(rows)], **junk}
+    row |= {one: row[other], other: row[one]}
     try:
         values = predict(chip_table.parse(row), Constants())
     except ValueError as error:
