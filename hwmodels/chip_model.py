@@ -59,7 +59,8 @@ def _latency_s(chip: Chip, constants: Constants, tile: Tile | None) -> float:
     if tile is None and chip.slot_s:
         return chip.slot_s * chip.input_bits
     if tile is None:
-        tree = mac.adder_tree_delay_s(chip.rows, chip.weight_bits or 1, chip.node_nm)
+        added = chip.rows_at_once or chip.rows
+        tree = mac.adder_tree_delay_s(added, chip.weight_bits or 1, chip.node_nm)
         return float(tree) * chip.input_bits
     if chip.neuron:
         return neuron_latency_s(chip, constants, tile)
