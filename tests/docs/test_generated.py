@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,6 @@ from dse.cli import app
 
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
-SMALL = "dse explore --model deepseekmoe --budget-area 200mm2 --trials 2 --tokens 1536"
 # Answers that are measured, and the measurement that is small enough to be made again here.
 MEASURED = {"dse sensitivity --model olmoe": "--tokens 2048 --seeds 2"}
 
@@ -102,10 +102,10 @@ def test_a_measured_answer_holds_on_less_text(command: str, tmp_path: Path) -> N
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, small_run: Path) -> Path:
     """A folder with one small search in both of the cookbook's places."""
     folder = tmp_path_factory.mktemp("cookbook")
-    answer(f"{SMALL} --output {generate.RUN}", folder)
+    shutil.copytree(small_run, folder / generate.RUN)
     (folder / generate.HALF).symlink_to(folder / generate.RUN)
     return folder
 
@@ -124,9 +124,7 @@ def form(text: str) -> tuple[list[str], list[str]]:
 def test_an_answer_on_a_run_has_the_form_shown(question, runs: Path) -> None:
     command = question.commands[-1]
     on_run = f"dse show {generate.RUN}" if command == generate.MAIN else command
-    (head, prose), (head_now, prose_now) = map(
-        form, (shown(command), answer(on_run, runs))
-    )
+    (head, prose), (head_now, prose_now) = map(form, (shown(command), answer(on_run, runs)))
     assert head and head == head_now
     assert len(prose) == len(prose_now)
 

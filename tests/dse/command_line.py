@@ -4,6 +4,9 @@ from typer.testing import CliRunner
 
 from dse.cli import app
 
+EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2"]
+QUICK = ["--tokens", "1536", "--trials", "2"]
+
 
 def invoke(*arguments: object):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])

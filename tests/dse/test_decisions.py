@@ -19,10 +19,12 @@ EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2", "--to
 def asked(tmp_path_factory) -> Path:
     """One search that asks everything at once."""
     folder = tmp_path_factory.mktemp("decisions")
-    (folder / "space.toml").write_text("adc_bits = { minimum = 7, maximum = 8 }\n")
+    (folder / "space.toml").write_text(
+        'technology = "pcm-3d"\nadc_bits = { minimum = 7, maximum = 8 }\n'
+    )
     result = invoke(
         *EXPLORE, "--trials", 4, "--output", folder / "run",
-        "--fix", "technology=pcm-3d", "tile_rows=512", "--fix", "placement_score=sensitivity",
+        "--fix", "tile_rows=512,1024", "tile_cols=512", "--fix", "placement_score=sensitivity",
         "--fix", "analog_modules=none,shared_expert",
         "--space", folder / "space.toml",
         "--objective", "delta_loss,energy_per_token", "--objective", "area",
@@ -44,7 +46,8 @@ def test_every_limit_holds_on_the_front(asked):
     with_tiles = table[table["technology"].notna()]
     assert len(with_tiles)
     assert set(with_tiles["technology"]) == {"pcm-3d"}
-    assert set(with_tiles["tile_rows"]) == {512}
+    assert set(with_tiles["tile_rows"]) <= {512, 1024}
+    assert set(with_tiles["tile_cols"]) == {512}
     assert set(with_tiles["adc_bits"]) <= {7, 8}
     assert set(with_tiles["placement_score"].dropna()) <= {"sensitivity"}
     assert set(table["analog_modules"]) <= {"none", "shared_expert"}
