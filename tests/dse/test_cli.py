@@ -95,7 +95,7 @@ def test_a_budget_too_small_names_the_smallest_that_works(empty):
     one_line(result, "nothing fits in 3 mm2", "smallest budget that works")
     assert list(empty.iterdir()) == []
     smallest = float(result.stderr.split("here is ")[1].split(" mm2")[0])
-    works = Screening(make_problem(Settings("deepseekmoe", smallest), simulate=False), {}, 0)
+    works = Screening(make_problem(Settings("deepseekmoe", smallest, tokens=1536)), {}, 0)
     assert len(works.pool)
 
 

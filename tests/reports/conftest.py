@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,67 @@ def make_run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 def write_run() -> Callable[..., Path]:
     """The function that writes a made-up run folder wherever a test wants it."""
     return made_up_run
+
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update",
+         "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser; tests that need one are skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=program, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def page_and_complaints(chromium: Any) -> tuple[Any, list[str]]:
+    """One page for all tests, for a page that has loaded a report once loads the next in a sixth
+    of the time; and all that it complains of: errors, warnings, requests to the network."""
+    context = chromium.new_context(
+        accept_downloads=True, permissions=["clipboard-read", "clipboard-write"]
+    )
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text)
+            if message.type in ("error", "warning") else None)  # fmt: skip
+    page.on("request", lambda request: complaints.append(request.url)
+            if request.url.startswith(("http:", "https:")) else None)  # fmt: skip
+    return page, complaints
+
+
+@pytest.fixture
+def open_page(page_and_complaints: tuple[Any, list[str]]) -> Iterator[Callable[..., Any]]:
+    """Open a report; at the end the page may have complained of nothing."""
+    page, complaints = page_and_complaints
+    complaints.clear()
+
+    def open_report(path: Path, width: int = 1280, scheme: str = "light") -> Any:
+        page.goto("about:blank")
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme, media="screen")
+        page.mouse.move(0, 0)
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        return page
+
+    yield open_report
+    assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run with its report, for every test that does not change it."""
+    from reports import write_report
+
+    run_folder = made_up_run(tmp_path_factory.mktemp("reports") / "run", extra="pcm-3d")
+    write_report(run_folder)
+    return run_folder
