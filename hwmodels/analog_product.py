@@ -15,18 +15,12 @@ The largest ADC input is thus beta_adc = lambda * beta_inp * max|W| of the colum
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from hwmodels.nonideality import Noise, ProgrammedMatrix
-
-# From so many rows an expert on (measured on one thread) experts are multiplied one by one.
-_ROWS_ALONE = 100
-
 
 def converter_levels(bits: int | None) -> float | None:
     """Largest integer code of a signed converter, 2^(bits-1) - 1 (None for an ideal converter)."""
@@ -91,40 +85,68 @@ def _to_levels(codes: Tensor, levels: float | None) -> Tensor:
     return codes if levels is None else codes.round_().clamp_(-levels, levels)
 
 
+# TorchScript runs these loops without Python's lock: passes on several threads do not wait for one
+# another, and a small product costs no call from Python. Whole numbers of rows and sizes as lists.
+
+
+@torch.jit.script
+def _read_out(
+    result: Tensor,
+    codes: Tensor,
+    weight: Tensor,
+    scales: Tensor,
+    sizes: list[int],
+    levels: float | None,
+) -> None:
+    """Fill result [rows, outputs] with codes [rows, inputs] times weight [inputs, outputs].
+
+    The product of each row block is read by an ADC, times its scales [blocks, outputs].
+    """
+    product = result if len(sizes) == 1 else torch.empty_like(result)
+    row = 0
+    for block, size in enumerate(sizes):
+        torch.mm(codes[:, row : row + size], weight[row : row + size], out=product)
+        _to_levels(product, levels)
+        if block == 0:
+            torch.mul(product, scales[0], out=result)
+        else:
+            result.addcmul_(product, scales[block])
+        row += size
+
+
+@torch.jit.script
+def _by_expert(
+    inputs: Tensor,
+    matrix: tuple[Tensor, Tensor, Tensor],
+    counts: list[int],
+    sizes: list[int],
+    dac_levels: float | None,
+    adc_levels: float | None,
+) -> Tensor:
+    """`analog_grouped_linear` expert by expert: codes and products stay in a CPU's cache.
+
+    matrix: weight, input_scale and output_scale of an AnalogMatrix.
+    """
+    weight, input_scale, output_scale = matrix
+    result = inputs.new_empty((inputs.shape[0], weight.shape[2]))
+    start = 0
+    for expert, rows in enumerate(counts):
+        if rows > 0:
+            codes = _to_levels(inputs[start : start + rows] * input_scale[expert], dac_levels)
+            _read_out(result[start : start + rows], codes, weight[expert],
+                      output_scale[:, expert], sizes, adc_levels)
+        start += rows
+    return result
+
+
 def multiply(codes: Tensor, matrix: AnalogMatrix) -> Tensor:
     """Product of DAC codes [rows, inputs] with the tiles of a matrix -> [rows, outputs].
 
     Each row block is read by its own ADC before the digital sum.
     """
-    result = matrix.weight.new_empty(len(codes), matrix.weight.shape[-1])
-    return _multiply_into(result, codes, matrix.weight, matrix.output_scale.unbind(), matrix)
-
-
-def _multiply_into(
-    result: Tensor, codes: Tensor, weight: Tensor, scales: Sequence[Tensor], matrix: AnalogMatrix
-) -> Tensor:
-    """`multiply` for weights [inputs, outputs] and scales [outputs] a block of one expert."""
-    if len(scales) == 1:
-        torch.mm(codes, weight, out=result)
-        return _to_levels(result, matrix.adc_levels).mul_(scales[0])
-    blocks = _to_levels(_block_products(codes, weight, matrix.sizes), matrix.adc_levels).unbind()
-    torch.mul(blocks[0], scales[0], out=result)
-    for block, scale in zip(blocks[1:], scales[1:], strict=True):
-        result.addcmul_(block, scale)
+    result = codes.new_empty(len(codes), matrix.weight.shape[-1])
+    _read_out(result, codes, matrix.weight, matrix.output_scale, matrix.sizes, matrix.adc_levels)
     return result
-
-
-def _block_products(codes: Tensor, weight: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Products of each row block, [blocks, rows, outputs]: blocks of one size in one call."""
-    products = codes.new_empty(len(sizes), len(codes), weight.shape[1])
-    first = row = 0
-    for size, same in groupby(sizes):
-        count = len(list(same))
-        blocks, rows = slice(first, first + count), slice(row, row + count * size)
-        left = codes[:, rows].unflatten(1, (count, size)).transpose(0, 1)
-        torch.bmm(left, weight[rows].unflatten(0, (count, size)), out=products[blocks])
-        first, row = blocks.stop, rows.stop
-    return products
 
 
 def analog_linear(inputs: Tensor, matrix: AnalogMatrix) -> Tensor:
@@ -134,27 +156,12 @@ def analog_linear(inputs: Tensor, matrix: AnalogMatrix) -> Tensor:
 
 def analog_grouped_linear(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
     """The same for rows sorted by expert, counts [experts] each, and a matrix of all experts."""
-    alone = inputs.is_cpu and len(inputs) >= _ROWS_ALONE * len(counts)
-    return (grouped_by_expert if alone else grouped_at_once)(inputs, matrix, counts)
-
-
-def grouped_by_expert(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
-    """`analog_grouped_linear` expert by expert: codes and products stay in a CPU's cache."""
-    rows = counts.tolist()
-    result = matrix.weight.new_empty(len(inputs), matrix.weight.shape[-1])
-    scales = zip(*(block.unbind() for block in matrix.output_scale), strict=True)
-    for x, out, to_code, weight, scale in zip(
-        inputs.split(rows),
-        result.split(rows),
-        matrix.input_scale.unbind(),
-        matrix.weight.unbind(),
-        scales,
-        strict=True,
-    ):
-        if len(x):
-            codes = _to_levels(x * to_code, matrix.dac_levels)
-            _multiply_into(out, codes, weight, scale, matrix)
-    return result
+    if not inputs.is_cpu:
+        return grouped_at_once(inputs, matrix, counts)
+    parts = (matrix.weight, matrix.input_scale, matrix.output_scale)
+    return _by_expert(
+        inputs, parts, counts.tolist(), matrix.sizes, matrix.dac_levels, matrix.adc_levels
+    )
 
 
 def grouped_at_once(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp, norm
 
-from hwmodels.analog_product import analog_linear, grouped_at_once, grouped_by_expert, prepare
+from hwmodels.analog_product import analog_grouped_linear, analog_linear, grouped_at_once, prepare
 from hwmodels.nonideality import (
     NOISE_MODELS,
     RRAM_TIMES_S,
@@ -318,7 +318,7 @@ def test_grouped_products_are_those_of_each_expert_alone(sizes):
     ]
     together = prepare(program(weight, sizes, noise, generator=generator()), ranges, noise)
     layouts = (_single(together), _single(replace(together, weight=together.weight.contiguous())))
-    for grouped, matrix in product((grouped_by_expert, grouped_at_once), layouts):
+    for grouped, matrix in product((analog_grouped_linear, grouped_at_once), layouts):
         result = grouped(x.float(), matrix, counts)
         far = (result - torch.cat(alone)).abs() > 1e-4
         assert far.double().mean() < 0.01  # a product between two codes may fall to either
