@@ -32,13 +32,12 @@ from torch import Tensor, nn
 from dse.placed_model import PlacedModel
 from dse.simulation import Noise, Simulator
 from hwmodels.analog_product import (
-    AnalogMatrix,
     analog_grouped_linear,
     analog_linear,
     laid_by_inputs,
     prepare,
 )
-from hwmodels.nonideality import program
+from hwmodels.nonideality import ProgrammedMatrix, program
 
 LAYERS, EXPERTS, MATRICES, INPUTS, OUTPUTS, ROWS = 8, 64, 3, 64, 32, 16
 ENOUGH_S = 4.0
@@ -194,7 +193,8 @@ def expert_bank(repeats: int) -> dict[str, Timing | str]:
 def _shared_rows(stacked: Tensor, x: Tensor) -> Callable[[], object]:
     """The columns of a layer's experts side by side: same rows, one input range, one product."""
     generator = torch.Generator().manual_seed(0)
-    matrices = [_tiles(weight, generator, torch.tensor([3.0])) for weight in stacked]
+    programmed = [_programmed(weight, generator) for weight in stacked]
+    matrices = [prepare(tiles, torch.tensor([3.0]), Noise()) for tiles in programmed]
     return lambda: [analog_linear(x, matrix) for matrix in matrices]
 
 
@@ -203,15 +203,15 @@ def _own_rows(weights: Tensor, x: Tensor) -> Callable[[], object]:
     generator = torch.Generator().manual_seed(0)
     ranges = torch.full((EXPERTS, 1), 3.0)
     layers = weights.view(-1, EXPERTS, OUTPUTS, INPUTS)
-    matrices = [_tiles(weight, generator, ranges) for weight in layers]
+    programmed = [laid_by_inputs(_programmed(weight, generator)) for weight in layers]
+    matrices = [prepare(tiles, ranges, Noise()) for tiles in programmed]
     rows, counts = x.repeat(EXPERTS, 1), torch.full((EXPERTS,), ROWS)
     return lambda: [analog_grouped_linear(rows, matrix, counts) for matrix in matrices]
 
 
-def _tiles(weight: Tensor, generator: torch.Generator, ranges: Tensor) -> AnalogMatrix:
-    """Weights [..., outputs, inputs] of one row block, programmed as the simulation keeps them."""
-    programmed = program(weight, (INPUTS,), Noise(), generator=generator)
-    return prepare(laid_by_inputs(programmed), ranges, Noise())
+def _programmed(weight: Tensor, generator: torch.Generator) -> ProgrammedMatrix:
+    """The tiles of weights [..., outputs, inputs], one row block each."""
+    return program(weight, (INPUTS,), Noise(), generator=generator)
 
 
 def _aihwkit_bank(bank: _Bank) -> list[Any]:

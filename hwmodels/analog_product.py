@@ -22,6 +22,10 @@ from torch import Tensor
 
 from hwmodels.nonideality import Noise, ProgrammedMatrix
 
+# Up to so many rows (of an expert) other orders of the same products are faster on a CPU.
+_FEW_ROWS = 64
+
+
 def converter_levels(bits: int | None) -> float | None:
     """Largest integer code of a signed converter, 2^(bits-1) - 1 (None for an ideal converter)."""
     return None if bits is None else float(2 ** (bits - 1) - 1)
@@ -133,8 +137,14 @@ def _by_expert(
     for expert, rows in enumerate(counts):
         if rows > 0:
             codes = _to_levels(inputs[start : start + rows] * input_scale[expert], dac_levels)
-            _read_out(result[start : start + rows], codes, weight[expert],
-                      output_scale[:, expert], sizes, adc_levels)
+            _read_out(
+                result[start : start + rows],
+                codes,
+                weight[expert],
+                output_scale[:, expert],
+                sizes,
+                adc_levels,
+            )
         start += rows
     return result
 
@@ -144,7 +154,11 @@ def multiply(codes: Tensor, matrix: AnalogMatrix) -> Tensor:
 
     Each row block is read by its own ADC before the digital sum.
     """
-    result = codes.new_empty(len(codes), matrix.weight.shape[-1])
+    rows, outputs = len(codes), matrix.weight.shape[-1]
+    if rows > _FEW_ROWS:
+        result = codes.new_empty(rows, outputs)
+    else:  # with the rows of an output side by side the weights are read once, in their own order
+        result = codes.new_empty(outputs, rows).mT
     _read_out(result, codes, matrix.weight, matrix.output_scale, matrix.sizes, matrix.adc_levels)
     return result
 
@@ -156,7 +170,7 @@ def analog_linear(inputs: Tensor, matrix: AnalogMatrix) -> Tensor:
 
 def analog_grouped_linear(inputs: Tensor, matrix: AnalogMatrix, counts: Tensor) -> Tensor:
     """The same for rows sorted by expert, counts [experts] each, and a matrix of all experts."""
-    if not inputs.is_cpu:
+    if not inputs.is_cpu or len(inputs) < _FEW_ROWS * len(counts):
         return grouped_at_once(inputs, matrix, counts)
     parts = (matrix.weight, matrix.input_scale, matrix.output_scale)
     return _by_expert(

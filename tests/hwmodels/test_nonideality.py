@@ -308,8 +308,8 @@ def test_experts_are_programmed_as_one_batch():
 @pytest.mark.parametrize("sizes", [(32,), (16, 16), (12, 12, 8)])
 def test_grouped_products_are_those_of_each_expert_alone(sizes):
     weight = torch.randn(4, 12, 32, generator=generator(1), dtype=torch.float64)
-    x = torch.randn(40, 32, generator=generator(2), dtype=torch.float64)
-    counts = torch.tensor([17, 0, 22, 1])
+    x = torch.randn(400, 32, generator=generator(2), dtype=torch.float64)
+    counts = torch.tensor([177, 0, 222, 1])
     noise = Noise(magnitude=0.0)
     ranges = 2 + torch.rand(4, len(sizes), generator=generator(3), dtype=torch.float64)
     alone = [
