@@ -52,7 +52,7 @@ class AnalogMatrix:
 def prepare(matrix: ProgrammedMatrix, input_range: Tensor, noise: Noise) -> AnalogMatrix:
     """Fold converter steps into the weights of a programmed matrix.
 
-    Small products are fastest when `laid_by_inputs` has put each row block in one piece of memory.
+    Products of many rows are fastest with weights `laid_by_inputs`, of few rows as programmed.
     input_range [..., blocks] is beta_inp, the largest input each row block takes; its leading
     dimensions are those of the matrix (the experts of a layer) or none.
     """
@@ -89,8 +89,8 @@ def _to_levels(codes: Tensor, levels: float | None) -> Tensor:
     return codes if levels is None else codes.round_().clamp_(-levels, levels)
 
 
-# TorchScript runs these loops without Python's lock: passes on several threads do not wait for one
-# another, and a small product costs no call from Python. Whole numbers of rows and sizes as lists.
+# TorchScript runs the next two without Python's lock: passes on several threads do not wait for one
+# another, and a small product costs no call from Python. Without it they are plain functions.
 
 
 @torch.jit.script
