@@ -89,7 +89,7 @@ def _cells(table: pd.DataFrame, name: str) -> list[object]:
 def reproduce(
     name: str,
     *,
-    seeds: int = 4,
+    seeds: int = 8,
     tokens: int = 8192,
     progress: Progress | None = None,
     kept: Kept | None = None,

@@ -166,7 +166,7 @@ def reproduce(
     seeds: int | None = typer.Option(
         None,
         min=2,
-        help="Noise seeds, an even number; of theory: trainings a setting; fig6 has none.  [4]",
+        help="Noise seeds, an even number; of theory: trainings a setting; fig6 has none.  [8]",
     ),
     output: Path | None = typer.Option(None, help="Write the figure here, as HTML."),
     as_json: bool = JSON,
@@ -184,7 +184,7 @@ def reproduce(
         raise ValueError("--tokens has no effect on theory, which draws its own: leave it out")
     if name == "fig6" and seeds is not None:
         raise ValueError("--seeds has no effect on fig6, which has no noise: leave it out")
-    result = _draw(name, seeds or 4, tokens or 8192, quiet=as_json)
+    result = _draw(name, seeds or 8, tokens or 8192, quiet=as_json)
     if output is not None:
         page = result.figure.to_html(include_plotlyjs=True)
 
