@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from dse import search
 from dse.cost import Workload
 from dse.mapping import placeable_parts
 from dse.placement import SCOPES, digital_order
 from dse.problem import Problem
+from dse.screening import Screening
 from dse.settings import Settings
 from workloads.architecture import load_model
 from workloads.routing import zipf
@@ -88,3 +90,13 @@ def small_problem(simulator=None, budget_area_mm2=200.0, **options):
         miniature_shape=(3, 8),
         simulator=simulator or KnownLoss(),
     )
+
+
+def go(storage, problem, trials, name="dse", **options):
+    """A whole search on a small problem, as a worker of its own does it: study and outcome."""
+    study = search.open_study(storage, problem, name)
+    screening = Screening(problem, search.load_results(study), 0)
+    study.sampler = search.make_sampler("random", screening, 0)
+    clock = search.Clock()
+    outcome = search.run_search(study, problem, screening, trials=trials, clock=clock, **options)
+    return study, outcome

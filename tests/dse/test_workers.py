@@ -12,35 +12,31 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import command_line
 import optuna
 import psutil
 import pytest
 import sqlalchemy
+from command_line import invoke
 from database_fixture import PASSWORD, PLAIN, MariaDB, Postgres
 from optuna.trial import TrialState
-from search_fixture import small_problem
-from typer.testing import CliRunner
+from search_fixture import go, small_problem
 
 from dse import run as runs
-from dse import search, slots, workers
-from dse.cli import app
-from dse.journal import together
+from dse import slots, workers
 from dse.record import first_config
-from dse.screening import Screening
 from dse.settings import Settings
 from dse.storage import (
     Place,
     _database,
     hide,
-    journal_storage,
     patient,
     read_url,
     shared_storage,
     shown,
     unreachable,
 )
-
-pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+from workloads.checkpoint_export import write_random
 
 
 def started(kind):
@@ -69,16 +65,8 @@ def server(request):
     return request.getfixturevalue(request.param)
 
 
-def invoke(*arguments: object, **options):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
-
-
 def one_line(result, *words: str) -> None:
-    assert result.exit_code == 2, result.output
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    for word in words:
-        assert word in lines[0]
+    command_line.one_line(result, *words)
     assert PLAIN not in result.output
     assert PASSWORD not in result.output
 
@@ -86,161 +74,6 @@ def one_line(result, *words: str) -> None:
 @pytest.fixture(scope="module")
 def problem():
     return small_problem()
-
-
-def go(storage, problem, trials, name="dse", **options):
-    """A whole search on a small problem, as a worker of its own does it."""
-    study = search.open_study(storage, problem, name)
-    screening = Screening(problem, search.load_results(study), 0)
-    study.sampler = search.make_sampler("random", screening, 0)
-    clock = search.Clock()
-    outcome = search.run_search(study, problem, screening, trials=trials, clock=clock, **options)
-    return study, outcome
-
-
-# Slots -------------------------------------------------------------------------------------------
-
-
-def empty_study():
-    return optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=["minimize"])
-
-
-def test_each_slot_is_claimed_once_by_many_threads(tmp_path):
-    path = tmp_path / "study.journal"
-    optuna.create_study(storage=journal_storage(path), study_name="dse")
-    ran = []
-
-    def work():
-        study = optuna.load_study(storage=journal_storage(path), study_name="dse")
-        while len(slots.finished(study)) < 12:
-            slots.fill(study, 12)
-            if (trial := slots.claim(study, 12)) is not None:
-                ran.append(trial.user_attrs["slot"])
-                study.tell(trial, 0.0)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(ran) == list(range(12))
-
-
-def test_a_slot_filled_twice_is_run_once():
-    study = empty_study()
-    for slot in (0, 0, 1, 0, 1):
-        study.enqueue_trial({}, user_attrs={slots.SLOT: slot})
-    first, second = slots.claim(study, 2), slots.claim(study, 2)
-    assert (first.user_attrs["slot"], second.user_attrs["slot"]) == (0, 1)
-    assert slots.claim(study, 2) is None
-    study.tell(first, 1.0)
-    study.tell(second, 1.0)
-    slots.fill(study, 2)
-    assert slots.claim(study, 2) is None
-    assert [t.number for t in slots.finished(study)] == [first.number, second.number]
-
-
-def test_a_trial_that_fails_keeps_its_slot_and_one_cut_off_does_not():
-    study = empty_study()
-    slots.fill(study, 2, [{"x": 3}])
-    cut, failed = slots.claim(study, 2), slots.claim(study, 2)
-    assert cut.suggest_int("x", 0, 9) == 3
-    cut.set_user_attr("reason", "ruled out, but its worker dies before saying so")
-    failed.set_user_attr(slots.FAILED, True)
-    failed.set_user_attr("reason", "not finite")
-    study.tell(failed, state=TrialState.FAIL)
-    assert slots.requeue(study) == 1
-    assert slots.empty_slots(study, 2) == [0]
-    slots.fill(study, 2)
-    again = slots.claim(study, 2)
-    assert again.suggest_int("x", 0, 9) == 3
-    assert slots.claim(study, 2) is None
-
-
-def test_a_silent_worker_loses_its_trial_and_one_that_beats_does_not():
-    study = empty_study()
-    slots.fill(study, 2)
-    living, watching = slots.Heart(study), slots.Heart(study)
-    dead, alive = slots.claim(study, 2), slots.claim(study, 2)
-    living.trial_id = alive._trial_id
-    for _ in range(slots.SILENCE):
-        living.beat()
-        watching.look()
-    assert study.trials[dead.number].state == TrialState.RUNNING
-    watching.look()
-    assert study.trials[dead.number].state == TrialState.FAIL
-    assert study.trials[alive.number].state == TrialState.RUNNING
-    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        dead.set_user_attr("beaten", True)  # a worker that was only slow learns of it
-
-
-def test_what_is_held_back_is_written_once_and_refused_like_anything_else(tmp_path):
-    path = tmp_path / "study.journal"
-    study = optuna.create_study(storage=journal_storage(path), study_name="dse")
-    slots.fill(study, 1)
-    trial = slots.claim(study, 1)
-    before = path.read_bytes()
-    with together(study._storage):
-        for number in range(20):
-            trial.suggest_int(f"x{number}", 0, 9)
-        trial.set_constraint("limits", 1.0)
-        assert path.read_bytes() == before
-        watching = slots.Heart(study)
-        watching.trial_id = trial._trial_id
-        thread = threading.Thread(target=watching.beat)  # others of the process write at once
-        thread.start()
-        thread.join()
-        assert path.read_bytes().count(b"\n") == before.count(b"\n") + 1
-    seen = optuna.load_study(storage=journal_storage(path), study_name="dse").trials[0]
-    assert (len(seen.params), seen.user_attrs["beat"]) == (20, 1)
-    assert seen.params == trial.params
-    slots.give_back(study, trial._trial_id)
-    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError), together(study._storage):
-        for number in range(5):
-            trial.set_user_attr(f"late {number}", True)
-    assert "late 0" not in study.trials[0].user_attrs  # and reading goes on
-
-
-class Death(BaseException):
-    """The process ends here."""
-
-
-def test_dying_at_any_write_loses_nothing_that_was_finished(tmp_path, problem):
-    """A new process after each death, which comes some writes later; half of them cut a write."""
-    path = tmp_path / "study.journal"
-    kept: dict[int, list[float] | None] = {}
-    deaths, outcome = 0, ""
-    while outcome != "finished":
-        storage = journal_storage(path)
-        writes = iter(range(5 + deaths))
-
-        def write(logs, append=storage._backend.append_logs, writes=writes, torn=deaths % 2):
-            if next(writes, None) is None:
-                if torn:
-                    lines = "\n".join(json.dumps(log) for log in logs)
-                    with path.open("a") as file:
-                        file.write(lines[: 2 * len(lines) // 3])
-                raise Death
-            append(logs)
-
-        storage._backend.append_logs = write
-        try:
-            study = search.open_study(storage, problem)
-            before = {t.number: t.values for t in slots.finished(study)}
-            assert before.items() >= kept.items()
-            kept = before
-            slots.requeue(study)
-            study, outcome = go(storage, problem, 4, heartbeat_s=100)
-        except Death:
-            deaths += 1
-    assert deaths > 4
-    finished = slots.finished(study)
-    assert sorted(t.user_attrs["slot"] for t in finished) == list(range(4))
-    assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in finished)
-    assert {t.number: t.values for t in finished}.items() >= kept.items()
-
-
-# A shared storage --------------------------------------------------------------------------------
 
 
 def start_worker(url: str, *options: str) -> subprocess.Popen[str]:
@@ -268,26 +101,26 @@ def kill_in_mid_trial(study, process) -> int:
                 process.wait()
                 return trial.number
             process.send_signal(signal.SIGCONT)
-        time.sleep(0.02)
+        time.sleep(0.1)
     raise AssertionError(f"never held a trial: {process.communicate()}")
 
 
-# On one server only: it takes 40 s, and every other test of a database runs on both.
+# On one server only: it takes long, and every other test of a database runs on both.
 @pytest.mark.parametrize("server", ["postgres"], indirect=True)
 def test_workers_die_and_exactly_the_wanted_trials_are_finished(server, tmp_path):
-    """Four workers, one of them a helper; two are killed in mid-trial and one report is drawn."""
-    wanted = 8
+    """Three workers, one of them a helper; one is killed in mid-trial and a report is drawn."""
+    wanted = 6
     settings = Settings("deepseekmoe", 200.0, trials=wanted, tokens=1536)
     study = optuna.create_study(
         storage=shared_storage(server.url),
         study_name="shared",
         directions=["minimize"] * len(settings.metrics),
     )
-    workers.announce(study, first_config(settings), heartbeat_s=1.0)
-    doomed = [start_worker(server.url) for _ in range(2)]
+    workers.announce(study, first_config(settings), heartbeat_s=0.5)
+    doomed = start_worker(server.url)
     left = start_worker(server.url, "--jobs", "2")
     try:
-        cut = [kill_in_mid_trial(study, process) for process in doomed]
+        cut = kill_in_mid_trial(study, doomed)
         for child in psutil.Process(left.pid).children():
             assert PLAIN not in " ".join(child.cmdline())
             assert PASSWORD not in " ".join(child.cmdline())
@@ -295,7 +128,7 @@ def test_workers_die_and_exactly_the_wanted_trials_are_finished(server, tmp_path
         drawn = invoke("report", folder, "--storage", server.url, "--study", "shared", "--json")
         output, errors = left.communicate(timeout=240)
     finally:
-        for process in (*doomed, left):
+        for process in (doomed, left):
             process.kill()
     assert left.returncode == 0, errors
     assert json.loads(output)["outcome"] == "finished"
@@ -306,7 +139,7 @@ def test_workers_die_and_exactly_the_wanted_trials_are_finished(server, tmp_path
     assert [t.user_attrs for t in finished if t.state == TrialState.FAIL] == []
     assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == wanted
     assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
-    assert all(slots.cut_off(study.trials[number]) for number in cut)
+    assert slots.cut_off(study.trials[cut])
     assert drawn.exit_code == 0, drawn.output
     run = runs.load_run(folder)
     assert run.config["study"] == "shared"
@@ -316,6 +149,34 @@ def test_workers_die_and_exactly_the_wanted_trials_are_finished(server, tmp_path
     for path in folder.iterdir():
         assert PLAIN.encode() not in path.read_bytes()
         assert PASSWORD.encode() not in path.read_bytes()
+
+
+RANDOM = {"model_type": "olmoe", "num_hidden_layers": 2, "hidden_size": 128,
+          "intermediate_size": 64, "num_attention_heads": 4, "num_experts": 32,
+          "num_experts_per_tok": 4, "vocab_size": 2048}  # fmt: skip
+
+
+def test_a_worker_joins_a_search_with_a_checkpoint_that_it_has(postgres, tmp_path):
+    """It runs trials like any other; without the folder it is told so, and no trial is touched."""
+    folder = tmp_path / "random"
+    write_random(RANDOM, folder)
+    settings = Settings(
+        str(folder), 200.0, trials=2, tokens=1536, checkpoint=str(folder), checkpoint_tokens=512
+    )
+    directions = ["minimize"] * len(settings.metrics)
+    storage = shared_storage(postgres.url)
+    study = optuna.create_study(storage=storage, study_name="real", directions=directions)
+    workers.announce(study, first_config(settings), heartbeat_s=5.0)
+    join = ["worker", "--storage", postgres.url, "--study", "real", "--json"]
+    away = folder.rename(tmp_path / "away")
+    one_line(invoke(*join), f"{folder} is no folder")
+    assert study.trials == []
+    away.rename(folder)
+    result = invoke(*join)
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["outcome"], document["trials_here"]) == ("finished", 2)
+    assert len(slots.finished(study)) == 2
 
 
 def test_a_storage_that_goes_away_is_waited_for(server, problem):

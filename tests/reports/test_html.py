@@ -1,4 +1,4 @@
-"""The report as a file: size, escaping, odd runs. What it looks like is seen in test_browser.py."""
+"""The report as a file: size, escaping, odd runs; test_browser_views.py sees what it looks like."""
 
 import base64
 import json
