@@ -198,3 +198,54 @@ def test_the_mean_error_of_the_noise_adds_loss_in_first_order():
     assert np.array_equal(both.experts, second.experts)
     added = both.draws.mean(axis=0) - second.experts
     assert added.sum() == pytest.approx(slope, rel=0.03)
+
+
+def test_a_tied_lm_head_adds_what_finite_differences_of_its_tiles_say():
+    """Its tiles are programmed, the embedding that shares its weights stays as it is.
+
+    Logits are linear in the head, so its Gauss-Newton curvature is that of the loss itself.
+    """
+    shape = {"vocab_size": 8, "hidden_size": 16, "head_dim": 8, "layers": 2}
+    miniature = model_fixture.random_miniature(tie_embeddings=True, **shape)
+    assert "lm_head" not in miniature.weights
+    text = sequences(miniature, rows=8, length=7)
+    tokens, targets = text[:, :-1], text[:, 1:]
+    noise = Noise(magnitude=1.0)
+    model = NoisyModel(miniature.config, miniature.weights)
+    head = miniature.weights["embedding"].double()
+    errors = torch.stack(
+        [
+            model.programmed("lm_head", noise, seed, sign).effective_weight().double() - head
+            for seed in (0, 1)
+            for sign in (1, -1)
+        ]
+    )
+    inputs = {}
+
+    def keep(name: str, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        inputs[name] = x.double()
+        return x @ weight.T
+
+    with torch.no_grad():
+        forward(miniature.config, miniature.weights, tokens, linear=keep)
+
+    def loss(change: torch.Tensor) -> float:
+        logits = inputs["lm_head"] @ (head + change).T
+        return float(torch.nn.functional.cross_entropy(logits, targets.flatten()))
+
+    here, curved = loss(torch.zeros_like(head)), 0.0
+    square = errors.square().mean(0).flatten()
+    for weight, step in enumerate(1e-3 * torch.eye(head.numel(), dtype=head.dtype)):
+        change = step.view_as(head)
+        bend = (loss(change) - 2 * here + loss(-change)) / 1e-6
+        curved += 0.5 * float(square[weight]) * bend
+    slope = (loss(1e-3 * errors.mean(0)) - loss(-1e-3 * errors.mean(0))) / 2e-3
+    many = (tokens.repeat(100, 1), targets.repeat(100, 1))
+    second = estimate_on(miniature, many[0], noise=noise).table.set_index("part").loc["lm_head"]
+    both = estimate_on(miniature, many[0], noise=noise, targets=many[1])
+    whole = both.table.set_index("part").loc["lm_head"]
+    assert second["parameters"] == head.numel()
+    assert abs(second["added_loss_nats"] - curved) < 4 * second["added_loss_stderr"]
+    assert second["added_loss_nats"] == pytest.approx(curved, rel=0.1)
+    assert abs(slope) > 0.01 * curved
+    assert whole["added_loss_nats"] - second["added_loss_nats"] == pytest.approx(slope, rel=0.01)
