@@ -15,6 +15,16 @@ from hypothesis import settings
 settings.register_profile("dse", deadline=None, max_examples=50)
 settings.load_profile("dse")
 
+# A file goes to one worker whole, so the longest begin first: none is left alone at the end.
+LONGEST = ("test_browser_views", "test_workers", "test_cli_processes", "test_browser_use",
+           "test_checkpoint_search", "test_finished_run", "test_notebooks", "test_reproduce",
+           "test_generated", "test_cost_simulation", "test_checkpoint_simulation", "test_search",
+           "test_cli", "test_decisions")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else 99)
+
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
