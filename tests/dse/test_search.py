@@ -232,10 +232,16 @@ def test_an_interrupt_that_python_drops_ends_the_search():
 
 
 def test_a_front_never_rests_on_a_look():
-    _, screening, _ = run(small_problem(LookedAt()), 20)
-    pool = screening.refine()
-    complete, _ = screening.complete(pool)
-    assert set(complete.codes.tolist()) <= set(screening.results)
+    simulator = LookedAt()
+    problem = small_problem(simulator, **SMALL)
+    _, screening, _ = run(problem, 60, "random")
+    ended = set(screening.looks) - set(screening.results)
+    assert ended
+    complete, _ = screening.complete(screening.refine())
+    codes = set(complete.codes.tolist())
+    assert not ended & codes
+    # As the simulator itself remembers it: whole simulations, and no more results than those.
+    assert len(codes | {CLEAN}) <= len(screening.results) == len(simulator.calls)
 
 
 def test_a_resumed_search_looks_at_nothing_twice(tmp_path):

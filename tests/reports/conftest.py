@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 LAYERS, EXPERTS = 27, 64
 SCORES = ("max_neuron_norm", "activation_frequency", "activation_weight", "router_norm", "random")
@@ -254,12 +255,6 @@ def make_run(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield make
 
 
-@pytest.fixture(scope="session")
-def write_run() -> Callable[..., Path]:
-    """The function that writes a made-up run folder wherever a test wants it."""
-    return made_up_run
-
-
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update",
          "--disable-sync"]  # fmt: skip
@@ -312,6 +307,18 @@ def open_page(page_and_complaints: tuple[Any, list[str]]) -> Iterator[Callable[.
 
     yield open_report
     assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def large_report(shared_folder: Path) -> Path:
+    """The report of 5000 designs, drawn once for all workers."""
+    from reports import write_report
+
+    folder = shared_folder / "large-run"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "report.html").exists():
+            write_report(made_up_run(folder, designs=5000))
+    return folder / "report.html"
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Loading the shipped miniatures."""
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,8 @@ from workloads.checkpoint import FOLDER, load_miniature, miniature_names
 
 
 @pytest.mark.parametrize("name", miniature_names())
-def test_a_miniature_loads_quickly_as_float32(name: str) -> None:
-    load_miniature(name)
-    start = time.perf_counter()
+def test_a_miniature_loads_as_finite_float32(name: str) -> None:
     miniature = load_miniature(name)
-    assert time.perf_counter() - start < 1.0
     assert all(weight.dtype == torch.float32 for weight in miniature.weights.values())
     assert all(bool(weight.isfinite().all()) for weight in miniature.weights.values())
     assert name in miniature.source
