@@ -10,17 +10,15 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
-from dse.commands import (
-    accuracy,
-    benchmark,
-    explore,
-    hardware,
-    inspect,
-    placements,
-    scores,
-    validate,
-    worker,
-)
+from dse.commands.accuracy import calibrate, mitigate, reproduce, sensitivity
+from dse.commands.benchmark import benchmark
+from dse.commands.explore import explore
+from dse.commands.hardware import tile
+from dse.commands.inspect import best, compare, export, models, report, show
+from dse.commands.placements import placements
+from dse.commands.scores import scores
+from dse.commands.validate import tornado, validate
+from dse.commands.worker import storage_proxy, worker
 
 _INTERRUPTED = 130
 
@@ -107,18 +105,14 @@ def _root(
     pass
 
 
-for module in (
-    explore,
-    worker,
-    inspect,
-    hardware,
-    accuracy,
-    scores,
-    placements,
-    benchmark,
-    validate,
+# In the order in which `dse --help` lists them.
+for command in (
+    *(explore, worker, storage_proxy),
+    *(models, show, best, compare, export, report),
+    *(tile, sensitivity, calibrate, mitigate, reproduce),
+    *(scores, placements, benchmark, validate, tornado),
 ):
-    module.register(app)
+    app.command()(command)
 
 
 def main() -> None:

@@ -12,18 +12,10 @@ from dse import units
 
 if TYPE_CHECKING:
     import pandas
-    from rich.console import Console
 
 WIDTH = 100
 LONG_WORD = 12
 """Letters that stay together in a cell however narrow the terminal: numbers have fewer."""
-
-
-def error_console() -> "Console":
-    """A rich console on standard error, for progress."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
 
 
 def _width() -> int:

@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dse import units
 from dse.commands import complete
+from dse.commands.options import (
+    ANALOG_MODULE,
+    JSON,
+    MAGNITUDE,
+    MAX_MEMORY,
+    MODEL,
+    MODEL_OR_CHECKPOINT,
+    NOISE_MODEL,
+    read_memory,
+)
 from dse.commands.progress import steps, watch
 
 if TYPE_CHECKING:
@@ -16,16 +25,6 @@ if TYPE_CHECKING:
     from dse.reproduce import Reproduction
     from dse.simulation import Noise
 
-JSON = typer.Option(False, "--json", help="Print one JSON document.")
-MODEL = typer.Option(
-    "deepseekmoe",
-    help="A name of `dse models`, or a config.json.",
-    autocompletion=complete.models,
-)
-NOISE_MODEL = typer.Option(
-    "pcm", help="Noise of the cells: pcm, hermes, rram, ...", autocompletion=complete.noise_models
-)
-MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
 # Single parts that people see; there are hundreds.
 _SHOWN = 12
 # Rows of a table that nobody reads in a terminal.
@@ -79,12 +78,7 @@ def calibrate(
 
 
 def mitigate(
-    model: str = typer.Option(
-        "",
-        help="A name of `dse models`, or a config.json.",
-        show_default="deepseekmoe",
-        autocompletion=complete.models,
-    ),
+    model: str = MODEL_OR_CHECKPOINT,
     mitigation: list[str] = typer.Option(
         [],
         help="router-recalibration or expert-replacement; repeatable.  [both]",
@@ -94,9 +88,7 @@ def mitigate(
     score: str = typer.Option(
         "max_neuron_norm", help="Which experts are digital.", autocompletion=complete.scores
     ),
-    analog_module: list[str] = typer.Option(
-        [], help="Dense part that is analog too: router, attention, ...; repeatable."
-    ),
+    analog_module: list[str] = ANALOG_MODULE,
     noise_model: str = NOISE_MODEL,
     magnitude: float = MAGNITUDE,
     tokens: int | None = typer.Option(
@@ -104,7 +96,7 @@ def mitigate(
     ),
     seeds: int = typer.Option(4, min=2, help="Noise seeds, an even number."),
     checkpoint: Path | None = typer.Option(None, help="Hugging Face folder: on its weights."),
-    max_memory: str = typer.Option("", help="Memory with a checkpoint, such as 8GiB."),
+    max_memory: str = MAX_MEMORY,
     as_json: bool = JSON,
 ) -> None:
     """What router recalibration and expert replacement change in a placement's loss."""
@@ -119,7 +111,7 @@ def mitigate(
             model or "deepseekmoe", noise, names, share, score, analog_module, tokens or 8192, seeds
         )
     else:
-        memory = int(units.parse(max_memory, "memory size")) if max_memory else None
+        memory = read_memory(max_memory)
         with watch(as_json) as callbacks:
             table, source = checkpoint_mitigation_table(
                 checkpoint, noise, names, share, score, analog_module, tokens or 2048, seeds,
@@ -250,9 +242,3 @@ def _print_tables(tables: "dict[str, pandas.DataFrame]", as_json: bool, **facts:
         print_frame(table, title=name)
     for name, fact in facts.items():
         say(f"{name}: {fact}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (sensitivity, calibrate, mitigate, reproduce):
-        app.command()(command)

@@ -5,6 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dse.commands.options import (
+    ANALOG_MODULE,
+    JSON,
+    MAGNITUDE,
+    MAX_MEMORY,
+    NOISE_MODEL,
+    read_memory,
+)
 from dse.commands.progress import watch
 
 if TYPE_CHECKING:
@@ -20,24 +28,21 @@ def benchmark(
     digital_experts: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of the experts."),
     score: str = typer.Option("max_neuron_norm", help="Or router_norm: which experts are digital."),
     scope: str = typer.Option("global", help="Experts ranked global or per_layer."),
-    analog_module: list[str] = typer.Option(
-        [], help="Dense part that is analog too: attention, lm_head, ...; repeatable."
-    ),
-    noise_model: str = typer.Option("pcm", help="Noise of the cells: pcm, hermes, rram, ..."),
-    magnitude: float = typer.Option(1.0, min=0.0, help="Multiplies the programming noise."),
+    analog_module: list[str] = ANALOG_MODULE,
+    noise_model: str = NOISE_MODEL,
+    magnitude: float = MAGNITUDE,
     tile_rows: int = typer.Option(512, help="Rows of a tile."),
     dac_bits: int = typer.Option(8, help="Bits of the inputs."),
     adc_bits: int = typer.Option(8, help="Bits of the outputs."),
     seeds: int = typer.Option(2, help="Noise draws: 1, or an even number."),
     limit: int | None = typer.Option(None, min=1, help="First questions of each task only."),
-    max_memory: str = typer.Option("", help="Most memory of this process, such as 8GB."),
+    max_memory: str = MAX_MEMORY,
     results: Path | None = typer.Option(
         None, help="File that keeps every answer, to go on from.  [in the cache folder]"
     ),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+    as_json: bool = JSON,
 ) -> None:
     """Accuracy on PIQA, ARC, BoolQ, HellaSwag, WinoGrande, MathQA and MMLU, clean and noisy."""
-    from dse import units
     from dse.converter_ranges import with_ranges
     from dse.evaluation import EvaluationSettings, Scorer
     from dse.simulation import Noise
@@ -47,7 +52,7 @@ def benchmark(
     opened = open_checkpoint(checkpoint)
     noise = with_ranges(noise, opened.architecture.stand_in)
     settings = EvaluationSettings(noise, digital_experts, score, scope, tuple(analog_module), seeds)
-    memory = int(units.parse(max_memory, "memory size")) if max_memory else None
+    memory = read_memory(max_memory)
     from dse.harness import evaluate, load_tasks
 
     loaded = load_tasks(data, [name.strip() for name in tasks.split(",") if name.strip()])
@@ -89,8 +94,3 @@ def _show(rows: list[Any], settings: "EvaluationSettings", source: str, as_json:
     print_table(headers, cells, title="accuracy", left=2)
     ranges = said(settings.noise)
     say(f"source: {source}; {ranges}; ± is one standard error, the difference is paired")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(benchmark)

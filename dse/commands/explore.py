@@ -1,5 +1,8 @@
 """`dse explore`: search, and say what came out."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,27 +10,50 @@ import typer
 
 from dse import units
 from dse.commands import complete
+from dse.commands.options import JSON, MAX_MEMORY, STORAGE, read_effort, read_memory
 from dse.commands.progress import watch
 
 if TYPE_CHECKING:
     from dse.run import Run
 
-MOST_JOBS = 256  # processes of one machine
-STORAGE = typer.Option(
-    "",
-    envvar="DSE_STORAGE",
-    help="Database that machines share: postgresql://user:password@host/db, mysql://..., "
-    "or grpc://host:port of a dse storage-proxy.",
+_MODEL = typer.Option(
+    "", help="A name of `dse models`, or a config.json.", autocompletion=complete.models
+)
+_HEARTBEAT = typer.Option(
+    "5s", help="Between signs of life; a worker that leaves out six is replaced."
+)
+_SAMPLER = typer.Option(
+    "screening", help="screening, nsga2, nsga3, tpe, ...", autocompletion=complete.samplers
+)
+_OBJECTIVE = typer.Option(
+    [],
+    help="delta_loss, accuracy, top1, energy_per_token, throughput, ...; repeatable, or a,b.",
+    autocompletion=complete.metrics,
+)
+_CONSTRAINT = typer.Option(
+    [], help="Such as latency_per_token<=5ms; repeatable.", autocompletion=complete.metrics
+)
+_FIX = typer.Option(
+    [],
+    help="name=value, or name=a,b for several choices; more may follow, or repeat it.",
+    autocompletion=complete.assignments,
+)
+_MORE = typer.Argument(
+    None, metavar="[NAME=VALUE]...", help="More of --fix.", autocompletion=complete.assignments
+)
+_MITIGATION = typer.Option(
+    [],
+    help="router-recalibration or expert-replacement, on every placement; repeatable.",
+    autocompletion=complete.mitigations,
+)
+_CHECKPOINT = typer.Option(
+    None, help="Hugging Face folder of the model: the placements that matter run on it."
 )
 
 
 def explore(
     ctx: typer.Context,
-    model: str = typer.Option(
-        "",
-        help="A name of `dse models`, or the path of a Hugging Face config.json.",
-        autocompletion=complete.models,
-    ),
+    model: str = _MODEL,
     budget_area: str = typer.Option("", help="Area of everything together, such as 200mm2."),
     batch: int = typer.Option(32, help="Sequences decoded (or prefilled) together."),
     context: int = typer.Option(1024, help="Tokens in the cache of each sequence."),
@@ -38,80 +64,38 @@ def explore(
     jobs: int = typer.Option(1, help="Processes that search together."),
     storage: str = STORAGE,
     study: str = typer.Option("", help="Its name in --storage; that of the run folder by default."),
-    heartbeat: str = typer.Option(
-        "5s", help="Between signs of life; a worker that leaves out six is replaced."
-    ),
-    sampler: str = typer.Option(
-        "screening", help="screening, nsga2, nsga3, tpe, ...", autocompletion=complete.samplers
-    ),
-    objective: list[str] = typer.Option(
-        [],
-        help="delta_loss, accuracy, top1, energy_per_token, throughput, ...; repeatable, or a,b.",
-        autocompletion=complete.metrics,
-    ),
-    constraint: list[str] = typer.Option(
-        [],
-        help="Such as latency_per_token<=5ms; repeatable.",
-        autocompletion=complete.metrics,
-    ),
+    heartbeat: str = _HEARTBEAT,
+    sampler: str = _SAMPLER,
+    objective: list[str] = _OBJECTIVE,
+    constraint: list[str] = _CONSTRAINT,
     min_accuracy: float | None = typer.Option(None, help="Least task accuracy, 0 to 1."),
     budget_power: str = typer.Option("", help="Most power, such as 15W."),
     budget_energy: str = typer.Option("", help="Most energy per token, such as 5mJ."),
-    fix: list[str] = typer.Option(
-        [],
-        help="name=value, or name=a,b for several choices; more may follow, or repeat it.",
-        autocompletion=complete.assignments,
-    ),
-    more: list[str] = typer.Argument(
-        None,
-        metavar="[NAME=VALUE]...",
-        help="More of --fix.",
-        autocompletion=complete.assignments,
-    ),
+    fix: list[str] = _FIX,
+    more: list[str] = _MORE,
     space: Path | None = typer.Option(None, help="TOML file with choices and ranges."),
-    mitigation: list[str] = typer.Option(
-        [],
-        help="router-recalibration or expert-replacement, on every placement; repeatable.",
-        autocompletion=complete.mitigations,
-    ),
+    mitigation: list[str] = _MITIGATION,
     tokens: int = typer.Option(8192, help="Tokens that each accuracy is measured on."),
-    checkpoint: Path | None = typer.Option(
-        None, help="Hugging Face folder of the model: the placements that matter run on it."
-    ),
+    checkpoint: Path | None = _CHECKPOINT,
     checkpoint_time: str = typer.Option("30min", help="Time for simulations on the checkpoint."),
     checkpoint_tokens: int = typer.Option(2048, help="Tokens of each of those."),
-    max_memory: str = typer.Option("", help="Memory with a checkpoint, such as 8GiB."),
+    max_memory: str = MAX_MEMORY,
     output: Path | None = typer.Option(None, help="Run folder; a new one under runs/ by default."),
     go_on: bool = typer.Option(False, "--resume", help="Go on with the run in --output."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+    as_json: bool = JSON,
 ) -> None:
     """Find the designs that no other beats in accuracy, energy and throughput under a budget."""
     timeout_s = read_effort(timeout, jobs)
     asked = _asked(ctx)
     _check_together(ctx, asked)
-    memory = int(units.parse(max_memory, "memory size")) if max_memory else None
     from dse import explorer
     from dse.checkpoint_search import Effort
 
-    def session(callbacks: explorer.Callbacks) -> explorer.Session:
-        return explorer.Session(
-            timeout_s, jobs, units.parse(heartbeat, "time"), callbacks=callbacks, effort=effort
-        )
-
-    effort = Effort(units.parse(checkpoint_time, "time"), memory)
-    if go_on:
-        folder = _resumed(output, asked)
-        with watch(as_json) as callbacks:
-            run = explorer.resume(folder, session(callbacks), trials=trials, storage=storage)
-    else:
-        from dse.settings import Settings
-        from dse.storage import shared_place
-
-        settings = Settings(**asked)
-        folder = output if output is not None else explorer.default_folder(settings)
-        place = shared_place(storage, study or folder.name) if storage else None
-        with watch(as_json) as callbacks:
-            run = explorer.start(settings, folder, session(callbacks), place=place)
+    effort = Effort(units.parse(checkpoint_time, "time"), read_memory(max_memory))
+    session = explorer.Session(timeout_s, jobs, units.parse(heartbeat, "time"), effort=effort)
+    search = _resumed(output, asked, storage) if go_on else _begun(output, asked, storage, study)
+    with watch(as_json) as callbacks:
+        run = search(session=replace(session, callbacks=callbacks))
     show_result(run, as_json)
 
 
@@ -204,9 +188,23 @@ def _check_together(ctx: typer.Context, asked: dict[str, Any]) -> None:
             )
 
 
-def _resumed(output: Path | None, asked: dict[str, Any]) -> Path:
-    """The folder of --output; what was asked for must be what its search was started with."""
-    from dse.explorer import read_settings
+def _begun(
+    output: Path | None, asked: dict[str, Any], storage: str, study: str
+) -> "Callable[..., Run]":
+    """A new search, to be called with its session."""
+    from dse.explorer import default_folder, start
+    from dse.settings import Settings
+    from dse.storage import shared_place
+
+    settings = Settings(**asked)
+    folder = output if output is not None else default_folder(settings)
+    place = shared_place(storage, study or folder.name) if storage else None
+    return partial(start, settings, folder, place=place)
+
+
+def _resumed(output: Path | None, asked: dict[str, Any], storage: str) -> "Callable[..., Run]":
+    """The search of --output going on; what is asked for must be what it was started with."""
+    from dse.explorer import read_settings, resume
 
     if output is None:
         raise ValueError("--resume needs the run folder: add --output RUN")
@@ -219,14 +217,7 @@ def _resumed(output: Path | None, asked: dict[str, Any]) -> Path:
                 f"{output} was started with another --{option} ({before}, not {value}): "
                 "leave it out to go on, or start a new run"
             )
-    return output
-
-
-def read_effort(timeout: str, jobs: int) -> float | None:
-    """Seconds of --timeout, none without it; --jobs is checked."""
-    if not 1 <= jobs <= MOST_JOBS:
-        raise ValueError(f"jobs is {jobs}: from 1 to {MOST_JOBS}")
-    return units.parse(timeout, "time") if timeout else None
+    return partial(resume, output, trials=asked.get("trials"), storage=storage)
 
 
 def show_result(run: "Run", as_json: bool) -> None:
@@ -239,8 +230,3 @@ def show_result(run: "Run", as_json: bool) -> None:
         print_json(run_document(run))
     else:
         print_run(run)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(explore)

@@ -1,8 +1,9 @@
-"""Commands about hardware: `tile`."""
+"""`dse tile`: the data sheet of one tile."""
 
 import typer
 
 from dse.commands import complete
+from dse.commands.options import JSON
 
 
 def tile(
@@ -15,7 +16,7 @@ def tile(
     adc_bits: int = typer.Option(8, help="Bits of the output converters."),
     dac_bits: int = typer.Option(8, help="Bits of the inputs."),
     columns_per_adc: int = typer.Option(1, help="Columns that share a converter."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+    as_json: bool = JSON,
 ) -> None:
     """Energy, latency and area of one tile, each with its parts."""
     from dse.console import print_json
@@ -26,8 +27,3 @@ def tile(
         print_json(document)
     else:
         print_tile(document)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(tile)

@@ -6,11 +6,9 @@ from typing import Any
 import typer
 
 from dse.commands import complete
-from dse.commands.explore import STORAGE
+from dse.commands.options import JSON, RUN, STORAGE
 
-RUN = typer.Argument(help="Run folder.")
 _WEIGHTS = "delta_loss=1,energy_per_token=1,throughput=1"
-JSON = typer.Option(False, "--json", help="Print one JSON document.")
 
 
 def models(as_json: bool = JSON) -> None:
@@ -163,9 +161,3 @@ def report(
         print_json({"report": str(path)})
     else:
         typer.echo(f"Report: {path}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (models, show, best, compare, export, report):
-        app.command()(command)

@@ -6,17 +6,14 @@ import typer
 
 from dse import units
 from dse.commands import complete
+from dse.commands.options import JSON, MODEL
 
 if TYPE_CHECKING:
     import pandas
 
 
 def placements(
-    model: str = typer.Option(
-        "deepseekmoe",
-        help="A name of `dse models`, or a config.json.",
-        autocompletion=complete.models,
-    ),
+    model: str = MODEL,
     budget_area: str = typer.Option("200mm2", help="Area of the machine, such as 200mm2."),
     share: list[float] = typer.Option(
         [0.125, 0.25, 0.5], help="Share of digital experts whose cost is the budget; repeatable."
@@ -28,7 +25,7 @@ def placements(
     batch: int = typer.Option(32, help="Sequences decoded together."),
     tokens: int = typer.Option(8192, help="Tokens that each loss is measured on."),
     seeds: int = typer.Option(16, help="Noise draws, an even number from 8."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+    as_json: bool = JSON,
 ) -> None:
     """Compare ways of choosing the digital experts at equal area, energy and throughput."""
     from dse.console import print_json, records, say
@@ -90,8 +87,3 @@ def _print(table: "pandas.DataFrame", title: str) -> None:
     headers = ("cost of", "digital by", "digital", "J/token", "tok/s", "loss + mnat",
                "vs norm global", "vs norm layer")  # fmt: skip
     print_table(headers, rows, title=title, left=2)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(placements)

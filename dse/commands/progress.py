@@ -22,71 +22,24 @@ def watch(quiet: bool) -> Iterator["Callbacks"]:
     if quiet:
         yield Callbacks()
     elif sys.stderr.isatty():
-        with _bar() as callbacks:
-            yield callbacks
-    else:
-        last = [-_EVERY_S]
+        with _bar("starting") as update:
 
-        def line(progress: Any) -> None:
-            if time.monotonic() - last[0] > _EVERY_S:
-                last[0] = time.monotonic()
-                typer.echo(f"trial {progress.trial + 1}: {_state(progress)}", err=True)
+            def advance(progress: Any) -> None:
+                update(_state(progress), completed=progress.finished, total=progress.wanted)
 
-        def layer(text: str, done: int, total: int) -> None:
-            if time.monotonic() - last[0] > _EVERY_S:
-                last[0] = time.monotonic()
-                typer.echo(f"{text}: layer {done} of {total}", err=True)
-
-        yield Callbacks(progress=line, layers=layer)
-
-
-@contextmanager
-def _bar() -> Iterator["Callbacks"]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from dse.console import error_console
-    from dse.explorer import Callbacks
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=error_console(),
-    ) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def advance(progress: Any) -> None:
-            bar.update(
-                task,
-                completed=progress.finished,
-                total=progress.wanted,
-                description=_state(progress),
+            yield Callbacks(
+                stage=update,
+                progress=advance,
+                layers=lambda text, done, total: update(
+                    f"{text}, layer", completed=done, total=total
+                ),
             )
-
-        def layer(text: str, done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=f"{text}, layer")
-
+    else:
+        say = _now_and_then()
         yield Callbacks(
-            stage=lambda text: bar.update(task, description=text), progress=advance, layers=layer
+            progress=lambda progress: say(f"trial {progress.trial + 1}: {_state(progress)}"),
+            layers=lambda text, done, total: say(f"{text}: layer {done} of {total}"),
         )
-
-
-def _state(progress: Any) -> str:
-    return (
-        f"hypervolume {progress.hypervolume:.4f}, {progress.simulated} simulated, "
-        f"{progress.costed:,} costed"
-    )
-
-
-@contextmanager
-def progress_bar(of: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar of what is counted, on standard error, when that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with steps() as told:
-        yield lambda done, total: told(of, done, total)
 
 
 @contextmanager
@@ -94,35 +47,47 @@ def steps(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Told what is in work, parts done and in all: a bar on a terminal, else a line in a while."""
     if quiet:
         yield lambda _text, _done, _total: None
-        return
-    if sys.stderr.isatty():
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-        )
+    elif sys.stderr.isatty():
+        with _bar("", transient=True) as update:
+            yield lambda text, done, total: update(text, completed=done, total=total)
+    else:
+        say = _now_and_then()
+        yield lambda text, done, total: say(f"{text}: {done} of {total} done")
 
-        from dse.console import error_console
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=error_console(), transient=True) as bar:
-            task = bar.add_task("", total=None)
-            yield lambda text, done, total: bar.update(
-                task, description=text, completed=done, total=total
-            )
-        return
-    last = [-_EVERY_S]
+@contextmanager
+def _bar(start: str, transient: bool = False) -> Iterator[Callable[..., None]]:
+    """A bar; what it yields takes its words and, by name, `completed` and `total`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    def line(text: str, done: int, total: int) -> None:
-        if time.monotonic() - last[0] > _EVERY_S:
-            last[0] = time.monotonic()
-            typer.echo(f"{text}: {done} of {total} done", err=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True, highlight=False),
+        transient=transient,
+    ) as bar:
+        task = bar.add_task(start, total=None)
+        yield lambda text, **counts: bar.update(task, description=text, **counts)
 
-    yield line
+
+def _now_and_then() -> Callable[[str], None]:
+    """Says a line unless another was said a moment ago."""
+    last = -_EVERY_S
+
+    def say(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > _EVERY_S:
+            last = time.monotonic()
+            typer.echo(line, err=True)
+
+    return say
+
+
+def _state(progress: Any) -> str:
+    return (
+        f"hypervolume {progress.hypervolume:.4f}, {progress.simulated} simulated, "
+        f"{progress.costed:,} costed"
+    )

@@ -1,20 +1,17 @@
 """`dse scores`: what selection scores say of a miniature's or a real checkpoint's experts."""
 
+import sys
+from functools import partial
 from pathlib import Path
 
 import typer
 
-from dse.commands import complete
-from dse.commands.progress import progress_bar
+from dse.commands.options import JSON, MODEL_OR_CHECKPOINT
+from dse.commands.progress import steps
 
 
 def scores(
-    model: str = typer.Option(
-        "",
-        help="A name of `dse models`, or a config.json.",
-        show_default="deepseekmoe",
-        autocompletion=complete.models,
-    ),
+    model: str = MODEL_OR_CHECKPOINT,
     share: float | None = typer.Option(
         None, min=0.0, max=1.0, help="Share of digital experts.  [0.25]"
     ),
@@ -24,7 +21,7 @@ def scores(
     score: str | None = typer.Option(
         None, help="With --checkpoint: max_neuron_norm or router_norm.  [max_neuron_norm]"
     ),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+    as_json: bool = JSON,
 ) -> None:
     """Which experts each selection score makes digital; with --checkpoint, every expert's score."""
     from dse.console import print_frame, print_json, records
@@ -52,15 +49,10 @@ def scores(
         from dse.checkpoint_model import real_architecture
 
         real_architecture(str(checkpoint), model)
-    with progress_bar("layers") as progress:
-        values = checkpoint_scores(opened, score, progress)
+    with steps(quiet=not sys.stderr.isatty()) as told:
+        values = checkpoint_scores(opened, score, partial(told, "layers"))
     if as_json:
         print_json(score_document(opened, score, values))
     else:
         print_frame(score_frame(opened, values), title=score)
         typer.echo(f"source: {opened.source}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(scores)

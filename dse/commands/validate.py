@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dse.commands.options import JSON, RUN
+
 if TYPE_CHECKING:
     import pandas
-
-JSON = typer.Option(False, "--json", help="Print one JSON document.")
 
 
 def validate(
@@ -57,7 +57,7 @@ def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pan
 
 
 def tornado(
-    run: Path = typer.Argument(help="Run folder."),
+    run: Path = RUN,
     trial: int | None = typer.Option(None, help="A design of the run; by default the recommended."),
     against: int | None = typer.Option(None, help="Another design, to compare with."),
     as_json: bool = JSON,
@@ -72,9 +72,3 @@ def tornado(
         print_json(document)
     else:
         print_tornado(document)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (validate, tornado):
-        app.command()(command)

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from dse.commands.explore import STORAGE, read_effort
+from dse.commands.options import JSON, STORAGE, read_effort
 from dse.commands.progress import watch
 
 _NO_STORAGE = "add --storage postgresql://user:password@host/db, or set DSE_STORAGE"
@@ -17,7 +17,7 @@ def worker(
     study: str = typer.Option("", help="Name of the study, as dse explore --study gave it."),
     jobs: int = typer.Option(1, help="Processes on this machine."),
     timeout: str = typer.Option("", help="Leave after this time, such as 8h."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+    as_json: bool = JSON,
 ) -> None:
     """Work on a study that dse explore --storage started; come and go at any time."""
     from dse.console import print_json
@@ -49,7 +49,7 @@ def storage_proxy(
     storage: str = STORAGE,
     host: str = typer.Option("localhost", help="Address to listen on."),
     port: int = typer.Option(13000, min=1, max=65535, help="Port to listen on."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+    as_json: bool = JSON,
 ) -> None:
     """Serve a database to workers as grpc://host:port, until Ctrl-C.
 
@@ -74,9 +74,3 @@ def storage_proxy(
 
     with place.errors():
         serve(place, host, port, ready)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(worker)
-    app.command(name="storage-proxy")(storage_proxy)

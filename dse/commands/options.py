@@ -1,0 +1,48 @@
+"""Options that several commands take, each described once."""
+
+import typer
+
+from dse import units
+from dse.commands import complete
+
+MOST_JOBS = 256  # processes of one machine
+
+JSON = typer.Option(False, "--json", help="Print one JSON document.")
+RUN = typer.Argument(help="Run folder.")
+MODEL = typer.Option(
+    "deepseekmoe",
+    help="A name of `dse models`, or a config.json.",
+    autocompletion=complete.models,
+)
+MODEL_OR_CHECKPOINT = typer.Option(
+    "",
+    help="A name of `dse models`, or a config.json.",
+    show_default="deepseekmoe",
+    autocompletion=complete.models,
+)
+ANALOG_MODULE = typer.Option(
+    [], help="Dense part that is analog too: router, attention, ...; repeatable."
+)
+NOISE_MODEL = typer.Option(
+    "pcm", help="Noise of the cells: pcm, hermes, rram, ...", autocompletion=complete.noise_models
+)
+MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
+MAX_MEMORY = typer.Option("", help="Memory with a checkpoint, such as 8GiB.")
+STORAGE = typer.Option(
+    "",
+    envvar="DSE_STORAGE",
+    help="Database that machines share: postgresql://user:password@host/db, mysql://..., "
+    "or grpc://host:port of a dse storage-proxy.",
+)
+
+
+def read_memory(text: str) -> int | None:
+    """Bytes of --max-memory, none without it."""
+    return int(units.parse(text, "memory size")) if text else None
+
+
+def read_effort(timeout: str, jobs: int) -> float | None:
+    """Seconds of --timeout, none without it; --jobs is checked."""
+    if not 1 <= jobs <= MOST_JOBS:
+        raise ValueError(f"jobs is {jobs}: from 1 to {MOST_JOBS}")
+    return units.parse(timeout, "time") if timeout else None
