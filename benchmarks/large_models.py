@@ -29,8 +29,7 @@ from dse.screening import Screening
 from dse.settings import Settings
 from dse.space import Parameter, Space
 from dse.storage import journal_storage
-from workloads.architecture import MoEArchitecture
-from workloads.huggingface import parse_config
+from workloads.architecture import MoEArchitecture, parse_config
 from workloads.routing import zipf
 
 # Published config.json of DeepSeek-V3 (arXiv 2412.19437): 671 B parameters.

@@ -7,12 +7,15 @@ of the model; all counts, tables and costs derive from them.
 """
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
+
+from workloads.huggingface import read_config, read_fields
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 
@@ -314,9 +317,7 @@ def published_config(name: str) -> dict[str, Any]:
 
 @cache
 def _named(name: str) -> MoEArchitecture:
-    from workloads.huggingface import parse_config
-
-    entry = dict(_catalogue()[name])
+    entry = _catalogue()[name]
     known = {"title", "hugging_face", "source", "published", "config"}
     if unknown := set(entry) - known:
         raise ValueError(f"unknown key {min(unknown)!r} in architectures/{name}.toml")
@@ -352,6 +353,20 @@ def load_model(name_or_path: str | Path) -> MoEArchitecture:
     raise ValueError(f"unknown model {text!r} ({hint}; or the path of a config.json)")
 
 
+def parse_config(config: Mapping[str, Any], *, where: str, **fields: Any) -> MoEArchitecture:
+    """The architecture that a parsed config.json describes.
+
+    Args:
+        config: the JSON object.
+        where: the file, for messages.
+        fields: those that it does not fix: name, title, source.
+
+    Raises:
+        ValueError: see `workloads.huggingface.read_fields`.
+    """
+    return MoEArchitecture(**read_fields(config, where), **fields)
+
+
 def from_config(path: str | Path) -> MoEArchitecture:
     """Read a Hugging Face config.json (the file, or the folder that holds it).
 
@@ -359,8 +374,6 @@ def from_config(path: str | Path) -> MoEArchitecture:
         ValueError: unreadable, not JSON, of another family, or a key is missing or wrong;
             one line that names it.
     """
-    from workloads.huggingface import parse_config, read_config
-
     file = Path(path)
     if file.is_dir():
         file = file / "config.json"

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from workloads.architecture import parse_config
 from workloads.checkpoint import Miniature
 from workloads.decoder_config import DecoderConfig
 from workloads.families import family_config, family_weight_shapes, stored_names
-from workloads.huggingface import parse_config
 from workloads.miniature.corpus import TOKENIZER_FILE
 
 _POOL = 1 << 24
@@ -45,7 +45,7 @@ def write_random(config: Mapping[str, Any], folder: str | Path, shard_bytes: int
     deviation 0.02 of an untrained model, cut out of one random pool at different places; norms
     are 1. The rest as in `write_checkpoint`; one shard at a time is in memory.
     """
-    architecture = parse_config(config, where="config.json", name="", title="", source="")
+    architecture = parse_config(config, where="config.json", name="", title="")
     decoder = family_config(architecture, config, "config.json")
     generator = torch.Generator().manual_seed(0)
     pool = torch.empty(_POOL).normal_(0, 0.02, generator=generator).bfloat16()

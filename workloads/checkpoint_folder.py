@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from workloads.architecture import MoEArchitecture
+from workloads.architecture import MoEArchitecture, parse_config
 from workloads.checkpoint import Miniature
 from workloads.families import (
     FAMILIES,
@@ -28,7 +28,7 @@ from workloads.families import (
     family_weight_shapes,
     stored_names,
 )
-from workloads.huggingface import parse_config, read_config
+from workloads.huggingface import read_config, read_family
 from workloads.moe import (
     GroupedLinear,
     Linear,
@@ -80,19 +80,10 @@ def open_checkpoint(path: str | Path) -> CheckpointFolder:
     folder = Path(path)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; expected one with config.json and {SINGLE}")
-    config = read_config(folder / "config.json")
-    architecture = parse_config(
-        config,
-        where=str(folder / "config.json"),
-        name=_name(folder),
-        title=_name(folder),
-        source=str(folder / "config.json"),
-    )
-    if architecture.family not in FAMILIES:
-        raise ValueError(
-            f"{folder / 'config.json'}: checkpoints of model_type {architecture.family!r} cannot "
-            f"be read (accepted: {', '.join(FAMILIES)})"
-        )
+    file, name = folder / "config.json", _name(folder)
+    config = read_config(file)
+    read_family(config, str(file), FAMILIES, " for checkpoints")
+    architecture = parse_config(config, where=str(file), name=name, title=name, source=str(file))
     checkpoint = CheckpointFolder(folder, config, architecture, _read_headers(folder))
     _check_shapes(checkpoint, expert_shapes(architecture))
     return checkpoint

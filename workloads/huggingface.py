@@ -1,18 +1,14 @@
-"""Reading a Hugging Face config.json into a `MoEArchitecture`, one small reader a family.
+"""Reading a Hugging Face config.json into fields of an architecture, one small reader a family.
 
 Every field is taken from the key that the family's reference implementation reads; a key that
 the reference implementation gives a default may be missing, any other one may not.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-
-from workloads.architecture import MoEArchitecture
-
-_MISSING = object()
 
 
 class Keys:
@@ -82,34 +78,44 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def parse_config(
-    config: Mapping[str, Any], *, where: str, name: str, title: str, **extra: Any
-) -> MoEArchitecture:
-    """The architecture that a config.json describes.
+def read_family(
+    config: Mapping[str, Any], where: str, accepted: Collection[str], use: str = ""
+) -> str:
+    """The family of a config.json, its `model_type`.
 
     Args:
         config: the parsed JSON object.
         where: the file, for messages.
-        name, title, extra: further fields of the architecture.
+        accepted: families that will do.
+        use: what for, behind "is not supported".
 
     Raises:
-        ValueError: unknown `model_type`, a missing key, a value that cannot be.
+        ValueError: there is none, or it is not one of those accepted.
     """
-    family = config.get("model_type", _MISSING)
-    accepted = ", ".join(READERS)
-    if family is _MISSING:
-        raise ValueError(f"{where}: key 'model_type' is missing; accepted families: {accepted}")
-    if not isinstance(family, str) or family not in READERS:
-        near = get_close_matches(str(family), list(READERS), n=1, cutoff=0.6)
+    names = ", ".join(accepted)
+    if "model_type" not in config:
+        raise ValueError(f"{where}: key 'model_type' is missing; accepted families: {names}")
+    family = config["model_type"]
+    if not isinstance(family, str) or family not in accepted:
+        near = get_close_matches(str(family), accepted, n=1)
         hint = f"nearest {near[0]!r}; " if near else ""
         raise ValueError(
-            f"{where}: model_type {family!r} is not supported ({hint}accepted: {accepted})"
+            f"{where}: model_type {family!r} is not supported{use} ({hint}accepted: {names})"
         )
-    keys = Keys(config, where)
-    fields = {**_common(keys), **READERS[family](keys)}
-    architecture = MoEArchitecture(name=name, title=title, family=family, **fields, **extra)
-    _check(architecture, where)
-    return architecture
+    return family
+
+
+def read_fields(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of `workloads.architecture.MoEArchitecture` that a config.json fixes, by name.
+
+    Raises:
+        ValueError: unknown `model_type`, a missing key, a value that cannot be; one line that
+            begins with `where`, the file.
+    """
+    family, keys = read_family(config, where, READERS), Keys(config, where)
+    fields = {"family": family, **_common(keys), **READERS[family](keys)}
+    _check(fields, where)
+    return fields
 
 
 def _common(keys: Keys) -> dict[str, Any]:
@@ -131,18 +137,18 @@ def _common(keys: Keys) -> dict[str, Any]:
     }
 
 
-def _check(a: MoEArchitecture, where: str) -> None:
+def _check(fields: Mapping[str, Any], where: str) -> None:
     """Refuse numbers that contradict one another."""
-    if a.experts_per_token > a.routed_experts:
-        raise ValueError(
-            f"{where}: {a.experts_per_token} experts per token of only {a.routed_experts} experts"
-        )
-    if a.heads % a.kv_heads:
-        raise ValueError(f"{where}: {a.heads} heads cannot share {a.kv_heads} key-value heads")
-    if not a.moe_layer_indices:
+    chosen, experts = fields["experts_per_token"], fields["routed_experts"]
+    heads, kv_heads = fields["heads"], fields["kv_heads"]
+    if chosen > experts:
+        raise ValueError(f"{where}: {chosen} experts per token of only {experts} experts")
+    if heads % kv_heads:
+        raise ValueError(f"{where}: {heads} heads cannot share {kv_heads} key-value heads")
+    if not fields["moe_layer_indices"]:
         raise ValueError(f"{where}: no layer has routed experts")
-    if a.head_dim < 1:
-        raise ValueError(f"{where}: hidden_size {a.hidden_size} is less than {a.heads} heads")
+    if fields["head_dim"] < 1:
+        raise ValueError(f"{where}: hidden_size {fields['hidden_size']} is less than {heads} heads")
 
 
 def _olmoe(keys: Keys) -> dict[str, Any]:

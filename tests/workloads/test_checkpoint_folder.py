@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workloads import moe
+from workloads.architecture import parse_config
 from workloads.checkpoint import load_miniature, miniature_names
 from workloads.checkpoint_export import hugging_face_config, write_checkpoint
 from workloads.checkpoint_folder import (
@@ -26,7 +27,6 @@ from workloads.checkpoint_folder import (
     read_weights,
 )
 from workloads.families import family_config, family_weight_shapes
-from workloads.huggingface import parse_config
 
 RECORDED = Path(__file__).parent / "reference_logits"
 FAMILIES = ("olmoe", "qwen2_moe", "qwen3_moe", "mixtral", "deepseek_v2", "deepseek_v2_lite")
@@ -353,11 +353,22 @@ def test_an_index_that_promises_too_much_is_refused(deepseek: Path) -> None:
         open_checkpoint(deepseek)
 
 
+# The families that docs/checkpoints.md names, and no other.
+READ = r"accepted: olmoe, deepseek, deepseek_v2, qwen2_moe, qwen3_moe, mixtral\)$"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "deepsek"}, "model_type 'deepsek' is not supported .nearest 'deepseek'"),
-        ({"model_type": "jamba", "num_experts": 6}, "checkpoints of model_type 'jamba' cannot be"),
+        (
+            {"model_type": "deepsek"},
+            f"'deepsek' is not supported for checkpoints .nearest 'deepseek'; {READ}",
+        ),
+        (
+            {"model_type": "jamba", "num_experts": 6},
+            f"'jamba' is not supported for checkpoints.*{READ}",
+        ),
+        ({"model_type": ["olmoe"]}, f"'olmoe'. is not supported for checkpoints.*{READ}"),
         ({"hidden_act": "gelu"}, "'hidden_act' is 'gelu', supported is 'silu'"),
         ({"rope_scaling": {"type": "yarn"}}, "'rope_scaling.type' is 'yarn', supported is 'defaul"),
         ({"scoring_func": "sigmoid"}, "'scoring_func' is 'sigmoid', supported is 'softmax'"),
