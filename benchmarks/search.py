@@ -142,11 +142,7 @@ def _write(keep: Path, made_with: dict[str, Any], kept: dict[str, dict[str, Any]
     lines = (f"{json.dumps(name)}: {json.dumps(result)}" for name, result in kept.items())
     text = f'{{"made_with": {json.dumps(made_with)},\n"simulations": {{\n'
     text += ",\n".join(lines) + "\n}}\n"
-    write_atomically(keep, lambda temporary: _put(temporary, text))
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_atomically(keep, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _simulated(problem: Problem, code: int) -> dict[str, Any]:

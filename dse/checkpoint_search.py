@@ -22,7 +22,7 @@ from dse.converter_ranges import with_ranges
 from dse.keys import CLEAN
 from dse.placement import digital_mask
 from dse.pool import Pool, Results
-from dse.problem import Problem
+from dse.problem import Problem, result_columns
 from dse.references import reference_codes
 from dse.screening import Screening
 from dse.simulation import Noise, SimulationResult
@@ -270,25 +270,11 @@ def _keep(
 ) -> None:
     """Note results, first of all on disk."""
     for (code, placement), result in zip(batch.items(), results, strict=True):
-        columns = text_columns(result)
+        # The simulator's word for a loss that is not finite is an error in the result's place.
+        failed = isinstance(result, ValueError)
+        columns = {"reason": str(result)} if failed else result_columns(result, tasks=False)
         keep_result(model.folder, model.key(placement), columns)
         stage.results[code] = columns
-
-
-def text_columns(result: SimulationResult | ValueError) -> dict[str, Any]:
-    """A checkpoint's numbers by column name: text has no task accuracy, so none is named."""
-    if isinstance(result, ValueError):  # the simulator's word for a loss that is not finite
-        return {"reason": str(result)}
-    columns = {
-        "delta_loss_nats": float(result.delta_loss),
-        "delta_loss_stderr": float(result.delta_loss_stderr),
-        "top1": float(result.top1),
-        "top1_stderr": float(result.top1_stderr),
-    }
-    bad = [name for name, value in columns.items() if not np.isfinite(value)]
-    if bad:
-        return {"reason": f"the simulation gave no finite {bad[0]}"}
-    return {**columns, "accuracy_source": result.source, "seconds": float(result.seconds)}
 
 
 def checkpoint_frame(problem: Problem, stage: Stage, cheap: Results) -> "pandas.DataFrame":

@@ -181,14 +181,12 @@ class Scorer:
             self._known = _read_results(self.file, self._header)
             yield
 
-    def _begin(self, file: Path) -> None:
-        file.write_text(self._header + "\n", encoding="utf-8")
-
     def _keep(self, found: dict[str, Any]) -> None:
         self._known |= found
         if not self.file.exists():
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.file, self._begin)  # a header cut short would be another's
+            header = self._header + "\n"  # cut short it would be another's
+            write_atomically(self.file, lambda file: file.write_text(header, encoding="utf-8"))
         cut = not self.file.read_bytes().endswith(b"\n")
         with self.file.open("a", encoding="utf-8") as lines:
             lines.write("\n" if cut else "")

@@ -69,18 +69,16 @@ def metric(name: str) -> Metric:
     raise ValueError(f"unknown metric {name!r}: choose from {', '.join(aliases)}{hint}")
 
 
-def objective_values(
-    objectives: Sequence[Metric], values: Mapping[str, Floats], logarithms: bool = True
-) -> Floats:
+def objective_values(objectives: Sequence[Metric], values: Mapping[str, Floats]) -> Floats:
     """Objectives as a matrix [designs, objectives] in which smaller is better.
 
-    With `logarithms` energy, throughput, latency, power and area enter as their log10, so that a
-    hypervolume counts a halving the same wherever it happens.
+    Energy, throughput, latency, power and area enter as their log10, so that a hypervolume counts a
+    halving the same wherever it happens.
     """
     columns = []
     for wanted in objectives:
         column = np.asarray(values[wanted.column], dtype=float)
-        if wanted.logarithmic and logarithms:
+        if wanted.logarithmic:
             with np.errstate(divide="ignore", invalid="ignore"):
                 column = np.log10(column)
         columns.append(-column if wanted.larger_is_better else column)

@@ -22,9 +22,9 @@ from dse.limits import Limits
 from dse.measured import expert_sensitivity
 from dse.placement import digital_mask, digital_order, expert_scores
 from dse.problem import Problem
-from dse.references import exact_fit
 from dse.settings import Settings
 from dse.setup import load_architecture, make_problem, traced_routing
+from dse.smallest import ANY_AREA_MM2, SAMPLE, best_row, exact_fit
 from workloads.checkpoint import load_miniature
 from workloads.routing import relative_positions
 
@@ -51,7 +51,6 @@ OTHERS = (
 FIRST_SEED = 1000
 """Of the judging noise; the sensitivity was measured with seeds 0 and 1."""
 STANDARD_ERRORS = 2.0
-_SAMPLE = 6000
 
 
 @dataclass(frozen=True)
@@ -109,15 +108,9 @@ def machine(problem: Problem, noise_model: str) -> Machine:
         "dac_bits": [8],
         "analog_modules": ["none"],
     }
-    anything = replace(problem, space=problem.space.limit(choices), limits=Limits(1e9))
-    costed = exact_fit(anything, anything.space.random(_SAMPLE, np.random.default_rng(0)))
-    area = costed.metrics["area_mm2"]
-    product = costed.metrics["energy_j_per_token"] / costed.metrics["throughput_tokens_per_s"]
-    fits = costed.feasible & (area <= problem.limits.area_mm2)
-    rank = np.where(fits, product, np.inf) if fits.any() else np.where(
-        costed.feasible, area, np.inf
-    )  # fmt: skip
-    best = costed.indices[rank.argmin()][None]
+    anything = replace(problem, space=problem.space.limit(choices), limits=Limits(ANY_AREA_MM2))
+    costed = exact_fit(anything, anything.space.random(SAMPLE, np.random.default_rng(0)))
+    best = costed.indices[best_row(costed, problem.limits.area_mm2)[0]][None]
     chosen = exact_fit(anything, best)
     columns = anything.space.values(best)
     tile, accelerator = anything.parts(columns, best[:, anything.space.names.index("technology")])

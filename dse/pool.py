@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.problem import Costed
+from dse.problem import SIMULATED, Costed
 
 Floats = NDArray[np.float64]
 Results = dict[int, dict[str, Any]]
@@ -44,12 +44,10 @@ def pool_of(costed: Costed) -> Pool:
 
 def simulated_columns(results: Results, codes: NDArray[np.int64]) -> dict[str, Floats]:
     """Simulated numbers of designs by column; missing where nothing was simulated."""
-    names = ("delta_loss_nats", "delta_loss_stderr", "top1", "top1_stderr", "accuracy",
-             "accuracy_stderr")  # fmt: skip
     unique, inverse = np.unique(codes, return_inverse=True)
     table = {
         name: np.array([results.get(code, {}).get(name, np.nan) for code in unique.tolist()])
-        for name in names
+        for name in SIMULATED
     }
     return {name: values[inverse].astype(float) for name, values in table.items()}
 

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from dse.simulation import Noise, Simulator
 
 Floats = NDArray[np.float64]
+SIMULATED = ("delta_loss_nats", "delta_loss_stderr", "top1", "top1_stderr", "accuracy",
+             "accuracy_stderr")  # fmt: skip
+"""Columns whose numbers come from a simulation."""
 DAMAGE = {
     "attention": 2.0,
     "mamba": 2.0,
@@ -363,19 +366,15 @@ class Problem:
         return noise, digital_mask(order, key.digital, self.miniature_shape), key.analog_modules
 
 
-def result_columns(result: Any) -> dict[str, Any]:
-    """A simulation's numbers by column name; a `reason` instead when one is not finite."""
-    columns = {
-        "delta_loss_nats": float(result.delta_loss),
-        "delta_loss_stderr": float(result.delta_loss_stderr),
-        "top1": float(result.top1),
-        "top1_stderr": float(result.top1_stderr),
-        "accuracy": float(result.accuracy),
-        "accuracy_stderr": float(result.accuracy_stderr),
-    }
-    if not all(np.isfinite(value) for value in columns.values()):
-        bad = next(name for name, value in columns.items() if not np.isfinite(value))
-        return {"reason": f"the simulation gave no finite {bad}"}
+def result_columns(result: Any, tasks: bool = True) -> dict[str, Any]:
+    """A simulation's numbers by column name; a `reason` instead when one is not finite.
+
+    Without `tasks`, as on a checkpoint's text, no task accuracy is among them.
+    """
+    names = SIMULATED if tasks else [name for name in SIMULATED if "accuracy" not in name]
+    columns = {name: float(getattr(result, name.removesuffix("_nats"))) for name in names}
+    if bad := [name for name, value in columns.items() if not np.isfinite(value)]:
+        return {"reason": f"the simulation gave no finite {bad[0]}"}
     return {**columns, "accuracy_source": result.source, "seconds": float(result.seconds)}
 
 

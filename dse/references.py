@@ -11,7 +11,7 @@ from dse.mapping import NO_PARTS, join_parts
 from dse.pool import Results
 from dse.problem import Costed, Problem
 from dse.screening import Screening
-from dse.smallest import ANY_AREA_MM2, SAMPLE, exact_fit
+from dse.smallest import ANY_AREA_MM2, SAMPLE, best_row, exact_fit
 from dse.tables import costed_frame
 
 if TYPE_CHECKING:
@@ -74,14 +74,9 @@ def _choose(
     unlimited = replace(same, limits=Limits(ANY_AREA_MM2))
     generator = np.random.default_rng([seed, 4])
     costed = exact_fit(unlimited, same.space.random(SAMPLE, generator))
-    area, delay = costed.metrics["area_mm2"], 1 / costed.metrics["throughput_tokens_per_s"]
-    product = costed.metrics["energy_j_per_token"] * delay
-    fits = costed.feasible & (area <= problem.limits.area_mm2)
-    rank = np.where(fits, product, np.inf) if fits.any() else np.where(
-        costed.feasible, area, np.inf
-    )  # fmt: skip
-    row = int(rank.argmin())
-    reason = None if fits.any() else f"does not fit: needs {float(area[row]):.4g} mm2"
+    row, fits = best_row(costed, problem.limits.area_mm2)
+    needed = float(costed.metrics["area_mm2"][row])
+    reason = None if fits else f"does not fit: needs {needed:.4g} mm2"
     return same, exact_fit(unlimited, costed.indices[row : row + 1]), reason
 
 

@@ -54,7 +54,7 @@ def one_line_errors(path: Path) -> Iterator[None]:
         raise ValueError(f"cannot write {path}: {reason}") from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk and move it into place.
 
     What a link points to is replaced, not the link; a pipe or a device is written to as it stands.
@@ -90,11 +90,7 @@ def check_file(path: Path) -> None:
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write a JSON document atomically; NaN and infinity are not JSON and raise ValueError."""
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 @contextmanager

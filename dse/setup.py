@@ -87,13 +87,9 @@ def make_problem(
     observed = traced_routing(miniature)
     space = settings.space().for_parts(placeable_parts(architecture, miniature.weights))
     real = _real_model(settings, memory_bytes)
+    shape = (architecture.moe_layers, architecture.routed_experts)
     if real is None:
-        routing = resample(
-            observed,
-            architecture.moe_layers,
-            architecture.routed_experts,
-            architecture.experts_per_token,
-        )
+        routing = resample(observed, *shape, architecture.experts_per_token)
     else:
         routing = real.routing(layers)
         space = without_sensitivity(space)
@@ -101,16 +97,15 @@ def make_problem(
     names = [str(name) for name in space["placement_score"].choices]
     wanted = not set(MEASURED).isdisjoint(names)
     measured = expert_sensitivity(miniature, architecture) if wanted else None
-    of_miniature, scores = {}, {}
-    for name in names:
-        of_miniature[name] = expert_scores(
-            name, miniature.weights, observed, settings.seed, measured, workload.tokens
-        )
-        if real is None:
-            shape = (architecture.moe_layers, architecture.routed_experts)
-            scores[name] = stretch(of_miniature[name], *shape)
-        else:
-            scores[name] = real.scores(name, routing, settings.seed, layers)
+    seed, tokens = settings.seed, workload.tokens
+    of_miniature = {
+        name: expert_scores(name, miniature.weights, observed, seed, measured, tokens)
+        for name in names
+    }
+    if real is None:
+        scores = {name: stretch(values, *shape) for name, values in of_miniature.items()}
+    else:
+        scores = {name: real.scores(name, routing, seed, layers) for name in names}
     return Problem(
         architecture=architecture,
         routing=routing,

@@ -37,6 +37,19 @@ def exact_fit(problem: Problem, indices: NDArray[np.int64]) -> Costed:
     return problem.cost_system(indices, columns, system, technology_index)
 
 
+def best_row(costed: Costed, budget_mm2: float) -> tuple[int, bool]:
+    """The design of least energy per token over throughput within a budget, and whether any fits.
+
+    Where none does, the smallest.
+    """
+    area = costed.metrics["area_mm2"]
+    product = costed.metrics["energy_j_per_token"] / costed.metrics["throughput_tokens_per_s"]
+    fits = costed.feasible & (area <= budget_mm2)
+    any_fits = bool(fits.any())
+    rank = np.where(fits, product, np.inf) if any_fits else np.where(costed.feasible, area, np.inf)
+    return int(rank.argmin()), any_fits
+
+
 def smallest_designs(problem: Problem) -> tuple[NDArray[np.int64], float]:
     """Choices of the fifty smallest designs that meet every limit but the area, and the least area.
 

@@ -27,12 +27,10 @@ class Parameter:
         choices: what the search may choose, in ascending order where there is one.
         minimum, maximum: bounds of a numeric parameter, None for a categorical one.
         whole: numeric values must be whole numbers.
-        meaning: one line for the user.
     """
 
     name: str
     choices: tuple[Choice, ...]
-    meaning: str
     minimum: float | None = None
     maximum: float | None = None
     whole: bool = True
@@ -78,9 +76,9 @@ def _checked_parts(text: str) -> str:
 
 
 def _numeric(
-    name: str, choices: Sequence[float], low: float, high: float, meaning: str, whole: bool = True
+    name: str, choices: Sequence[float], low: float, high: float, whole: bool = True
 ) -> Parameter:
-    return Parameter(name, tuple(choices), meaning, low, high, whole)
+    return Parameter(name, tuple(choices), low, high, whole)
 
 
 def _parameters() -> tuple[Parameter, ...]:
@@ -92,43 +90,28 @@ def _parameters() -> tuple[Parameter, ...]:
     unasked = ("random", "sensitivity_per_fetch")
     searched = tuple(score for score in SCORES if score not in unasked)
     powers = [2**n for n in range(20)]
+    shares = [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     return (
-        Parameter(
-            "technology", ("pcm-14nm", "pcm-3d", "rram-22nm"), "cell technology of the tiles"
-        ),
-        _numeric("tile_rows", powers[7:11], 16, 8192, "inputs of a tile"),
-        _numeric("tile_cols", powers[7:11], 16, 8192, "weight columns of a tile"),
-        _numeric("tiers", powers[0:11], 1, 1024, "layers of cells in a tile, one active at a time"),
-        _numeric(
-            "tiles_share",
-            [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
-            0.0,
-            1.0,
-            "tiles, as a share of what fits the area beside the digital accelerator",
-            whole=False,
-        ),
-        _numeric("adc_bits", range(5, 11), 2, 14, "bits of the output converters"),
-        _numeric("dac_bits", range(5, 9), 1, 12, "bits of the inputs"),
-        _numeric("columns_per_adc", powers[0:7], 1, 1024, "columns that share a converter"),
-        _numeric(
-            "digital_expert_fraction",
-            [n / 16 for n in range(17)],
-            0.0,
-            1.0,
-            "share of the routed experts that are digital by choice",
-            whole=False,
-        ),
-        Parameter("placement_score", searched, "which experts are digital: highest score first"),
-        Parameter("placement_scope", tuple(SCOPES), "rank experts over all layers or in each"),
+        Parameter("technology", ("pcm-14nm", "pcm-3d", "rram-22nm")),
+        _numeric("tile_rows", powers[7:11], 16, 8192),
+        _numeric("tile_cols", powers[7:11], 16, 8192),  # weight columns
+        _numeric("tiers", powers[0:11], 1, 1024),
+        # Of what fits the area beside the digital accelerator.
+        _numeric("tiles_share", shares, 0.0, 1.0, whole=False),
+        _numeric("adc_bits", range(5, 11), 2, 14),
+        _numeric("dac_bits", range(5, 9), 1, 12),
+        _numeric("columns_per_adc", powers[0:7], 1, 1024),
+        # By choice; experts that do not fit on the tiles come to it.
+        _numeric("digital_expert_fraction", [n / 16 for n in range(17)], 0.0, 1.0, whole=False),
+        Parameter("placement_score", searched),
+        Parameter("placement_scope", tuple(SCOPES)),
         # Nested, from the least damage per weight to the most (`dse sensitivity`).
         Parameter(
-            "analog_modules",
-            (NO_PARTS, "shared_expert", "attention+shared_expert", ALL_PARTS),
-            "dense parts on tiles",
+            "analog_modules", (NO_PARTS, "shared_expert", "attention+shared_expert", ALL_PARTS)
         ),
-        _numeric("mac_units", powers[8:17], 1, 2**20, "bf16 multiply-accumulates a cycle"),
-        _numeric("sram_mib", powers[0:6], 0.0625, 1024, "on-chip memory, MiB", whole=False),
-        _numeric("hbm_stacks", [1, 2, 3, 4, 6, 8], 1, 16, "stacks of high-bandwidth memory"),
+        _numeric("mac_units", powers[8:17], 1, 2**20),
+        _numeric("sram_mib", powers[0:6], 0.0625, 1024, whole=False),
+        _numeric("hbm_stacks", [1, 2, 3, 4, 6, 8], 1, 16),
     )
 
 
@@ -171,10 +154,6 @@ class Space:
             ordered = tuple(checked) if parameter.categorical else tuple(sorted(checked))
             limited[name] = replace(parameter, choices=ordered)
         return Space(tuple(limited.get(p.name, p) for p in self.parameters))
-
-    def choices(self) -> dict[str, list[Choice]]:
-        """Every parameter's choices, as config.json records them."""
-        return {parameter.name: list(parameter.choices) for parameter in self.parameters}
 
     def for_parts(self, present: Collection[str]) -> "Space":
         """The space of a model with these dense parts: each choice of analog parts once.

@@ -179,11 +179,7 @@ def reproduce(
     result = _draw(name, seeds or 8, tokens or 8192, quiet=as_json)
     if output is not None:
         page = result.figure.to_html(include_plotlyjs=True)
-
-        def write(temporary: Path) -> None:
-            temporary.write_text(page, encoding="utf-8")
-
-        write_atomically(output, write)
+        write_atomically(output, lambda file: file.write_text(page, encoding="utf-8"))
     facts: dict[str, str] = {}
     table = result.table if as_json else result.cells()
     if not as_json and len(table) > _MANY:

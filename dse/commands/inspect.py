@@ -138,12 +138,8 @@ def export(
     content = convert(load_run(run), kinds[0])
     if output is None:
         typer.echo(content, nl=False)
-        return
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    write_atomically(output, write)
+    else:
+        write_atomically(output, lambda temporary: temporary.write_bytes(content))
 
 
 def report(

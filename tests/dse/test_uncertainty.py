@@ -11,8 +11,8 @@ from search_fixture import small_problem
 from dse import uncertainty
 from dse.cost import Workload
 from dse.mapping import read_parts
-from dse.references import exact_fit
 from dse.setup import expert_table
+from dse.smallest import exact_fit
 from dse.tables import costed_frame
 from dse.uncertainty import QUANTITIES, Effects, combine
 
