@@ -284,8 +284,8 @@ def _batches_held(step: Step, accelerator: Accelerator, mapping: Mapping) -> Arr
 
     As many can be under way in the layers at the same time, which bounds the throughput: each is
     through after the latency of a step at the earliest. A simulation comes to the bound with one
-    batch and with plenty. With about as many as keep all busy, batches wait for one another: of 269
-    such small systems 80 were more than 5 % slower, one 31 %.
+    batch and with plenty. With about as many as keep all busy, batches wait for one another: see
+    benchmarks/cost_simulation.py.
     """
     dense = _digital_weights(step)
     expert = float(model_shape(step.architecture).expert_weights)

@@ -97,7 +97,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 def reproduce_theory(
     setting: Setting | None = None,
     *,
-    seeds: int = 8,
+    seeds: int,
     progress: Callable[[str, int, int], None] | None = None,
     kept: Kept | None = None,
 ) -> Reproduction:

@@ -155,9 +155,9 @@ def multiply(codes: Tensor, matrix: AnalogMatrix) -> Tensor:
     Each row block is read by its own ADC before the digital sum.
     """
     rows, outputs = len(codes), matrix.weight.shape[-1]
-    if rows > _FEW_ROWS:
+    if rows > _FEW_ROWS or matrix.weight.is_contiguous():
         result = codes.new_empty(rows, outputs)
-    else:  # with the rows of an output side by side the weights are read once, in their own order
+    else:  # laid like the weights, an output's rows side by side: these are read once, in order
         result = codes.new_empty(outputs, rows).mT
     _read_out(result, codes, matrix.weight, matrix.output_scale, matrix.sizes, matrix.adc_levels)
     return result

@@ -10,15 +10,13 @@ import typer
 
 from dse import units
 from dse.commands import complete
-from dse.commands.options import JSON, MAX_MEMORY, STORAGE, read_effort, read_memory
+from dse.commands.options import A_MODEL, JSON, MAX_MEMORY, STORAGE, read_effort, read_memory
 from dse.commands.progress import watch
 
 if TYPE_CHECKING:
     from dse.run import Run
 
-_MODEL = typer.Option(
-    "", help="A name of `dse models`, or a config.json.", autocompletion=complete.models
-)
+_MODEL = typer.Option("", help=A_MODEL, autocompletion=complete.models)
 _HEARTBEAT = typer.Option(
     "5s", help="Between signs of life; a worker that leaves out six is replaced."
 )

@@ -7,18 +7,13 @@ from dse.commands import complete
 
 MOST_JOBS = 256  # processes of one machine
 
+A_MODEL = "A name of `dse models`, or a config.json."
+
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
 RUN = typer.Argument(help="Run folder.")
-MODEL = typer.Option(
-    "deepseekmoe",
-    help="A name of `dse models`, or a config.json.",
-    autocompletion=complete.models,
-)
+MODEL = typer.Option("deepseekmoe", help=A_MODEL, autocompletion=complete.models)
 MODEL_OR_CHECKPOINT = typer.Option(
-    "",
-    help="A name of `dse models`, or a config.json.",
-    show_default="deepseekmoe",
-    autocompletion=complete.models,
+    "", help=A_MODEL, show_default="deepseekmoe", autocompletion=complete.models
 )
 ANALOG_MODULE = typer.Option(
     [], help="Dense part that is analog too: router, attention, ...; repeatable."

@@ -162,7 +162,7 @@ def test_a_search_killed_on_random_weights_goes_on_where_it_was(tmp_path, monkey
     folder, run = tmp_path / "random", tmp_path / "run"
     write_random(RANDOM, folder, shard_bytes=1 << 20)
     assert len(list(folder.glob("model-0000?-of-00005.safetensors"))) == 5
-    command = [sys.executable, "-m", "dse", "explore", *SMALL, "--trials", "6",
+    command = [sys.executable, "-m", "dse", "explore", *SMALL, "--trials", "12",
                "--checkpoint", str(folder), "--output", str(run)]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     results = tmp_path / "cache/dse/checkpoints"

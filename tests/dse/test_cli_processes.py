@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -12,11 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-import pytest
-from command_line import EXPLORE, invoke, one_line
+from command_line import EXPLORE, QUICK, invoke, one_line
 
-from dse import explore
-from dse.explorer import Session, resume
 from dse.run import load_run
 
 
@@ -74,8 +70,12 @@ def test_neither_kill_nor_interrupt_loses_a_finished_trial(tmp_path):
     assert kept > killed
     run = load_run(folder)
     assert run.report.exists()
-    progress = run.table("progress")
-    assert len(progress) == kept == run.config["counts"]["trials"]
+    assert len(run.table("progress")) == kept == run.config["counts"]["trials"]
+    result = invoke("explore", "--resume", "--output", folder, "--trials", kept + 1)
+    assert result.exit_code == 0, result.output
+    assert finished_trials(folder) == kept + 1
+    progress = load_run(folder).table("progress")
+    assert len(progress) == kept + 1
     assert progress["hypervolume"].is_monotonic_increasing
 
 
@@ -103,18 +103,36 @@ def test_a_figure_of_the_paper_is_stopped_in_one_line_and_goes_on(tmp_path, monk
     assert finished()[: len(kept)] == kept and len(finished()) == len(rows)
 
 
+def test_two_processes_share_one_study(tmp_path):
+    folder = tmp_path / "run"
+    result = invoke(*EXPLORE, "--tokens", 1536, "--trials", 5, "--jobs", 2, "--output", folder)
+    assert result.exit_code == 0, result.output
+    assert finished_trials(folder) == 5
+    run = load_run(folder)
+    assert run.config["counts"]["trials"] == 5
+    lines = (folder / "study.journal").read_text().splitlines()
+    simulated = [
+        json.loads(line)["user_attr"]["simulation"] for line in lines if '"simulation"' in line
+    ]
+    assert len(simulated) >= run.config["counts"]["simulations"]
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_half_written_file(tmp_path):
     """A limit on the size of files stands in for a full disk: writing beyond it fails the same."""
     folder = tmp_path / "run"
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (40000, hard))
-    try:
-        with pytest.raises(ValueError, match=r"^cannot write") as raised:
-            explore("deepseekmoe", budget_area="200mm2", output=folder, tokens=1536, trials=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "\n" not in str(raised.value)
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000)); "
+        "from dse.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, *EXPLORE, *QUICK, "--output", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    errors = [line for line in result.stderr.splitlines() if not line.startswith("trial ")]
+    assert len(errors) == 1, result.stderr
+    assert errors[0].startswith("dse: cannot write")
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     assert names <= {"config.json", "study.journal"}
-    run = resume(folder, Session(report=False))
-    assert len(run.front()) and finished_trials(folder) == 2
+    again = invoke("explore", "--resume", "--output", folder)
+    assert again.exit_code == 0, again.output
+    assert load_run(folder).report.exists()

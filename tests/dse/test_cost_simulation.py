@@ -131,16 +131,28 @@ def test_closed_form_agrees_with_simulation(part: int) -> None:
     assert worst[1] < 0.05, f"throughput off by {worst[1]:.1%}"
 
 
-@pytest.mark.parametrize("seed", [0, 6, 10, 11])
-def test_few_batches_under_way_are_bounded_by_the_latency(seed: int) -> None:
-    """Systems in which 1.4 to 3.4 batches are under way when memory holds any number of them."""
+def held_errors(seed: int) -> dict[int, float]:
+    """Relative error of the closed form of the interval, by the number of batches under way.
+
+    Empty for a system in which hardly more than one is under way with any number.
+    """
     design, costs, probability = draw(seed)
     latency = float(costs.latency_s_per_token)
     interval = design.batch / float(costs.throughput_tokens_per_s)
-    assert latency / interval > 1.3
-    for batches in (1, 2, 3):
+    if latency / interval <= 1.3:
+        return {}
+    found = {}
+    for batches in (1, 2, 3, 4):
         steps = batches * (1 + 2 * (60 + 600 // design.batch) // batches)
         period = Machine(design, probability, seed + 1).run(batches, steps, warm_up=batches)
-        error = max(interval, latency / batches) / period - 1
+        found[batches] = max(interval, latency / batches) / period - 1
+    return found
+
+
+@pytest.mark.parametrize("seed", [0, 6, 10, 11])
+def test_few_batches_under_way_are_bounded_by_the_latency(seed: int) -> None:
+    """Systems in which 1.4 to 3.4 batches are under way when memory holds any number of them."""
+    found = held_errors(seed)
+    assert abs(found[1]) < 0.03
+    for error in found.values():
         assert -0.18 < error < 0.03, "a bound, near for one batch and for many"
-        assert batches > 1 or abs(error) < 0.03

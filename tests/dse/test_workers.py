@@ -76,8 +76,8 @@ def problem():
     return small_problem()
 
 
-def start_worker(url: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "dse", "worker", "--study", "shared", "--json"]
+def start_worker(url: str, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "dse", "worker", "--study", "shared", "--json", *options]
     environment = {**os.environ, "DSE_STORAGE": url, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -101,32 +101,31 @@ def kill_in_mid_trial(study, process) -> int:
                 process.wait()
                 return trial.number
             process.send_signal(signal.SIGCONT)
-        time.sleep(0.1)
+        time.sleep(0.02)
     raise AssertionError(f"never held a trial: {process.communicate()}")
 
 
 # On one server only: it takes long, and every other test of a database runs on both.
 @pytest.mark.parametrize("server", ["postgres"], indirect=True)
 def test_workers_die_and_exactly_the_wanted_trials_are_finished(server, tmp_path):
-    """One is killed in mid-trial, the next goes on, and a report is drawn meanwhile."""
-    wanted = 4
+    """Four workers, one of them a helper; two are killed in mid-trial and one report is drawn."""
+    wanted = 8
     settings = Settings("deepseekmoe", 200.0, trials=wanted, tokens=1536)
     study = optuna.create_study(
         storage=shared_storage(server.url),
         study_name="shared",
         directions=["minimize"] * len(settings.metrics),
     )
-    workers.announce(study, first_config(settings), heartbeat_s=0.5)
-    processes = [start_worker(server.url)]
+    workers.announce(study, first_config(settings), heartbeat_s=1.0)
+    doomed = [start_worker(server.url) for _ in range(2)]
+    left = start_worker(server.url, "--jobs", "2")
     try:
-        cut = kill_in_mid_trial(study, processes[0])
-        left = start_worker(server.url)
-        processes.append(left)
+        cut = [kill_in_mid_trial(study, process) for process in doomed]
         folder = tmp_path / "report"
         drawn = invoke("report", folder, "--storage", server.url, "--study", "shared", "--json")
         output, errors = left.communicate(timeout=240)
     finally:
-        for process in processes:
+        for process in (*doomed, left):
             process.kill()
     assert left.returncode == 0, errors
     assert json.loads(output)["outcome"] == "finished"
@@ -137,7 +136,7 @@ def test_workers_die_and_exactly_the_wanted_trials_are_finished(server, tmp_path
     assert [t.user_attrs for t in finished if t.state == TrialState.FAIL] == []
     assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == wanted
     assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
-    assert slots.cut_off(study.trials[cut])
+    assert all(slots.cut_off(study.trials[number]) for number in cut)
     assert drawn.exit_code == 0, drawn.output
     run = runs.load_run(folder)
     assert run.config["study"] == "shared"

@@ -38,8 +38,8 @@ def test_every_design_with_both_values_is_drawn_once(run: Run) -> None:
     finite = run.candidates.dropna(subset=["energy_j_per_token", "delta_loss_nats"])
     assert drawn == sorted(finite.loc[finite["state"] != "reference", "trial"])
     # At the place and in the units that the axes name.
-    assert "(J/token)" in figure.layout.xaxis.title.text
-    assert "(nats/token)" in figure.layout.yaxis.title.text
+    assert figure.layout.xaxis.title.text == "Energy (J/token)"
+    assert figure.layout.yaxis.title.text == "Loss increase (nats/token)"
     by_trial = run.candidates.set_index("trial")
     for trace in groups:
         rows = by_trial.loc[[int(trial) for trial in trace.customdata]]
