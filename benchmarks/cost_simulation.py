@@ -3,8 +3,9 @@
     python benchmarks/cost_simulation.py [--designs 200] [--seed 0] [--json]
 
 The same systems and the same simulation as in tests/dse/test_cost_simulation.py, which takes a
-part of them. Last, how far the throughput of the simulation lies below the closed form where the
-memory holds 2, 3 or 4 batches and more than 1.3 would be under way.
+part of them. Last, the throughput where the memory holds 2 to 6 batches and more than 1.3 would be
+under way with any number. The two constants of that closed form (`dse.latency.interval_s`) were
+fitted on seeds 0 to 299; `--seed 300` shows others.
 """
 
 import argparse
@@ -42,15 +43,17 @@ def main() -> None:
             "beyond_5_percent": int((column > 0.05).sum()),
         }
     held = [
-        -error
+        abs(error)
         for number in range(options.designs)
         for batches, error in held_errors(options.seed + number).items()
         if batches > 1
     ]
     result["few_batches"] = {
         "cases": len(held),
-        "below_by_5_percent": sum(error > 0.05 for error in held),
-        "worst": max(held, default=0.0),
+        "mean_error": sum(held) / max(len(held), 1),
+        "beyond_5_percent": sum(error > 0.05 for error in held),
+        "beyond_10_percent": sum(error > 0.1 for error in held),
+        "worst_error": max(held, default=0.0),
     }
     result["seconds"] = time.perf_counter() - start
     if options.json:
@@ -66,8 +69,9 @@ def main() -> None:
         )
     row = result["few_batches"]
     print(
-        f"2 to 4 batches held: in {row['below_by_5_percent']} of {row['cases']} cases "
-        f"the simulation is more than 5 % below, at worst {row['worst']:.0%}"
+        f"throughput, 2 to 6 batches held: {row['cases']} cases, mean {row['mean_error']:.2%}, "
+        f"worst {row['worst_error']:.2%}, {row['beyond_5_percent']} beyond 5 %, "
+        f"{row['beyond_10_percent']} beyond 10 %"
     )
 
 

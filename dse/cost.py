@@ -84,7 +84,7 @@ class System:
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of designs; arrays of the designs' shape. Each breakdown adds up to its total.
+    """Costs of designs; arrays of the designs' shape. Breakdowns but the last add up to the total.
 
     Attributes:
         digital_experts: after what does not fit the tiles became digital.
@@ -94,6 +94,8 @@ class Costs:
         occupancy: weights over all cells of all tiles.
         energy_component, energy_module: J per token.
         latency_module: s per token (decode: of a step; prefill: of a step over the context).
+        interval_resource: seconds between steps if only the accelerator, the busiest tiles, or the
+            room for KV caches in memory set the pace; the throughput is no better than the longest.
         area_component: mm2.
     """
 
@@ -108,6 +110,7 @@ class Costs:
     energy_component: dict[str, Array]
     energy_module: dict[str, Array]
     latency_module: dict[str, Array]
+    interval_resource: dict[str, Array]
     area_component: dict[str, Array]
 
     def to_frame(self) -> pd.DataFrame:
@@ -120,7 +123,8 @@ class Costs:
             if not isinstance(value, dict):
                 columns[field.name] = np.atleast_1d(value).reshape(-1)
                 continue
-            unit = {"energy": "_j_per_token", "latency": "_s_per_token", "area": "_mm2"}
+            unit = {"energy": "_j_per_token", "latency": "_s_per_token", "area": "_mm2",
+                    "interval": "_s"}  # fmt: skip
             for name, part in value.items():
                 key = f"{field.name}_{name}{unit[field.name.split('_')[0]]}"
                 columns[key] = np.atleast_1d(part).reshape(-1)

@@ -44,11 +44,36 @@ class Times:
         module_s: latency of one step by module; adds up to the step's latency.
         accelerator_s: time for which a step occupies the digital accelerator.
         tiles_s: time for which a step occupies the busiest layer's tiles.
+        deviation_s: standard deviation of a step's latency, from what the tokens choose.
     """
 
     module_s: dict[str, Array]
     accelerator_s: Array
     tiles_s: Array
+    deviation_s: Array
+
+    @property
+    def latency_s(self) -> Array:
+        return np.asarray(sum(self.module_s.values()))
+
+
+def interval_s(times: Times, batches: Array) -> Array:
+    """Seconds after which the next step can enter, with so many batches under way at a time.
+
+    Whatever works longest sets it, or that each batch needs the latency of a step. A simulation of
+    events comes to that bound with one batch and with plenty. In between, batches wait for one
+    another: the more, the more their times scatter and the nearer a second resource is to the
+    busiest. Both numbers below were fitted to such simulations, whose errors are in
+    benchmarks/cost_simulation.py.
+    """
+    busiest = np.maximum(times.accelerator_s, times.tiles_s)
+    latency_s, batches = times.latency_s, np.maximum(batches, 1.0)
+    second = np.minimum(times.accelerator_s, times.tiles_s) / busiest
+    width = np.minimum(times.deviation_s / latency_s + 0.2 * second, 1.0)
+    apart = latency_s / batches
+    longer, shorter = np.maximum(busiest, apart), np.minimum(busiest, apart)
+    waits = (1 - 1 / batches) * (shorter / longer) ** (1 / np.maximum(width, 1e-3))
+    return np.minimum(longer * (1 + waits) ** width, latency_s)
 
 
 @dataclass(frozen=True)
@@ -110,12 +135,14 @@ class LayerStage:
         stage_s: what it takes beyond the digital shared experts.
         digital_s: time of the digital experts on the accelerator.
         tiles_s: time for which the busiest of the layer's tiles is occupied.
+        deviation_s: standard deviation of the difference between tiles and accelerator.
         tile: a number that it has in common with the layers on the same tile.
     """
 
     stage_s: Array
     digital_s: Array
     tiles_s: Array
+    deviation_s: Array
     tile: Array
 
 
@@ -158,21 +185,22 @@ def layer_stages(
         )
         first_s = analog_s - work.digital_shared_s
         stage = expected_maximum(first_s, digital_s, varies_s, 1 - rows.used)
-        yield LayerStage(stage, digital_s, slots_s, tile)
+        yield LayerStage(stage, digital_s, slots_s, varies_s, tile)
 
 
 def expert_stages(
     work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
     """Sum over layers of the experts' stage beyond the digital shared experts and of its digital
-    part, and the busiest tiles (s).
+    part, the busiest tiles, and the standard deviation of the sum (s).
     """
-    total = np.zeros(mapping.sharing.shape)
-    accelerator_s, busiest, crowd = total.copy(), total.copy(), total.copy()
-    last = np.full(total.shape, np.nan)
+    stages = np.zeros(mapping.sharing.shape)
+    accelerator_s, busiest, crowd, variance = (stages.copy() for _ in range(4))
+    last = np.full(stages.shape, np.nan)
     for layer in layer_stages(work, mapping, accelerator, slot_s):
-        total = total + layer.stage_s
+        stages = stages + layer.stage_s
         accelerator_s = accelerator_s + layer.digital_s
         crowd = crowd * (layer.tile == last) + layer.tiles_s  # layers on one tile take turns on it
         busiest, last = np.maximum(busiest, crowd), layer.tile
-    return total, accelerator_s, busiest
+        variance = variance + layer.deviation_s**2
+    return stages, accelerator_s, busiest, np.sqrt(variance)

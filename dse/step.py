@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.expert_tables import ExpertTables
-from dse.latency import DigitalWork, ExpertWork, Times, analog_part_s, expert_stages, mvm_time_s
+from dse.latency import (
+    DigitalWork,
+    ExpertWork,
+    Times,
+    analog_part_s,
+    expert_stages,
+    interval_s,
+    mvm_time_s,
+)
 from dse.mapping import Flags, Mapping, Part, map_experts, model_shape
 from dse.step_energy import energies, weight_bytes
 from hwmodels.components import link
@@ -101,9 +109,10 @@ def step_costs(
     zero, accelerator = np.zeros(digital_experts.shape), system.accelerator
     mapping, work = mapped(step, system, order, digital_experts)
     times = _times(step, tables, system, mapping, work, zero)
-    latency_s, batches = _total(times.module_s), _batches_held(step, accelerator, mapping)
-    interval = np.maximum(times.accelerator_s, times.tiles_s)
-    interval = np.maximum(interval, latency_s / np.maximum(batches, 1.0))
+    batches = _batches_held(step, accelerator, mapping)
+    interval = interval_s(times, batches)
+    apart = {"accelerator": times.accelerator_s, "tiles": times.tiles_s,
+             "memory": times.latency_s / np.maximum(batches, 1.0)}  # fmt: skip
     energy = energies(step, tables, system, mapping, work, interval)
     tokens = step.tokens
     components = _per_token(_by_component(energy), tokens, zero)
@@ -122,6 +131,7 @@ def step_costs(
         "energy_component": components,
         "energy_module": _per_token(energy_modules, tokens, zero),
         "latency_module": modules,
+        "interval_resource": {name: value + zero for name, value in apart.items()},
         "area_component": area,
     }
 
@@ -259,13 +269,14 @@ def _times(
             module_s[name] = digital + step.parts[name].layers * one
     experts = expert_work(step, tables, system, parts)
     slot_s = mvm_time_s(system.tile)
-    stage, experts_s, busiest = expert_stages(experts, mapping, accelerator, slot_s)
+    stage, experts_s, busiest, deviation = expert_stages(experts, mapping, accelerator, slot_s)
     module_s["routed_expert"] = stage
     if "shared_expert" in step.parts:
         module_s["shared_expert"] = step.architecture.moe_layers * experts.digital_shared_s
     overhead = step_time_s(accelerator, 0.0, 0.0, step.batch, 0)
     module_s["overhead"] = overhead + zero
-    return Times(module_s, accelerator_s + experts_s + overhead, np.maximum(tiles_s, busiest))
+    accelerator_s = accelerator_s + experts_s + overhead
+    return Times(module_s, accelerator_s, np.maximum(tiles_s, busiest), deviation)
 
 
 def areas(system: System) -> dict[str, Array]:
@@ -282,10 +293,7 @@ def areas(system: System) -> dict[str, Array]:
 def _batches_held(step: Step, accelerator: Accelerator, mapping: Mapping) -> Array:
     """Batches whose KV caches the memory stacks hold beside the digital weights.
 
-    As many can be under way in the layers at the same time, which bounds the throughput: each is
-    through after the latency of a step at the earliest. A simulation comes to the bound with one
-    batch and with plenty. With about as many as keep all busy, batches wait for one another: see
-    benchmarks/cost_simulation.py.
+    As many can be under way in the layers at the same time: `dse.latency.interval_s`.
     """
     dense = _digital_weights(step)
     expert = float(model_shape(step.architecture).expert_weights)

@@ -89,14 +89,26 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
     return themed(figure, 560)
 
 
+#: What may set the pace.
+RESOURCES = {
+    "accelerator": "the accelerator, which all layers share",
+    "tiles": "the tiles of the busiest layer",
+    "memory": "memory: it holds the KV cache of {batches}",
+}
+
+
 @dataclass(frozen=True)
 class Pace:
-    """Times of a step from end to end, on the accelerator, and until the next can enter (s)."""
+    """Times of a step from end to end, on the accelerator, and until the next can enter (s).
+
+    ``resource``: what sets the pace.
+    """
 
     latency_s: float
     accelerator_s: float
     interval_s: float
     step_tokens: int
+    resource: str
 
     @property
     def steps(self) -> float:
@@ -112,28 +124,22 @@ class Pace:
             f"gets {tokens_per_s(self.step_tokens / self.latency_s)}"
         )
 
-    @property
-    def resource(self) -> str:
-        """What sets the pace."""
-        if self.accelerator_s > 0.999 * self.interval_s:
-            return "the accelerator, which all layers share"
-        held = round(self.latency_s / self.interval_s)
-        if abs(self.interval_s * held / self.latency_s - 1) < 1e-9:  # else not a whole number
-            return f"memory: it holds the KV cache of {held} batch{'es' if held > 1 else ''}"
-        return "the tiles of the busiest layer"
-
 
 def pace(layers: pd.DataFrame, row: pd.Series, step_tokens: int) -> Pace | None:
     """The pace of a design's steps of ``step_tokens``; None where its layers were not kept."""
+    apart: dict[str, Any] = {name: row.get(f"interval_resource_{name}_s") for name in RESOURCES}
     rate: Any = row.get("throughput_tokens_per_s")
-    if layers.empty or is_missing(rate):
+    if layers.empty or is_missing(rate) or any(is_missing(value) for value in apart.values()):
         return None
     bars = step_bars(layers, int(row["trial"]))
     if bars.empty:
         return None
-    on = bars.loc[bars["resource"] == "accelerator", "busy_s"].sum()
-    end = (bars["start_s"] + bars["busy_s"]).max()
-    return Pace(float(end), float(on), step_tokens / float(rate), step_tokens)
+    end = float((bars["start_s"] + bars["busy_s"]).max())
+    held = round(end / float(apart["memory"]))
+    resource = RESOURCES[max(apart, key=lambda name: float(apart[name]))]
+    named = resource.format(batches=f"{held} batch{'es' if held > 1 else ''}")
+    interval = step_tokens / float(rate)
+    return Pace(end, float(apart["accelerator"]), interval, step_tokens, named)
 
 
 def step_words(layers: pd.DataFrame, row: pd.Series, step_tokens: int) -> str:

@@ -105,6 +105,11 @@ def test_every_cost_is_finite_and_adds_up(name, seed, batch, context, mode, anal
         for prefix in prefixes:
             parts = frame[[column for column in frame if column.startswith(prefix)]]
             assert parts.sum(axis=1).to_numpy() == pytest.approx(frame[total].to_numpy(), rel=1e-12)
+    tokens = batch * (context if mode == "prefill" else 1)
+    apart_s = np.max(list(costs.interval_resource.values()), axis=0)
+    alone_s = costs.latency_s_per_token * tokens / batch  # one step after another
+    step_s = tokens / costs.throughput_tokens_per_s
+    assert np.all((apart_s <= step_s * (1 + 1e-9)) & (step_s <= alone_s * (1 + 1e-9)))
     assert np.all(costs.digital_experts >= count)
     assert np.all((costs.utilisation > 0) & (costs.utilisation <= 1 + 1e-12))
     assert np.all(costs.occupancy <= 1 + 1e-12) or analog
@@ -302,13 +307,21 @@ def test_memory_bounds_the_batches_under_way():
     free = cost(plenty)
     under_way = float(free.latency_s_per_token * free.throughput_tokens_per_s) / 32
     assert under_way > 3, "the example must have several batches under way"
-    for batches in (1, 2, 3, 1000):
+    before = 0.0
+    for batches in (1, 2, 3, 4, 6, 1000):
         room = weight_bytes + (batches + 0.5) * cache
         held = cost(dataclasses.replace(plenty, hbm_capacity_bytes=room / 8))
-        most = batches * 32 / float(free.latency_s_per_token)
-        expected = min(most, float(free.throughput_tokens_per_s))
-        assert float(held.throughput_tokens_per_s) == pytest.approx(expected)
+        alone = float(free.latency_s_per_token) / batches
+        assert float(held.interval_resource["memory"]) == pytest.approx(alone)
+        bound, found = (
+            min(32 / alone, float(free.throughput_tokens_per_s)),
+            held.throughput_tokens_per_s,
+        )
+        assert before < found <= bound * (1 + 1e-12)
+        if batches in (1, 1000):
+            assert found == pytest.approx(bound)
         assert held.memory_fits and held.latency_s_per_token == free.latency_s_per_token
+        before = found
     none = cost(dataclasses.replace(plenty, hbm_capacity_bytes=(weight_bytes + cache / 2) / 8))
     assert not none.memory_fits
 

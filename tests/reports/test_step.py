@@ -1,7 +1,5 @@
 """The step over its layers: bars follow each other, the drill-down adds up, a page shows both."""
 
-import dataclasses
-
 import pandas as pd
 import pytest
 
@@ -40,26 +38,31 @@ def test_following_steps_are_later_by_the_interval() -> None:
     assert not step_timeline(LAYERS, 6).data and "front" in step_timeline(LAYERS, 6).to_json()
 
 
+def design(tokens_per_s: float, accelerator: float, tiles: float, memory: float) -> pd.Series:
+    apart = {"accelerator": accelerator, "tiles": tiles, "memory": memory}
+    columns = {f"interval_resource_{name}_s": seconds for name, seconds in apart.items()}
+    return pd.Series({"trial": 5, "throughput_tokens_per_s": tokens_per_s, **columns})
+
+
 def test_a_pace_of_several_batches_is_not_that_of_one() -> None:
-    row = pd.Series({"trial": 5, "throughput_tokens_per_s": 8.0})
+    row = design(8.0, 3.9, 3.0, 1.0)
     found = pace(LAYERS, row, 32)
     assert found is not None
-    assert (found.latency_s, found.interval_s) == (16.5, 4.0)
-    # The accelerator works 2 + 1 + 2 * 2 + 1.5 s a step, longer than a step of 4 s allows.
-    assert found.accelerator_s == 8.5 and "accelerator" in found.resource
+    assert (found.latency_s, found.interval_s, found.accelerator_s) == (16.5, 4.0, 3.9)
+    assert "accelerator" in found.resource
     words = step_words(LAYERS, row, 32)
     assert "4.1 batches" in words and "one batch alone gets 1.94 tokens/s" in words
     assert "alone" not in step_words(LAYERS, row.replace(8.0, 32 / 16.5), 32)
+    assert pace(LAYERS, row.drop("interval_resource_tiles_s"), 32) is None, "not recorded"
 
 
-def test_memory_that_sets_the_pace_is_named() -> None:
-    row = pd.Series({"trial": 5, "throughput_tokens_per_s": 8.0})
-    for batches, words in ((1, "KV cache of 1 batch"), (2, "KV cache of 2 batches")):
-        found = pace(LAYERS, row.replace(8.0, 32 * batches / 16.5), 32)
-        assert found is not None
-        slower = dataclasses.replace(found, accelerator_s=0.5 * found.interval_s)
-        assert words in slower.resource
-        assert "memory" not in dataclasses.replace(slower, latency_s=17.0).resource
+@pytest.mark.parametrize(
+    ("tiles", "memory", "words"),
+    [(3.95, 1.0, "tiles of the busiest"), (3.8, 16.5, "cache of 1 batch"),
+     (3.8, 16.5 / 2, "cache of 2 batches")],
+)  # fmt: skip
+def test_what_sets_the_pace_is_named(tiles: float, memory: float, words: str) -> None:
+    assert words in step_words(LAYERS, design(1.9, 3.9, tiles, memory), 32)
 
 
 def test_area_and_time_drill_down_to_layers_and_what_they_share() -> None:
