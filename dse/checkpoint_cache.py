@@ -1,9 +1,9 @@
 """What was computed on a checkpoint, kept on disk: its routing and scores, and every simulation.
 
-One folder a checkpoint under the user's cache folder (platformdirs; XDG_CACHE_HOME moves it). A
-checkpoint is known by its config.json, its tokenizer and each shard's name, size and time of last
-change, so weights that are replaced start afresh; a simulation by everything that its result
-depends on. Results are appended line by line: what a killed run had finished is there for the next.
+One folder a checkpoint in the user's cache folder. A checkpoint is known by its config.json, its
+tokenizer and each shard's name, size and time of last change, so weights that are replaced start
+afresh; a simulation by everything that its result depends on. Results are appended line by line:
+what a killed run had finished is there for the next.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.run import one_line_errors, write_atomically
+from workloads.cache import cache_folder
 from workloads.checkpoint_folder import CheckpointFolder
 
 # Raised when the simulation of a checkpoint changes in a way that changes its numbers.
@@ -35,16 +36,13 @@ def fingerprint(checkpoint: CheckpointFolder) -> str:
     return digest.hexdigest()
 
 
-def cache_folder(checkpoint: CheckpointFolder) -> Path:
+def results_folder(checkpoint: CheckpointFolder) -> Path:
     """The folder of a checkpoint's results; made when it is not there.
 
     Raises:
         ValueError: it cannot be made.
     """
-    import platformdirs
-
-    root = platformdirs.user_cache_path("dse")
-    folder = root / "checkpoints" / fingerprint(checkpoint)[:24]
+    folder = cache_folder("checkpoints") / fingerprint(checkpoint)[:24]
     with one_line_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dse.checkpoint_cache import cache_folder, digest_of, keep_arrays, read_arrays
+from dse.checkpoint_cache import digest_of, keep_arrays, read_arrays, results_folder
 from dse.checkpoint_memory import plan_memory
 from dse.checkpoint_scores import WEIGHT_SCORES, checkpoint_scores
 from dse.checkpoint_simulation import CheckpointSimulator, Placement, text_benchmark
@@ -100,7 +100,7 @@ class RealModel:
         rows = tokens + self.calibration.numel() if mitigation else tokens
         plan_memory(self.checkpoint, config, rows, seeds, memory_bytes)
         self.config = config
-        self.folder = cache_folder(self.checkpoint)
+        self.folder = results_folder(self.checkpoint)
         self._simulator: CheckpointSimulator | None = None
         self._setting = digest_of(*(text.tokens.numpy() for text in self.texts),
                                   self.calibration.numpy(), seeds)  # fmt: skip

@@ -21,6 +21,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from dse.checkpoint_cache import fingerprint
 from dse.checkpoint_memory import plan_memory
 from dse.checkpoint_scores import checkpoint_scores
 from dse.checkpoint_simulation import CheckpointSimulator, Mask, Placement
@@ -28,6 +29,7 @@ from dse.placement import digital_mask, digital_order
 from dse.run import held, write_atomically
 from dse.statistics import FloatArray
 from hwmodels.nonideality import Noise
+from workloads.cache import cache_folder
 from workloads.checkpoint_folder import CheckpointFolder, decoder_config, load_tokenizer
 from workloads.miniature import corpus
 from workloads.tasks import LENGTH, Benchmark
@@ -112,10 +114,10 @@ class Scorer:
         self._max_memory_bytes, self._device = max_memory_bytes, device
         self._digital = settings.placement(checkpoint)
         self._simulator: _RowSimulator | None = None
-        header = {"checkpoint": _fingerprint(checkpoint), **asdict(settings)}
+        header = {"checkpoint": fingerprint(checkpoint), **asdict(settings)}
         self._header = json.dumps(header, sort_keys=True)
         name = f"{hashlib.sha256(self._header.encode()).hexdigest()[:16]}.jsonl"
-        self.file = file or corpus.cache_folder() / "evaluations" / name
+        self.file = file or cache_folder("evaluations") / name
         self._known = _read_results(self.file, self._header)
 
     def scores(self, requests: Sequence[Request]) -> FloatArray:
@@ -238,14 +240,6 @@ def _benchmark(requests: Sequence[Request]) -> Benchmark:
 
 def _key(request: Request) -> str:
     return hashlib.blake2b(json.dumps(request).encode(), digest_size=12).hexdigest()
-
-
-def _fingerprint(checkpoint: CheckpointFolder) -> str:
-    """Tells checkpoints apart without reading them: config, and names and sizes of the files."""
-    files = sorted({stored.file for stored in checkpoint.tensors.values()})
-    sizes = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    text = json.dumps([checkpoint.config, sizes], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _read_results(file: Path, header: str) -> dict[str, Any]:

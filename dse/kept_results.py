@@ -1,8 +1,8 @@
 """Finished parts of a long job, kept on disk: stopped at any point, a rerun goes on from there.
 
-A file for each version of the code under the user's cache folder (platformdirs; XDG_CACHE_HOME
-moves it). A part is known by everything that its result depends on, and is appended as soon as it
-is done: Ctrl-C, a kill or a crash loses only the part in hand.
+A file for each version of the code in the user's cache folder. A part is known by everything that
+its result depends on, and is appended as soon as it is done: Ctrl-C, a kill or a crash loses only
+the part in hand.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from dse.checkpoint_cache import digest_of, keep_result, read_results
 from dse.run import one_line_errors
 from dse.scores import Scores
 from dse.simulation import Noise, Simulator
+from workloads.cache import cache_folder
 
 _PACKAGES = ("dse", "hwmodels", "workloads")
 
@@ -66,9 +67,7 @@ class Kept:
 
 def kept_of_this_code() -> Kept:
     """The user's results of this very code: another version computes its own."""
-    import platformdirs
-
-    return Kept(platformdirs.user_cache_path("dse") / "reproduce" / code_digest()[:24])
+    return Kept(cache_folder("reproduce") / code_digest()[:24])
 
 
 @cache

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dse.run import write_atomically
 from workloads.architecture import MoEArchitecture
+from workloads.cache import cache_folder
 
 if TYPE_CHECKING:
     from workloads.checkpoint import Miniature
@@ -29,9 +30,7 @@ def expert_sensitivity(
     it); a file that cannot be read or written only costs the time to measure again.
     """
     if folder is None:
-        import platformdirs
-
-        folder = platformdirs.user_cache_path("dse") / "sensitivity"
+        folder = cache_folder("sensitivity")
     path = folder / f"{miniature.name}-{_digest(miniature, architecture)[:24]}.npy"
     shape = (len(miniature.config.moe_layers), miniature.config.routed_experts)
     try:

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from dse import checkpoint_search
-from dse.checkpoint_cache import cache_folder, keep_result, read_results
+from dse.checkpoint_cache import keep_result, read_results, results_folder
 from dse.checkpoint_model import RealModel
 from dse.checkpoint_search import Effort, Stage, placement_of, run_stage, spread, wanted_codes
 from dse.checkpoint_simulation import CheckpointSimulator, Placement
@@ -324,7 +324,7 @@ def test_rank_correlation_against_scipy_and_brute_force():
 
 
 def test_a_line_that_a_kill_cut_off_costs_only_itself(checkpoint):
-    folder = cache_folder(open_checkpoint(checkpoint)) / "torn"
+    folder = results_folder(open_checkpoint(checkpoint)) / "torn"
     folder.mkdir()
     keep_result(folder, "a", {"loss": 1.0})
     file = folder / "simulations.jsonl"
@@ -337,11 +337,11 @@ def test_replaced_weights_start_afresh(tmp_path):
     folder = tmp_path / "olmoe"
     shutil.copytree(RECORDED / "olmoe", folder)
     shutil.copy(FOLDER / "tokenizer.json", folder)
-    before = cache_folder(open_checkpoint(folder))
+    before = results_folder(open_checkpoint(folder))
     shard = next(folder.glob("model-*.safetensors"))
     content = shard.read_bytes()
     shard.write_bytes(content)
-    assert cache_folder(open_checkpoint(folder)) != before
+    assert results_folder(open_checkpoint(folder)) != before
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,12 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from workloads.cache import cache_folder
 from workloads.miniature import generated
 
 HERE = Path(__file__).parent
+TRAINING = "training"
+"""Folder of tokens and training checkpoints in the cache."""
 TOKENIZER_FILE = HERE / "tokenizer.json"
 HELD_OUT_FILE = HERE / "held_out.json"
 DOMAINS = ("scripture", "python", "documentation", "headers")
@@ -218,12 +221,6 @@ def word_ids(tokenizer: Tokenizer) -> dict[str, int]:
     return ids
 
 
-def cache_folder() -> Path:
-    """Where tokens and training checkpoints are kept, outside the repository."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "moe-analog-miniatures"
-
-
 def training_tokens() -> tuple[dict[str, np.ndarray], str]:
     """Training tokens (uint16) of every domain and the SHA-256 over all of them.
 
@@ -235,7 +232,7 @@ def training_tokens() -> tuple[dict[str, np.ndarray], str]:
     tokens = {}
     key = hashlib.sha256(TOKENIZER_FILE.read_bytes() + Path(__file__).read_bytes()).hexdigest()
     for domain in DOMAINS:
-        file = cache_folder() / f"{domain}-{key[:16]}.npy"
+        file = cache_folder(TRAINING) / f"{domain}-{key[:16]}.npy"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             texts = [text for _, text in units(domain, "train")]

@@ -24,6 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
+from workloads.cache import cache_folder
 from workloads.decoder_config import DecoderConfig, weight_shapes
 from workloads.miniature import corpus, generated
 from workloads.moe import forward
@@ -307,10 +308,11 @@ def train(name: str, recipe: Recipe, folder: Path, device: str, report_every: in
 
 def main() -> None:
     """Command line of the training."""
+    usual = cache_folder(corpus.TRAINING)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--tokens", type=int, help="training tokens (default: the recipe's)")
-    parser.add_argument("--checkpoint-dir", type=Path, default=corpus.cache_folder())
+    parser.add_argument("--checkpoint-dir", type=Path, default=usual)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
@@ -335,7 +337,7 @@ def main() -> None:
         target = arguments.export
     else:
         training = train(arguments.name, recipe, folder, arguments.device)
-        target = corpus.HERE if arguments.checkpoint_dir == corpus.cache_folder() else folder
+        target = corpus.HERE if folder == usual else folder
     record = export(arguments.name, training, corpus.training_tokens()[1], target)
     print(f"{arguments.name}: {record['tokens_seen']} tokens, sha256 {record['weights_sha256']}")
 
