@@ -5,7 +5,6 @@ time of reading it once.
 """
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dse.placement import SCORES
+from hwmodels.catalog import nearest
 from workloads.checkpoint_folder import CheckpointFolder, read_tensors
 from workloads.families import PARTS, stored_names
 
@@ -37,8 +37,7 @@ def checkpoint_scores(
         ValueError: another score, or NaN in a tensor, which is named with its file.
     """
     if kind not in WEIGHT_SCORES:
-        near = get_close_matches(kind, WEIGHT_SCORES, n=1)
-        hint = f"; nearest is {near[0]}" if near else ""
+        hint = nearest(kind, WEIGHT_SCORES)
         why = "needs a forward pass, not only weights" if kind in SCORES else "is unknown"
         raise ValueError(f"score {kind!r} {why}: choose {' or '.join(WEIGHT_SCORES)}{hint}")
     layers = checkpoint.architecture.moe_layer_indices

@@ -27,7 +27,7 @@ from dse.checkpoint_scores import checkpoint_scores
 from dse.checkpoint_simulation import CheckpointSimulator, Mask, Placement
 from dse.placement import digital_mask, digital_order
 from dse.run import held, write_atomically
-from dse.statistics import FloatArray
+from dse.statistics import Array
 from hwmodels.nonideality import Noise
 from workloads.cache import cache_folder
 from workloads.checkpoint_folder import CheckpointFolder, decoder_config, load_tokenizer
@@ -80,7 +80,7 @@ class _RowSimulator(CheckpointSimulator):
 
     def rows(
         self, bench: Benchmark, noise: Noise, digital: Mask, modules: tuple[str, ...]
-    ) -> FloatArray:
+    ) -> Array:
         """Log-likelihood and right tokens of each row: [1 + draws, rows, 2], clean first."""
         self._load([bench])
         placements = [Placement(Noise(), self.all_digital()), Placement(noise, digital, modules)]
@@ -120,7 +120,7 @@ class Scorer:
         self.file = file or cache_folder("evaluations") / name
         self._known = _read_results(self.file, self._header)
 
-    def scores(self, requests: Sequence[Request]) -> FloatArray:
+    def scores(self, requests: Sequence[Request]) -> Array:
         """[1 + draws, requests, 2]: log-likelihood (nats), and whether greedy decoding says it.
 
         The clean model comes first.
@@ -153,7 +153,7 @@ class Scorer:
                 break
         return tokens
 
-    def _compute(self, requests: Sequence[Request]) -> FloatArray:
+    def _compute(self, requests: Sequence[Request]) -> Array:
         bench = _benchmark(requests)
         if self._simulator is None:
             self._simulator = _RowSimulator(

@@ -1,6 +1,5 @@
 """From a question to a finished run folder: what `dse explore` and `dse.explore()` call."""
 
-import difflib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -18,6 +17,7 @@ from dse.screening import Screening
 from dse.settings import Settings, slug
 from dse.setup import make_problem, settings_architecture
 from dse.storage import Place, shared_place, shown
+from hwmodels.catalog import nearest
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ def _read_options(options: dict[str, Any]) -> dict[str, Any]:
     known = [entry.name for entry in fields(Settings)]
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, [*known, "timeout_s", "jobs", "output"], n=1)
-            hint = f"nearest is {near[0]}" if near else f"there are {', '.join(known)}"
-            raise ValueError(f"unknown option {name!r}; {hint}")
+            hint = nearest(name, [*known, "timeout_s", "jobs", "output"])
+            hint = hint or f"; there are {', '.join(known)}"
+            raise ValueError(f"unknown option {name!r}{hint}")
     texts: dict[str, Any] = {}
     for name in {"objectives", "constraints", "mitigation"} & set(options):
         given = options[name]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dse.evaluation import Request, Scorer
-from dse.statistics import FloatArray, stratified_mean
+from dse.statistics import Array, stratified_mean
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -233,7 +233,7 @@ def _accuracies(
     return samples
 
 
-def _pool(samples: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> dict[str, FloatArray]:
+def _pool(samples: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> dict[str, Array]:
     """Whether each question was answered right, by task; MMLU's subjects one after another."""
     pooled: dict[str, list[float]] = {}
     for task, questions in samples.items():
@@ -244,15 +244,15 @@ def _pool(samples: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> di
     return {task: np.array(values) for task, values in pooled.items()}
 
 
-def _result(task: str, metric: str, views: Sequence[FloatArray]) -> TaskResult:
+def _result(task: str, metric: str, views: Sequence[Array]) -> TaskResult:
     """Means over one task, or evenly over several; each view is [1 + draws, questions]."""
     even = np.full(len(views), 1 / len(views))
 
-    def mean(arrays: Sequence[FloatArray]) -> tuple[float, float]:
+    def mean(arrays: Sequence[Array]) -> tuple[float, float]:
         parts = [(array, np.ones(array.shape[1])) for array in arrays]
         return stratified_mean(parts, even)
 
-    def pairs(noisy: FloatArray) -> FloatArray:
+    def pairs(noisy: Array) -> Array:
         return noisy if len(noisy) == 1 else (noisy[0::2] + noisy[1::2]) / 2
 
     clean = mean([view[:1] for view in views])

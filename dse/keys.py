@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dse.mapping import ANALOG_PARTS
 
 Codes = NDArray[np.int64]
-Floats = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 CLEAN = -1
 """Key code of a design with no analog expert: its accuracy is the model's own."""
@@ -107,7 +107,7 @@ def bits_of(parts: Iterable[str]) -> int:
     return sum(1 << ANALOG_PARTS.index(part) for part in parts)
 
 
-def least_loss(codes: Codes, results: Mapping[int, Mapping[str, Any]]) -> Floats:
+def least_loss(codes: Codes, results: Mapping[int, Mapping[str, Any]]) -> Array:
     """Least loss increase that simulations can have, given those already done (nats).
 
     More digital experts of the same order and finer converters can only help; what such a

@@ -1,6 +1,5 @@
 """What is wanted and what is allowed: objectives, budgets and constraints on named metrics."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse import units
+from hwmodels.catalog import nearest
 
-Floats = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,11 @@ def metric(name: str) -> Metric:
         if name.lower() in (known.alias, known.column):
             return known
     aliases = [known.alias for known in METRICS]
-    names = {spelled: known.alias for known in METRICS for spelled in (known.alias, known.column)}
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"; nearest is {names[near[0]]}" if near else ""
+    hint = nearest(name, [*aliases, *(known.column for known in METRICS)])
     raise ValueError(f"unknown metric {name!r}: choose from {', '.join(aliases)}{hint}")
 
 
-def objective_values(objectives: Sequence[Metric], values: Mapping[str, Floats]) -> Floats:
+def objective_values(objectives: Sequence[Metric], values: Mapping[str, Array]) -> Array:
     """Objectives as a matrix [designs, objectives] in which smaller is better.
 
     Energy, throughput, latency, power and area enter as their log10, so that a hypervolume counts a
@@ -93,7 +91,7 @@ class Constraint:
     at_most: bool
     bound: float
 
-    def excess(self, value: Floats) -> Floats:
+    def excess(self, value: Array) -> Array:
         """Relative violation: 0 or less where the constraint holds, NaN where value is missing."""
         difference = value - self.bound if self.at_most else self.bound - value
         return np.asarray(difference / (abs(self.bound) or 1.0), dtype=float)

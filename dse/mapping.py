@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwmodels.catalog import nearest
 from hwmodels.tile import Tile, row_groups, unit_energy_j
 from workloads.architecture import MoEArchitecture
 from workloads.inventory import inventory
@@ -57,8 +57,7 @@ def read_parts(text: str) -> tuple[str, ...]:
     names = text.replace(",", "+").split("+")  # earlier runs wrote commas
     for name in names:
         if name not in ANALOG_PARTS:
-            near = get_close_matches(name, (NO_PARTS, ALL_PARTS, *ANALOG_PARTS), n=1)
-            hint = f"; nearest is {near[0]}" if near else ""
+            hint = nearest(name, (NO_PARTS, ALL_PARTS, *ANALOG_PARTS))
             raise ValueError(
                 f"unknown analog part {name!r}: choose none, all, or some of "
                 f"{', '.join(ANALOG_PARTS)} joined by +{hint}"

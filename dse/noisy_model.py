@@ -7,7 +7,6 @@ tensors. Layers before the first analog matrix are not recomputed.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import threading
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hwmodels.analog_product import AnalogMatrix, laid_by_inputs, prepare
+from hwmodels.catalog import nearest
 from hwmodels.nonideality import Noise, ProgrammedMatrix, block_sizes, program
 from workloads.decoder_config import DecoderConfig
 from workloads.moe import (
@@ -115,12 +115,9 @@ def dense_matrices(weights: Mapping[str, Tensor], modules: tuple[str, ...]) -> f
         else:
             matches = {name for name in dense if name == module or name.startswith(f"{module}.")}
         if not matches:
-            known = [*PARTS, *dense]
-            nearest = difflib.get_close_matches(module, known, n=1, cutoff=0.3)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(
-                f"no dense module {module!r} in this model: give one of {', '.join(PARTS)} "
-                f"that it has, or the name of a weight matrix{hint}"
+                f"no dense module {module!r} in this model: give one of {', '.join(PARTS)} that it "
+                f"has, or the name of a weight matrix{nearest(module, (*PARTS, *dense))}"
             )
         found |= matches
     return frozenset(found)

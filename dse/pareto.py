@@ -6,10 +6,10 @@ Pure functions over arrays of shape [designs, objectives] in which smaller is be
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 
-def non_dominated(values: Floats) -> NDArray[np.bool_]:
+def non_dominated(values: Array) -> NDArray[np.bool_]:
     """Mark the designs that no other design beats.
 
     Args:
@@ -31,7 +31,7 @@ def non_dominated(values: Floats) -> NDArray[np.bool_]:
     return keep
 
 
-def hypervolume(values: Floats, reference: Floats) -> float:
+def hypervolume(values: Array, reference: Array) -> float:
     """Volume between a set of designs and a reference point, by slicing the last objective.
 
     Args:
@@ -47,7 +47,7 @@ def hypervolume(values: Floats, reference: Floats) -> float:
     return _sliced(inside[non_dominated(inside)], reference) if len(inside) else 0.0
 
 
-def _sliced(front: Floats, reference: Floats) -> float:
+def _sliced(front: Array, reference: Array) -> float:
     """Hypervolume of a non-empty front that lies inside the reference."""
     if front.shape[1] == 1:
         return float(reference[0] - front.min())
@@ -69,18 +69,18 @@ def _sliced(front: Floats, reference: Floats) -> float:
     return volume
 
 
-def normalise(values: Floats) -> Floats:
+def normalise(values: Array) -> Array:
     """Scale each objective to 0 (best of the set) .. 1 (worst of the set); constant ones to 0."""
     low, high = values.min(axis=0), values.max(axis=0)
     return (values - low) / np.where(high > low, high - low, 1.0)
 
 
-def knee(front: Floats) -> int:
+def knee(front: Array) -> int:
     """Row of the front nearest to its ideal point, each objective scaled to its range."""
     return int(np.argmin(np.linalg.norm(normalise(front), axis=1)))
 
 
-def thin(front: Floats, count: int, keep: tuple[int, ...] = ()) -> list[int]:
+def thin(front: Array, count: int, keep: tuple[int, ...] = ()) -> list[int]:
     """Choose at most `count` rows that spread over the front.
 
     Starts from `keep` and the best row of every objective, then adds the row farthest from those

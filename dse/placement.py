@@ -8,12 +8,12 @@ order are nested. "random" with scope "per_layer" is the layer-matched random ba
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwmodels.catalog import nearest
 from workloads.routing import Routing, relative_positions
 
 SCORES = (
@@ -35,8 +35,7 @@ Array = NDArray[np.float64]
 
 def _check(name: str, value: str, accepted: tuple[str, ...]) -> None:
     if value not in accepted:
-        near = get_close_matches(value, accepted, n=1)
-        hint = f"; nearest is {near[0]}" if near else ""
+        hint = nearest(value, accepted)
         raise ValueError(f"unknown {name} {value!r}: choose from {', '.join(accepted)}{hint}")
 
 

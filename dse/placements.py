@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from dse.simulation import Noise, SimulationResult
 
-Floats = NDArray[np.float64]
+Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 RIVALS = (("max_neuron_norm", "global"), ("max_neuron_norm", "per_layer"))
@@ -67,7 +67,7 @@ class Machine:
     name: str
     owner: NDArray[np.int64]
 
-    def costs(self, order: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    def costs(self, order: NDArray[np.int64]) -> tuple[Array, Array]:
         """Energy per token and throughput with 0, 1, ... experts of a miniature's order digital."""
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order))
@@ -131,7 +131,7 @@ def machine(problem: Problem, noise_model: str) -> Machine:
     )
 
 
-def affordable(costs: tuple[Floats, Floats], energy: float, throughput: float) -> int:
+def affordable(costs: tuple[Array, Array], energy: float, throughput: float) -> int:
     """Most experts of an order that can be digital at this energy and throughput."""
     within = (costs[0] <= energy * (1 + 1e-9)) & (costs[1] >= throughput * (1 - 1e-9))
     return int(np.flatnonzero(within).max(initial=0))
@@ -200,7 +200,7 @@ def compare_placements(
     return Comparison(table, sentences, found, f"{miniature.source}; {said(noise)}")
 
 
-def _scores(settings: Settings, workload: Workload) -> dict[str, Floats]:
+def _scores(settings: Settings, workload: Workload) -> dict[str, Array]:
     """Scores of the miniature's experts by name, all from its weights and calibration text."""
     architecture = load_architecture(settings.model)
     miniature = load_miniature(architecture.stand_in)
@@ -215,7 +215,7 @@ def _scores(settings: Settings, workload: Workload) -> dict[str, Floats]:
 
 
 def _masks(
-    machine: Machine, scores: dict[str, Floats], share: float
+    machine: Machine, scores: dict[str, Array], share: float
 ) -> dict[tuple[str, str], tuple[Mask, float, float]]:
     """Digital experts of each way of choosing, with energy per token and throughput."""
     shape = machine.problem.miniature_shape

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dse.problem import SIMULATED, Costed
 
-Floats = NDArray[np.float64]
+Array = NDArray[np.float64]
 Results = dict[int, dict[str, Any]]
 """What was simulated: key code -> the result's numbers, or a `reason` when it failed."""
 
@@ -18,7 +18,7 @@ class Pool:
     """Designs with what the search needs of them, one entry each."""
 
     indices: NDArray[np.int64]
-    metrics: dict[str, Floats]
+    metrics: dict[str, Array]
     codes: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ def pool_of(costed: Costed) -> Pool:
     return Pool(costed.indices, costed.metrics, costed.codes)
 
 
-def simulated_columns(results: Results, codes: NDArray[np.int64]) -> dict[str, Floats]:
+def simulated_columns(results: Results, codes: NDArray[np.int64]) -> dict[str, Array]:
     """Simulated numbers of designs by column; missing where nothing was simulated."""
     unique, inverse = np.unique(codes, return_inverse=True)
     table = {
@@ -52,7 +52,7 @@ def simulated_columns(results: Results, codes: NDArray[np.int64]) -> dict[str, F
     return {name: values[inverse].astype(float) for name, values in table.items()}
 
 
-def reached(values: Floats, points: Floats) -> NDArray[np.bool_]:
+def reached(values: Array, points: Array) -> NDArray[np.bool_]:
     """Which points [n, objectives] a value [m, objectives] equals or beats in every objective."""
     within = np.ones((len(points), len(values)), dtype=bool)
     for value, point in zip(values.T, points.T, strict=True):

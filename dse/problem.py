@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dse.checkpoint_model import RealModel
     from dse.simulation import Noise, Simulator
 
-Floats = NDArray[np.float64]
+Array = NDArray[np.float64]
 SIMULATED = ("delta_loss_nats", "delta_loss_stderr", "top1", "top1_stderr", "accuracy",
              "accuracy_stderr")  # fmt: skip
 """Columns whose numbers come from a simulation."""
@@ -75,9 +75,9 @@ class Costed:
     indices: NDArray[np.int64]
     columns: Columns
     costs: Costs
-    metrics: dict[str, Floats]
+    metrics: dict[str, Array]
     reason: NDArray[np.object_]
-    excess: Floats
+    excess: Array
     codes: Codes
 
     @property
@@ -105,7 +105,7 @@ class Problem:
     workload: Workload
     limits: Limits
     objectives: tuple[Metric, ...]
-    scores: Mapping[str, Floats]
+    scores: Mapping[str, Array]
     orders: Mapping[tuple[str, str], NDArray[np.int64]]
     miniature_orders: Mapping[tuple[str, str], NDArray[np.int64]]
     miniature_shape: tuple[int, int]
@@ -231,10 +231,10 @@ class Problem:
     def _verdict(
         self,
         costs: Costs,
-        metrics: dict[str, Floats],
+        metrics: dict[str, Array],
         tiles: NDArray[Any],
         modules: NDArray[np.bool_],
-    ) -> tuple[NDArray[np.object_], Floats]:
+    ) -> tuple[NDArray[np.object_], Array]:
         """Why each design is ruled out ("" when it is not), and by how much.
 
         `modules`: whether a design has analog dense parts.
@@ -378,12 +378,12 @@ def result_columns(result: Any, tasks: bool = True) -> dict[str, Any]:
     return {**columns, "accuracy_source": result.source, "seconds": float(result.seconds)}
 
 
-def _total(parts: Mapping[str, Any]) -> Floats:
+def _total(parts: Mapping[str, Any]) -> Array:
     """Sum of a breakdown."""
     return np.asarray(sum(parts.values()), dtype=float)
 
 
-def _metrics(costs: Costs) -> dict[str, Floats]:
+def _metrics(costs: Costs) -> dict[str, Array]:
     energy = np.asarray(costs.energy_j_per_token, dtype=float)
     throughput = np.asarray(costs.throughput_tokens_per_s, dtype=float)
     return {

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from dse.placement import expert_scores
-from dse.reproduce import MODELS, PUBLISHED, Progress, Reproduction, counted, verdict
+from dse.reproduce_claims import MODELS, PUBLISHED, Progress, Reproduction, counted, verdict
 from dse.reproduce_figures import captioned, frequency_scatter
 from workloads.moe import forward
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from dse.placement import digital_mask, digital_order, expert_scores
-from dse.reproduce import (
+from dse.reproduce_claims import (
     MODELS,
     PUBLISHED,
     Progress,
@@ -24,7 +24,7 @@ from dse.reproduce_figures import captioned, recovery_lines
 from dse.simulation import Noise, SimulationResult, Simulator, paired_difference
 from dse.statistics import stratified_mean
 
-BoolArray = npt.NDArray[np.bool_]
+Mask = npt.NDArray[np.bool_]
 
 MAGNITUDES = (1.5, 2.5, 4.0, 8.0)
 
@@ -42,7 +42,7 @@ PUBLISHED_ACCURACY = {
 }
 
 
-def layer_matched_random(mask: BoolArray, seed: int) -> BoolArray:
+def layer_matched_random(mask: Mask, seed: int) -> Mask:
     """As many digital experts in every layer as in `mask`, chosen at random within the layer."""
     generator = np.random.default_rng(seed)
     result = np.zeros_like(mask)
@@ -51,7 +51,7 @@ def layer_matched_random(mask: BoolArray, seed: int) -> BoolArray:
     return result
 
 
-def selections(simulator: Simulator, share: float) -> dict[str, list[BoolArray]]:
+def selections(simulator: Simulator, share: float) -> dict[str, list[Mask]]:
     """Placements with that share of experts digital, by name; random ones in several draws."""
     from workloads.routing import trace
     from workloads.tasks import benchmarks
@@ -61,7 +61,7 @@ def selections(simulator: Simulator, share: float) -> dict[str, list[BoolArray]]
     routing = trace(miniature, torch.cat([item.tokens[:, :-1] for item in sets]))
     shape = simulator.all_digital().shape
     count = round(share * shape[0] * shape[1])
-    found: dict[str, list[BoolArray]] = {}
+    found: dict[str, list[Mask]] = {}
     for score in ("max_neuron_norm", *(label.split()[0] for label in SCORES)):
         values = expert_scores(score, miniature.weights, routing)
         scopes = ("global", "per_layer") if score == "max_neuron_norm" else ("global",)
@@ -119,12 +119,12 @@ def reproduce_selections(
 def _losses(
     simulator: Simulator,
     noise: Noise,
-    placements: dict[str, list[BoolArray]],
+    placements: dict[str, list[Mask]],
     say: Callable[[str], None],
 ) -> tuple[SimulationResult, dict[str, list[SimulationResult]]]:
     """All experts analog, and every placement."""
 
-    def one(mask: BoolArray) -> SimulationResult:
+    def one(mask: Mask) -> SimulationResult:
         say(f"{simulator.miniature.name}, c = {noise.magnitude:g}")
         return simulator.evaluate(noise, mask)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dse.statistics import FloatArray, stratified_mean
+from dse.statistics import Array, stratified_mean
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ class SimulationResult:
     tokens: int
     seconds: float
     source: str
-    loss_by_sequence: FloatArray = field(repr=False, compare=False)
-    accuracy_by_task: FloatArray = field(repr=False, compare=False)
+    loss_by_sequence: Array = field(repr=False, compare=False)
+    accuracy_by_task: Array = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Scores:
     """Sums over each sequence, [draws, sequences]; of a clean pass [1, sequences]."""
 
-    loss: FloatArray
-    top1: FloatArray
-    solved: FloatArray
+    loss: Array
+    top1: Array
+    solved: Array
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Stratum:
     name: str
     kind: str
     rows: slice
-    tokens: FloatArray
-    instances: FloatArray
+    tokens: Array
+    instances: Array
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class Look:
     Arrays [pairs, sequences looked at]; two looks of one simulator can be paired.
     """
 
-    loss: FloatArray
-    top1: FloatArray
+    loss: Array
+    top1: Array
 
 
 def summarise(
@@ -162,7 +162,7 @@ class _Change(NamedTuple):
 
 
 def _change(
-    noisy: FloatArray, clean: FloatArray, strata: Sequence[Stratum], unit: str, share: FloatArray
+    noisy: Array, clean: Array, strata: Sequence[Stratum], unit: str, share: Array
 ) -> _Change:
     mean, _ = _mean(clean, strata, unit, share)
     return _Change(mean, *_mean(noisy - clean, strata, unit, share))
@@ -171,11 +171,11 @@ def _change(
 def in_pairs(scores: Sequence[Scores]) -> Scores:
     """Draws in a row become antithetic pair means, [pairs, sequences]."""
 
-    def average(arrays: list[FloatArray]) -> FloatArray:
+    def average(arrays: list[Array]) -> Array:
         stacked = np.concatenate(arrays)
         if len(stacked) == 1:
             return stacked
-        mean: FloatArray = (stacked[0::2] + stacked[1::2]) / 2
+        mean: Array = (stacked[0::2] + stacked[1::2]) / 2
         return mean
 
     return Scores(
@@ -185,9 +185,7 @@ def in_pairs(scores: Sequence[Scores]) -> Scores:
     )
 
 
-def _mean(
-    sums: FloatArray, strata: Sequence[Stratum], unit: str, share: FloatArray
-) -> tuple[float, float]:
+def _mean(sums: Array, strata: Sequence[Stratum], unit: str, share: Array) -> tuple[float, float]:
     parts = [(sums[:, item.rows], getattr(item, unit)) for item in strata]
     return stratified_mean(parts, share)
 

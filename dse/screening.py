@@ -22,7 +22,7 @@ from dse.pool import Pool, Results, pool_of, reached, simulated_columns
 from dse.problem import Problem
 from dse.smallest import nothing_fits, smallest_designs
 
-Floats = NDArray[np.float64]
+Array = NDArray[np.float64]
 # A loss increase of 0.05 nats is a perplexity 5 % higher; beyond it the hypervolume counts nothing.
 LOSS_REFERENCE_NATS = 0.05
 # Quantiles of a normal distribution at the middles of four equal parts.
@@ -67,8 +67,8 @@ class Screening:
     )
     pool: Pool = field(init=False)
     archive: Pool | None = field(init=False, default=None)
-    corner: Floats = field(init=False)
-    ideal: Floats = field(init=False)
+    corner: Array = field(init=False)
+    ideal: Array = field(init=False)
 
     def __post_init__(self) -> None:
         generator = np.random.default_rng([self.seed, 0])
@@ -109,7 +109,7 @@ class Screening:
         self.costed += len(costed.indices)
         return pool_of(costed).take(np.flatnonzero(costed.feasible))
 
-    def _objectives(self, pool: Pool, loss_nats: Floats) -> Floats:
+    def _objectives(self, pool: Pool, loss_nats: Array) -> Array:
         """Objectives of a pool, with simulated metrics estimated from a loss increase."""
         values = dict(pool.metrics)
         for wanted in self.problem.objectives:
@@ -117,7 +117,7 @@ class Screening:
                 values[wanted.column] = self._estimate(wanted.column, loss_nats)
         return objective_values(self.problem.objectives, values)
 
-    def _estimate(self, column: str, loss_nats: Floats) -> Floats:
+    def _estimate(self, column: str, loss_nats: Array) -> Array:
         """A simulated metric from the loss increase: itself, or in proportion to it."""
         if column == "delta_loss_nats":
             return loss_nats
@@ -134,7 +134,7 @@ class Screening:
         good = [code for code, result in self.results.items() if "reason" not in result]
         return np.isin(pool.codes, np.array(good, dtype=np.int64))
 
-    def complete(self, pool: Pool) -> tuple[Pool, Floats]:
+    def complete(self, pool: Pool) -> tuple[Pool, Array]:
         """Designs whose accuracy is known and allowed, with their objective values."""
         chosen = pool.take(np.flatnonzero(self.known(pool)))
         simulated = simulated_columns(self.results, chosen.codes)
@@ -144,7 +144,7 @@ class Screening:
         values = objective_values(self.problem.objectives, {**chosen.metrics, **simulated})
         return chosen.take(allowed), values[allowed]
 
-    def losses(self, pool: Pool) -> tuple[Floats, Floats]:
+    def losses(self, pool: Pool) -> tuple[Array, Array]:
         """Loss increase of each design (nats) and the standard deviation of its logarithm."""
         codes, inverse = np.unique(pool.codes, return_inverse=True)
         measured = {code: self._looked_at(code) for code in self.looks if code != CLEAN}
@@ -204,11 +204,11 @@ class Screening:
             self._beaten.add(code)
         return beaten
 
-    def _front(self) -> tuple[Pool, Floats]:
+    def _front(self) -> tuple[Pool, Array]:
         """Complete designs, at least all those on the front, and their objective values."""
         return self.complete(self.pool if self.archive is None else self.archive)
 
-    def _costs(self, pool: Pool) -> Floats:
+    def _costs(self, pool: Pool) -> Array:
         """The objectives that need no simulation, [designs, objectives]."""
         wanted = tuple(w for w in self.problem.objectives if not w.simulated)
         if not wanted:
@@ -269,7 +269,7 @@ class Screening:
         self.archive = best
         return seen
 
-    def hypervolume(self, values: Floats) -> float:
+    def hypervolume(self, values: Array) -> float:
         """Hypervolume of objective values as a share of the box from the corner to the ideal."""
         if not len(values):
             return 0.0
@@ -343,7 +343,7 @@ class Screening:
         return chosen.indices
 
     def _gains(
-        self, candidates: Pool, key: NDArray[np.int64], median: Floats, spread: Floats
+        self, candidates: Pool, key: NDArray[np.int64], median: Array, spread: Array
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many sample points of the box the front would win by each simulation.
 
@@ -393,6 +393,6 @@ class Screening:
 
 
 @lru_cache(maxsize=8)
-def _sobol(objectives: int) -> Floats:
+def _sobol(objectives: int) -> Array:
     """Sample points of the unit box."""
     return np.asarray(qmc.Sobol(objectives, seed=0).random(_POINTS))

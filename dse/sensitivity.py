@@ -31,7 +31,7 @@ from workloads.moe import forward
 if TYPE_CHECKING:
     from workloads.checkpoint import Miniature
 
-FloatArray = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
 
 # Sequences of one backward pass: each pass is one independent estimate of every curvature.
 _BATCH = 4
@@ -49,8 +49,8 @@ class Sensitivity:
 
     table: pd.DataFrame
     groups: pd.DataFrame
-    draws: FloatArray
-    experts: FloatArray
+    draws: Array
+    experts: Array
     noise: Noise
     tokens: int
     source: str
@@ -115,8 +115,8 @@ def estimate_on(
     parts = [rows for rows in order.split(_BATCH) if len(rows) == _BATCH]
     if len(parts) < 2:
         raise ValueError(f"at least {2 * _BATCH} sequences are needed, got {len(tokens)}")
-    second: dict[str, list[FloatArray]] = {name: [] for name in names}
-    first: dict[str, list[FloatArray]] = {name: [] for name in names}
+    second: dict[str, list[Array]] = {name: [] for name in names}
+    first: dict[str, list[Array]] = {name: [] for name in names}
     for done, rows_of_pass in enumerate(parts, start=1):
         part = tokens[rows_of_pass]
         wanted = None if targets is None else targets[rows_of_pass]
@@ -136,9 +136,9 @@ def estimate_on(
     return replace(_summarise(miniature, whole, noise, tokens.numel()), experts=result.experts)
 
 
-def _of_matrix(added: Tensor) -> FloatArray:
+def _of_matrix(added: Tensor) -> Array:
     """Sum over a matrix, or over each of a stack of them."""
-    total: FloatArray = added.double().flatten(-2).sum(-1).numpy()
+    total: Array = added.double().flatten(-2).sum(-1).numpy()
     return total
 
 
@@ -185,7 +185,7 @@ def _gradients(
 
 
 def _summarise(
-    miniature: Miniature, draws: dict[str, FloatArray], noise: Noise, tokens: int
+    miniature: Miniature, draws: dict[str, Array], noise: Noise, tokens: int
 ) -> Sensitivity:
     """Matrices to parts: draws are [batches] for a dense matrix, [batches, experts] for experts."""
     config = miniature.config
@@ -193,8 +193,8 @@ def _summarise(
     for name in draws:
         groups.setdefault((_part_of(name), layer_of(name, config.layers)), []).append(name)
     rows: list[dict[str, object]] = []
-    totals: dict[str, tuple[int, FloatArray]] = {}
-    experts: list[FloatArray] = []  # of each layer, in their order
+    totals: dict[str, tuple[int, Array]] = {}
+    experts: list[Array] = []  # of each layer, in their order
     for (part, layer), names in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0])):
         together = np.sum([draws[name] for name in names], axis=0)
         size = sum(miniature.weights.get(name, miniature.weights["embedding"]).numel()
@@ -218,9 +218,7 @@ def _summarise(
     )
 
 
-def _add(
-    totals: dict[str, tuple[int, FloatArray]], name: str, parameters: int, draws: FloatArray
-) -> None:
+def _add(totals: dict[str, tuple[int, Array]], name: str, parameters: int, draws: Array) -> None:
     """Parts measured on the same passes are summed before their spread is taken."""
     size, earlier = totals.get(name, (0, np.zeros_like(draws)))
     totals[name] = (size + parameters, earlier + draws)
@@ -232,12 +230,12 @@ def _part_of(name: str) -> str:
 
 
 def _row(
-    part: str, layer: object, expert: object, parameters: int, draws: FloatArray
+    part: str, layer: object, expert: object, parameters: int, draws: Array
 ) -> dict[str, object]:
     return {"part": part, "layer": layer, "expert": expert, **_numbers(parameters, draws)}
 
 
-def _numbers(parameters: int, draws: FloatArray) -> dict[str, float]:
+def _numbers(parameters: int, draws: Array) -> dict[str, float]:
     """Mean and standard error of the passes' estimates [passes]."""
     loss = float(draws.mean())
     return {

@@ -1,6 +1,5 @@
 """What a user asked for, read and checked once; config.json holds it to repeat the run."""
 
-import difflib
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from dse.limits import (
 )
 from dse.placement import check_mitigation
 from dse.space import Space, check_sharing, default_space, with_enough_tiers
+from hwmodels.catalog import nearest
 
 SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")
 
@@ -85,8 +85,7 @@ class Settings:
             ("sampler", self.sampler, SAMPLERS),
         ):
             if value not in accepted:
-                near = difflib.get_close_matches(str(value), accepted, n=1)
-                hint = f"; nearest is {near[0]}" if near else ""
+                hint = nearest(value, accepted)
                 raise ValueError(f"{name} is {value!r}: choose from {', '.join(accepted)}{hint}")
         check_mitigation(self.mitigation)
         if not self.metrics:

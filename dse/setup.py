@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dse.mapping import placeable_parts
 from dse.measured import expert_sensitivity
 from dse.placement import MEASURED, SCOPES, digital_order, expert_scores, stretch
-from dse.problem import Floats, Problem
+from dse.problem import Array, Problem
 from dse.settings import Settings
 from dse.space import Space
 from workloads.architecture import MoEArchitecture, load_model
@@ -122,7 +122,7 @@ def make_problem(
     )
 
 
-def _orders(scores: Mapping[str, Floats]) -> dict[tuple[str, str], NDArray[np.int64]]:
+def _orders(scores: Mapping[str, Array]) -> dict[tuple[str, str], NDArray[np.int64]]:
     """Experts, most digital-worthy first, by score and scope."""
     return {
         (name, scope): digital_order(values, scope)

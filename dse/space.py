@@ -4,7 +4,6 @@ Every parameter is a short ordered list of choices, so that designs meet in the 
 accuracy depends on a few of them only, and only through the choices made there.
 """
 
-import difflib
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hwmodels.catalog import nearest
 
 Choice = str | int | float
 Columns = dict[str, NDArray]
@@ -50,10 +51,9 @@ class Parameter:
         if self.minimum is None or self.maximum is None:
             if value in self.choices:
                 return str(value)
-            near = difflib.get_close_matches(str(value), [str(c) for c in self.choices], n=1)
-            hint = f"; nearest is {near[0]}" if near else ""
-            accepted = ", ".join(str(choice) for choice in self.choices)
-            raise ValueError(f"{self.name}={value}: choose from {accepted}{hint}")
+            accepted = [str(choice) for choice in self.choices]
+            hint = nearest(value, accepted)
+            raise ValueError(f"{self.name}={value}: choose from {', '.join(accepted)}{hint}")
         expected = f"a {'whole ' if self.whole else ''}number {self.minimum:g} to {self.maximum:g}"
         try:
             number = float(str(value))
@@ -129,8 +129,7 @@ class Space:
         for parameter in self.parameters:
             if parameter.name == name:
                 return parameter
-        near = difflib.get_close_matches(name, self.names, n=1)
-        hint = f"; nearest is {near[0]}" if near else f"; there are {', '.join(self.names)}"
+        hint = nearest(name, self.names) or f"; there are {', '.join(self.names)}"
         raise ValueError(f"unknown parameter {name!r}{hint}")
 
     @property

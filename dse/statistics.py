@@ -9,12 +9,10 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
 
 
-def stratified_mean(
-    parts: Sequence[tuple[FloatArray, FloatArray]], share: FloatArray
-) -> tuple[float, float]:
+def stratified_mean(parts: Sequence[tuple[Array, Array]], share: Array) -> tuple[float, float]:
     """Weighted mean of strata means and its standard error over draws and clusters.
 
     parts: for each stratum the sums [draws, clusters] and the number of units of each cluster
@@ -24,7 +22,7 @@ def stratified_mean(
     no cluster variance; one draw adds no draw variance.
     """
     total, by_draw, cluster, interaction = 0.0, 0.0, 0.0, 0.0
-    draw_means: FloatArray | float = 0.0
+    draw_means: Array | float = 0.0
     for (sums, units), weight in zip(parts, share, strict=True):
         draws, clusters = sums.shape
         mean = sums.sum() / (draws * units.sum())
@@ -61,10 +59,10 @@ class RankCorrelation:
 
 
 def rank_correlation(
-    first: FloatArray,
-    second: FloatArray,
-    first_stderr: FloatArray,
-    second_stderr: FloatArray,
+    first: Array,
+    second: Array,
+    first_stderr: Array,
+    second_stderr: Array,
     draws: int = 4000,
 ) -> RankCorrelation:
     """How well two measurements of the same things agree in their order.
@@ -97,12 +95,12 @@ def rank_correlation(
     return RankCorrelation(observed, float(low), float(high), p_value, points)
 
 
-def _spearman(first: FloatArray, second: FloatArray) -> FloatArray:
+def _spearman(first: Array, second: Array) -> Array:
     """Spearman's correlation of each row [rows, points]; NaN where a row has no order."""
     from scipy.stats import rankdata
 
     a, b = (rankdata(values, axis=1) for values in (first, second))
     a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (a, b))
     with np.errstate(invalid="ignore", divide="ignore"):
-        result: FloatArray = (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+        result: Array = (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
     return result

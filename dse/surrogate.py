@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dse.statistics import stratified_mean
 
-Floats = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 # Losses below the resolution of a simulation (about 1 mnat) are alike.
 RESOLUTION_NATS = 1e-3
@@ -33,13 +33,13 @@ _PRIOR_CONVERTER_NATS = 2e-4
 class Features:
     """Placements as columns: numbers scaled by their lengths, categories numbered."""
 
-    numbers: Floats
+    numbers: Array
     categories: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def column(self, name: str) -> Floats:
+    def column(self, name: str) -> Array:
         """One of the numbers, unscaled: `blocks` (log2), `dac_bits`, `adc_bits`, `analog`."""
         return np.asarray(self.numbers[:, list(_LENGTHS).index(name)] * _LENGTHS[name])
 
@@ -66,9 +66,7 @@ def features(
     return Features(numbers, np.stack([noise_model, score, scope], axis=1))
 
 
-def predict(
-    known: Features, known_loss_nats: Floats, candidates: Features
-) -> tuple[Floats, Floats]:
+def predict(known: Features, known_loss_nats: Array, candidates: Features) -> tuple[Array, Array]:
     """Predict the loss increase of placements.
 
     Args:
@@ -96,12 +94,12 @@ def predict(
     return np.exp(mean), np.sqrt(variance)
 
 
-def mean_and_error(change_nats: Floats) -> tuple[float, float]:
+def mean_and_error(change_nats: Array) -> tuple[float, float]:
     """Mean of a change [pairs, sequences] and its standard error over noise draws and text."""
     return stratified_mean([(change_nats, np.ones(change_nats.shape[1]))], np.ones(1))
 
 
-def _terms(placements: Features, cells: int) -> Floats:
+def _terms(placements: Features, cells: int) -> Array:
     """Terms of the law [placements, cells + 2]: the cells of each kind, the ADC, the DAC."""
     analog = placements.column("analog")
     cell = placements.categories[:, :1] == np.arange(cells)
@@ -109,7 +107,7 @@ def _terms(placements: Features, cells: int) -> Floats:
     return np.asarray(analog[:, None] * np.column_stack([cell, adc, dac]))
 
 
-def _fit_law(terms: Floats, measured: Floats) -> Floats:
+def _fit_law(terms: Array, measured: Array) -> Array:
     """Non-negative least squares on relative errors, each coefficient drawn to its prior."""
     from scipy.optimize import nnls
 
@@ -122,7 +120,7 @@ def _fit_law(terms: Floats, measured: Floats) -> Floats:
     )
 
 
-def _kernel(a: Features, b: Features) -> Floats:
+def _kernel(a: Features, b: Features) -> Array:
     squared = ((a.numbers[:, None] - b.numbers[None]) ** 2).sum(axis=2)
     distances = np.array(list(_CATEGORY_DISTANCE.values()))
     differs = a.categories[:, None] != b.categories[None]

@@ -13,7 +13,7 @@ from dse.kept_results import Kept
 from dse.theory import NOISES, Setting, experiment
 
 if TYPE_CHECKING:
-    from dse.reproduce import Reproduction
+    from dse.reproduce_claims import Reproduction
 
 
 PUBLISHED = (
@@ -102,7 +102,7 @@ def reproduce_theory(
     kept: Kept | None = None,
 ) -> Reproduction:
     """Lemma 4.1 and Theorem 4.2 on trained layers, with the fitted exponents and their errors."""
-    from dse.reproduce import Reproduction
+    from dse.reproduce_claims import Reproduction
 
     layers = experiment(setting, seeds=seeds, progress=progress, kept=kept)
     fits, table = exponents(layers), summary(layers)

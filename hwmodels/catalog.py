@@ -20,12 +20,17 @@ def names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (PRESETS / kind).glob("*.toml")))
 
 
+def nearest(given: object, accepted: Iterable[str]) -> str:
+    """The end of an error line, "; nearest is NAME"; nothing where no name is like the given."""
+    near = difflib.get_close_matches(str(given).lower(), tuple(accepted), n=1, cutoff=0.4)
+    return f"; nearest is {near[0]}" if near else ""
+
+
 def unknown(what: str, given: str, accepted: Iterable[str]) -> ValueError:
     """A one-line error for a name that does not exist, with the nearest that does."""
     accepted = sorted(accepted)
-    near = difflib.get_close_matches(given.lower(), accepted, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"one of: {', '.join(accepted)}"
-    return ValueError(f"unknown {what} {given!r}; {hint}")
+    hint = nearest(given, accepted) or f"; one of: {', '.join(accepted)}"
+    return ValueError(f"unknown {what} {given!r}{hint}")
 
 
 def read(kind: str, name_or_path: str | Path) -> dict[str, Any]:

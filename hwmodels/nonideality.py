@@ -10,7 +10,6 @@ into row blocks; each block has its own column maxima, input range, compensation
 
 from __future__ import annotations
 
-import difflib
 import math
 import threading
 import warnings
@@ -23,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from hwmodels.catalog import nearest
 
 NOISE_MODELS = ("pcm", "hermes", "hermes-1device", "rram", "cmo-hfox")
 
@@ -81,8 +82,7 @@ def check_noise_model(name: str) -> None:
     """Raise ValueError, naming the nearest model, unless `name` is one of NOISE_MODELS."""
     if name in NOISE_MODELS:
         return
-    nearest = difflib.get_close_matches(str(name), NOISE_MODELS, n=1, cutoff=0.3)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    hint = nearest(name, NOISE_MODELS)
     raise ValueError(f"no noise model {name!r}: there are {', '.join(NOISE_MODELS)}{hint}")
 
 
@@ -92,10 +92,10 @@ def _check_time(noise_model: str, time_s: float | None) -> None:
     if not (math.isfinite(time_s) and time_s >= 0):
         raise ValueError(f"time_s is {time_s}; a finite number of seconds >= 0, or none, is needed")
     if noise_model == "rram" and float(time_s) not in RRAM_TIMES_S:
-        nearest = min(RRAM_TIMES_S, key=lambda known: abs(known - time_s))
+        measured = min(RRAM_TIMES_S, key=lambda known: abs(known - time_s))
         raise ValueError(
             f"noise model 'rram' was measured at 1, 86400 and 172800 s only, not at {time_s:g} s; "
-            f"the nearest is {nearest:g} s"
+            f"the nearest is {measured:g} s"
         )
 
 

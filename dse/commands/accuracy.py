@@ -22,7 +22,7 @@ from dse.commands.progress import steps, watch
 if TYPE_CHECKING:
     import pandas
 
-    from dse.reproduce import Reproduction
+    from dse.reproduce_claims import Reproduction
     from dse.simulation import Noise
 
 # Single parts that people see; there are hundreds.

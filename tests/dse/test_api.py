@@ -35,7 +35,7 @@ def test_three_lines_to_a_result(tmp_path):
 
 
 def test_an_unknown_technology_of_a_tile_is_one_line():
-    with pytest.raises(ValueError, match="unknown technology 'pcm-14'; did you mean 'pcm-14nm'"):
+    with pytest.raises(ValueError, match="unknown technology 'pcm-14'; nearest is pcm-14nm"):
         Tile("pcm-14", 512, 512)
 
 

@@ -9,7 +9,8 @@ import torch
 
 from dse import reproduce_selections as module
 from dse.kept_results import Kept
-from dse.reproduce import reproduce, verdict
+from dse.reproduce import reproduce
+from dse.reproduce_claims import verdict
 from dse.reproduce_figures import quartiles, recovery_lines
 from dse.reproduce_frequency import served_frequency
 from dse.reproduce_selections import layer_matched_random

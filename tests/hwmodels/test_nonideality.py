@@ -360,7 +360,7 @@ def test_the_output_error_is_at_most_half_a_code_a_block(bits, rows):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"noise_model": "pmc"}, "did you mean 'pcm'"),
+        ({"noise_model": "pmc"}, "nearest is pcm"),
         ({"noise_model": "flash"}, "no noise model 'flash'"),
         ({"magnitude": -1.0}, "magnitude is -1.0"),
         ({"magnitude": math.nan}, "magnitude is nan"),
