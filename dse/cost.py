@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from dse.expert_tables import ExpertTables, expert_tables, stacked
 from dse.mapping import ANALOG_PARTS, model_shape
 from dse.step import Step, step_costs
-from hwmodels.components import link
-from hwmodels.digital import Accelerator
-from hwmodels.tile import Tile
+from dse.system import System
+from hwmodels.catalog import nearest
 from workloads.architecture import MoEArchitecture
 from workloads.routing import Routing
 
@@ -52,34 +50,13 @@ class Workload:
             if isinstance(value, bool) or int(value) != value or value < 1:
                 raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
         if self.mode not in MODES:
-            near = get_close_matches(str(self.mode), MODES, n=1)
-            hint = f"; nearest is {near[0]}" if near else ""
+            hint = nearest(self.mode, MODES)
             raise ValueError(f"unknown mode {self.mode!r}: choose decode or prefill{hint}")
 
     @property
     def tokens(self) -> int:
         """Tokens of one step."""
         return self.batch * (self.context if self.mode == "prefill" else 1)
-
-
-@dataclass(frozen=True)
-class System:
-    """Tiles beside a digital accelerator; fields are scalars or arrays, one entry a design."""
-
-    tile: Tile
-    tiles: ArrayLike
-    accelerator: Accelerator
-
-    def __post_init__(self) -> None:
-        tiles = np.asarray(self.tiles)
-        if not np.all(np.isfinite(tiles) & (tiles >= 0) & (tiles == np.floor(tiles))):
-            raise ValueError("the number of tiles must be a whole number, not negative")
-
-    @staticmethod
-    def overhead_area_mm2_per_tile(accelerator: Accelerator) -> Array:
-        """Area of the routers that join a tile to the digital units, beyond the tile (mm2)."""
-        node: Any = accelerator.node_nm
-        return np.asarray(1e6 * link.area_m2(1.0, node), dtype=float)
 
 
 @dataclass(frozen=True)
@@ -211,10 +188,8 @@ def _analog_flags(
     flags = modules if isinstance(modules, Mapping) else dict.fromkeys(modules, True)
     for module in flags:
         if module not in ANALOG_PARTS:
-            near = get_close_matches(module, ANALOG_PARTS, n=1)
-            hint = f"; nearest is {near[0]}" if near else ""
-            accepted = ", ".join(ANALOG_PARTS)
-            raise ValueError(f"unknown analog module {module!r}: choose from {accepted}{hint}")
+            accepted = f"{', '.join(ANALOG_PARTS)}{nearest(module, ANALOG_PARTS)}"
+            raise ValueError(f"unknown analog module {module!r}: choose from {accepted}")
     present = [part.name for part in model_shape(architecture).parts if part.name in flags]
     arrays = {name: np.asarray(flags[name], dtype=bool) for name in present}
     return {name: flag for name, flag in arrays.items() if flag.any()}

@@ -28,7 +28,7 @@ from workloads.inventory import inventory
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dse.cost import System
+    from dse.system import System
 
 Array = NDArray[np.float64]
 Parts = dict[str, Array]

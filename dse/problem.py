@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse import surrogate
-from dse.cost import Costs, System, Workload, evaluate
+from dse.cost import Costs, Workload, evaluate
 from dse.keys import (
     CLEAN,
     NO_ORDER,
@@ -31,6 +31,7 @@ from dse.limits import Limits, Metric
 from dse.mapping import ANALOG_PARTS, join_parts, placeable_parts, read_parts
 from dse.placement import digital_mask
 from dse.space import Columns, Space
+from dse.system import System
 from hwmodels.digital import Accelerator, accelerator_area_mm2, load_accelerator
 from hwmodels.technology import load_technology, stack_technologies
 from hwmodels.tile import Tile, tile_area_mm2

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dse.cost import Costs, System, Workload, evaluate
+from dse.cost import Costs, Workload, evaluate
+from dse.system import System
 from hwmodels import load_accelerator, load_tile
 from workloads.architecture import MoEArchitecture, load_model
 from workloads.inventory import inventory

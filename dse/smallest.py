@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse import units
-from dse.cost import System
 from dse.limits import Constraint, Limits
 from dse.mapping import blocks, model_shape, read_parts
 from dse.problem import Costed, Problem
+from dse.system import System
 
 SAMPLE = 6000
 ANY_AREA_MM2 = 1e9

@@ -37,7 +37,7 @@ from hwmodels.tile import tile_area_mm2
 from workloads.architecture import MoEArchitecture
 
 if TYPE_CHECKING:
-    from dse.cost import System
+    from dse.system import System
 
 Array = NDArray[np.float64]
 

@@ -24,8 +24,8 @@ from hwmodels.digital import (
 from hwmodels.tile import Tile
 
 if TYPE_CHECKING:
-    from dse.cost import System
     from dse.step import Step
+    from dse.system import System
 
 Array = NDArray[np.float64]
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.cost import Costs, System, Workload, evaluate
+from dse.cost import Costs, Workload, evaluate
 from dse.mapping import NO_PARTS, read_parts
+from dse.system import System
 from hwmodels.digital import Accelerator, load_accelerator
 from hwmodels.technology import Technology, load_technology, stack_technologies
 from hwmodels.tile import Tile

@@ -1,0 +1,35 @@
+"""The hardware that a placed model runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwmodels.components import link
+from hwmodels.digital import Accelerator
+from hwmodels.tile import Tile
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class System:
+    """Tiles beside a digital accelerator; fields are scalars or arrays, one entry a design."""
+
+    tile: Tile
+    tiles: ArrayLike
+    accelerator: Accelerator
+
+    def __post_init__(self) -> None:
+        tiles = np.asarray(self.tiles)
+        if not np.all(np.isfinite(tiles) & (tiles >= 0) & (tiles == np.floor(tiles))):
+            raise ValueError("the number of tiles must be a whole number, not negative")
+
+    @staticmethod
+    def overhead_area_mm2_per_tile(accelerator: Accelerator) -> Array:
+        """Area of the routers that join a tile to the digital units, beyond the tile (mm2)."""
+        node: Any = accelerator.node_nm
+        return np.asarray(1e6 * link.area_m2(1.0, node), dtype=float)
