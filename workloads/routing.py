@@ -171,29 +171,6 @@ def resample(routing: Routing, moe_layers: int, experts: int, experts_per_token:
     return Routing(probability, weight * scale[:, None], routing.source)
 
 
-def expected_unique_experts(probability: ArrayLike, batch: int) -> Array:
-    """Expected number of different experts that a batch uses; exact for independent tokens.
-
-    Args:
-        probability: [..., experts].
-        batch: tokens routed together.
-    """
-    p = np.asarray(probability, dtype=float)
-    return (1 - (1 - p) ** batch).sum(axis=-1)
-
-
-def expected_largest_load(probability: ArrayLike, batch: int) -> Array:
-    """Expected number of tokens of the most loaded expert (see `suffix_loads`).
-
-    Args:
-        probability: [..., experts].
-        batch: tokens routed together.
-    """
-    p = np.asarray(probability, dtype=float)
-    flat = p.reshape(-1, p.shape[-1])
-    return suffix_loads(flat, batch).largest[:, 0].reshape(p.shape[:-1])
-
-
 @dataclass(frozen=True)
 class SuffixLoads:
     """Loads of a batch when the first 0, 1, ..., E experts of each layer are left out.

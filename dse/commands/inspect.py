@@ -41,6 +41,7 @@ def _model_document(model: Any) -> dict[str, Any]:
     return {
         "name": model.name,
         "title": model.title,
+        "hugging_face": model.hugging_face,
         "layers": model.layers,
         "moe_layers": model.moe_layers,
         "routed_experts": model.routed_experts,
