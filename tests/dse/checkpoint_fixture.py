@@ -30,6 +30,8 @@ DEEPSEEK = {
     "tie_word_embeddings": False,
 }
 
+EXPERT = "model.layers.1.mlp.experts.3.up_proj.weight"
+
 
 def deepseek_tensors(config: dict[str, object] = DEEPSEEK, seed: int = 0) -> dict[str, Tensor]:
     """Random tensors under the names of deepseek-ai/deepseek-moe-16b-base."""

@@ -92,24 +92,27 @@ def made_up_candidates(designs: int, seed: int = 0, simulated: float = 0.3) -> p
             "accuracy_source": SOURCE,
         }
     )  # fmt: skip
-    table["reason"] = np.where(
-        table["state"] == "ruled_out", [f"area {a:.0f} mm² above 200 mm²" for a in area], None
-    )
-    for names, what, unit, total in (
-        (COMPONENTS, "energy_component", "_j_per_token", energy),
-        (MODULES, "energy_module", "_j_per_token", energy),
-        (MODULES, "latency_module", "_s_per_token", table["latency_s_per_token"]),
-        (COMPONENTS, "area_component", "_mm2", area),
-    ):
-        parts = rng.dirichlet(np.ones(len(names)) * 2, designs)
-        for index, name in enumerate(names):
-            table[f"{what}_{name}{unit}"] = parts[:, index] * np.asarray(total)
     table["occupancy"] = 0.9 * table["utilisation"]
+    add_breakdowns(table, rng)
     ruled_out = table["state"] == "ruled_out"
+    table["reason"] = np.where(ruled_out, [f"area {a:.0f} mm² above 200 mm²" for a in area], None)
     accuracies = ["delta_loss_nats", "delta_loss_stderr", "top1", "top1_stderr", "accuracy",
                   "accuracy_stderr", "accuracy_source"]  # fmt: skip
     table.loc[ruled_out, accuracies] = np.nan
     return table
+
+
+def add_breakdowns(table: pd.DataFrame, rng: np.random.Generator) -> None:
+    """Shares of components and modules in each design's energy, latency and area, at random."""
+    for names, what, unit, total in (
+        (COMPONENTS, "energy_component", "_j_per_token", "energy_j_per_token"),
+        (MODULES, "energy_module", "_j_per_token", "energy_j_per_token"),
+        (MODULES, "latency_module", "_s_per_token", "latency_s_per_token"),
+        (COMPONENTS, "area_component", "_mm2", "area_mm2"),
+    ):
+        parts = rng.dirichlet(np.ones(len(names)) * 2, len(table))
+        for index, name in enumerate(names):
+            table[f"{what}_{name}{unit}"] = parts[:, index] * table[total]
 
 
 def mark_front(table: pd.DataFrame) -> pd.DataFrame:
