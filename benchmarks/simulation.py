@@ -104,7 +104,7 @@ def whole_model(model: str, repeats: int) -> tuple[dict[str, Timing | str], floa
     simulator = Simulator(miniature, benchmarks(miniature), full, 8)
     analog = ~simulator.all_digital()
     first = miniature.config.dense_layers
-    clean = simulator._placed(Noise(), ~analog, frozenset(), 0, 1)
+    clean = simulator.placed(Noise(), ~analog, frozenset(), 0, 1)
 
     def noisy(seeds: int, noise: Noise) -> None:
         simulator.seeds = seeds
@@ -114,7 +114,7 @@ def whole_model(model: str, repeats: int) -> tuple[dict[str, Timing | str], floa
     experts = [tensor for name, tensor in miniature.weights.items() if ".experts." in name]
     generator = torch.Generator().manual_seed(0)
     jobs: dict[str, Callable[[], object]] = {
-        CLEAN: lambda: simulator._score(clean, first, reuse=False),
+        CLEAN: lambda: simulator.score(clean, first, reuse=False),
         ONE_BLOCK: lambda: noisy(1, one_block),
         ONE_SEED: lambda: noisy(1, Noise()),
         EIGHT_SEEDS: lambda: noisy(8, Noise()),
@@ -130,7 +130,7 @@ def whole_model(model: str, repeats: int) -> tuple[dict[str, Timing | str], floa
     except ImportError as error:
         times[AIHWKIT_MODEL] = f"not measured: {error}"
     else:
-        times |= median_times({AIHWKIT_MODEL: lambda: simulator._score(peer, first)}, repeats)
+        times |= median_times({AIHWKIT_MODEL: lambda: simulator.score(peer, first)}, repeats)
     return times, memory
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from dse.checkpoint_stream import Draw, ExpertGroup, Slot, StreamedModel
 from dse.mitigation import LayerFit, fit_layer
-from dse.noisy_model import _Moments, batches, input_of, kind_of, percentiles
+from dse.noisy_model import add_inputs, batches, kind_of, percentiles
 from dse.placed_model import PlacedModel
 from hwmodels.analog_product import analog_grouped_linear, prepare
 from hwmodels.nonideality import Noise, ProgrammedMatrix
@@ -50,7 +50,7 @@ def calibrate(
     along: states that are taken through all layers in the same pass. observe sees the routing of
     the tokens.
     """
-    model._moments = {}
+    model.moments = {}
     model.calibration_tokens = tokens
     recorder = _Recorder(model, observe)
     state = begin(model, tokens, recorder)
@@ -91,32 +91,22 @@ class _Recorder(Way):
     def __init__(self, model: StreamedModel, observe: Observe | None) -> None:
         self.model, self.observe = model, observe
 
-    def _record(self, name: str, x: Tensor, groups: int, group: Tensor | None) -> None:
-        if input_of(name) != name:
-            return
-        moments = self.model._moments
-        if name not in moments:
-            zeros = torch.zeros(groups, x.shape[1], dtype=torch.float64, device=x.device)
-            count = torch.zeros(groups, dtype=torch.int64, device=x.device)
-            moments[name] = _Moments(count, zeros, zeros.clone())
-        moments[name].add(x, group)
-
     def linear(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
-        self._record(name, x, 1, None)
+        add_inputs(self.model.moments, name, x, 1, None)
         y = plain_linear(name, x, weight)
         if kind_of(name) == "router":
             self.model.router_spread[name] = percentiles(y)
         return y
 
     def inputs_only(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
-        self._record(name, x, 1, None)
+        add_inputs(self.model.moments, name, x, 1, None)
         return x
 
     def digital_product(
         self, name: str, x: Tensor, weight: Tensor, counts: Tensor, experts: Tensor
     ) -> Tensor:
         group = experts.repeat_interleave(counts)
-        self._record(name, x, self.model.config.routed_experts, group)
+        add_inputs(self.model.moments, name, x, self.model.config.routed_experts, group)
         return plain_grouped_linear(name, x, weight, counts)
 
 

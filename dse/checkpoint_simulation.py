@@ -181,7 +181,7 @@ class CheckpointSimulator(Simulator):
                     f"the placement has shape {placement.digital.shape}; "
                     f"{self.miniature.name} needs {shape}"
                 )
-        scores = self._pass(placements, [self._draws(one.noise) for one in placements], progress)
+        scores = self._pass(placements, [self.draws(one.noise) for one in placements], progress)
         seconds = (time.perf_counter() - start) / max(len(placements), 1)
         results: list[SimulationResult | ValueError] = []
         for draws in scores:

@@ -139,7 +139,7 @@ class StreamedModel(NoisyModel):
         """beta_inp of a matrix, [blocks] or [experts, blocks]; see NoisyModel."""
         if ".experts." not in name:
             return super().input_range(name, noise)
-        deviation = self._moments[input_of(name)].deviation(self.sizes(name, noise.tile_rows))
+        deviation = self.moments[input_of(name)].deviation(self.sizes(name, noise.tile_rows))
         deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
         return (noise.input_range_std * deviation).float()
 

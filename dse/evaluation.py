@@ -84,7 +84,7 @@ class _RowSimulator(CheckpointSimulator):
         """Log-likelihood and right tokens of each row: [1 + draws, rows, 2], clean first."""
         self._load([bench])
         placements = [Placement(Noise(), self.all_digital()), Placement(noise, digital, modules)]
-        clean, noisy = self._pass(placements, [[(0, 1)], self._draws(noise)])
+        clean, noisy = self._pass(placements, [[(0, 1)], self.draws(noise)])
         return np.stack([np.stack((-one.loss[0], one.top1[0]), axis=1) for one in (*clean, *noisy)])
 
 

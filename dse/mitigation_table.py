@@ -142,7 +142,7 @@ def _largest_load(
     """Tokens of the busiest expert over those of an even share, on the calibration text."""
     dense = dense_matrices(simulator.model.weights, tuple(modules))
     config, loads = simulator.miniature.config, []
-    for draw in simulator._draws(noise)[:2]:
+    for draw in simulator.draws(noise)[:2]:
         with torch.no_grad():
             placed = MitigatedModel(
                 simulator.model, noise, torch.from_numpy(digital), dense, *draw, mitigation

@@ -132,7 +132,7 @@ def input_of(name: str) -> str:
 
 
 @dataclass
-class _Moments:
+class Moments:
     """Sums over calibration rows: count [G], total and squares [G, inputs]; G experts or one."""
 
     count: Tensor
@@ -173,6 +173,22 @@ class _Moments:
         return torch.stack(columns, dim=1)
 
 
+def add_inputs(
+    moments: dict[str, Moments], name: str, x: Tensor, groups: int, group: Tensor | None
+) -> None:
+    """Add inputs [rows, inputs] of one product to the sums of its matrix, by group of the rows.
+
+    Matrices that are fed the same activations share the sums of one of them (`input_of`).
+    """
+    if input_of(name) != name:
+        return
+    if name not in moments:
+        zeros = torch.zeros(groups, x.shape[1], dtype=torch.float64, device=x.device)
+        count = torch.zeros(groups, dtype=torch.int64, device=x.device)
+        moments[name] = Moments(count, zeros, zeros.clone())
+    moments[name].add(x, group)
+
+
 class NoisyModel:
     """Weights of one model, their calibrated input ranges and the cache of programmed tiles.
 
@@ -204,25 +220,18 @@ class NoisyModel:
         self._programmed: OrderedDict[tuple[object, ...], ProgrammedMatrix] = OrderedDict()
         self._cached_bytes = 0
         self._lock = threading.Lock()  # draws of a placement run side by side
-        self._moments: dict[str, _Moments] = {}
+        self.moments: dict[str, Moments] = {}  # of each matrix's inputs, once calibrated
         self.calibration_tokens: Tensor | None = None
         self.router_spread: dict[str, Tensor] = {}  # clean PERCENTILES of the logits, [2, experts]
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:
         """Measure the inputs of every matrix in a clean forward pass over tokens [B, T]."""
-        self._moments = {}
+        self.moments = {}
         self.calibration_tokens = tokens
 
         def record(name: str, x: Tensor, weight: Tensor, group: Tensor | None) -> None:
-            if input_of(name) != name:
-                return
-            if name not in self._moments:
-                groups = weight.shape[0] if weight.ndim == 3 else 1
-                zeros = torch.zeros(groups, x.shape[1], dtype=torch.float64, device=x.device)
-                count = torch.zeros(groups, dtype=torch.int64, device=x.device)
-                self._moments[name] = _Moments(count, zeros, zeros.clone())
-            self._moments[name].add(x, group)
+            add_inputs(self.moments, name, x, len(weight) if weight.ndim == 3 else 1, group)
 
         def linear(name: str, x: Tensor, weight: Tensor) -> Tensor:
             record(name, x, weight, None)
@@ -259,9 +268,9 @@ class NoisyModel:
 
     def input_range(self, name: str, noise: Noise) -> Tensor:
         """beta_inp = kappa * std of the calibrated inputs, [blocks] or [experts, blocks]."""
-        if not self._moments:
+        if not self.moments:
             raise ValueError("the input ranges are not calibrated yet")
-        deviation = self._moments[input_of(name)].deviation(self.sizes(name, noise.tile_rows))
+        deviation = self.moments[input_of(name)].deviation(self.sizes(name, noise.tile_rows))
         # Inputs that are always zero need no range; any positive one keeps the scale finite.
         deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
         ranges = (noise.input_range_std * deviation).to(self.weights[name].dtype)

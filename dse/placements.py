@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.converter_ranges import said, with_ranges
-from dse.cost import System, Workload, evaluate
+from dse.cost import Workload, evaluate
 from dse.limits import Limits
 from dse.measured import expert_sensitivity
 from dse.placement import digital_mask, digital_order, expert_scores
@@ -25,6 +25,7 @@ from dse.problem import Problem
 from dse.settings import Settings
 from dse.setup import load_architecture, make_problem, traced_routing
 from dse.smallest import ANY_AREA_MM2, SAMPLE, best_row, exact_fit
+from dse.system import System
 from workloads.checkpoint import load_miniature
 from workloads.routing import relative_positions
 
@@ -179,7 +180,7 @@ def compare_placements(
     progress("reading the model and measuring its miniature")
     problem = make_problem(settings, simulate=False)
     found = machine(problem, noise.noise_model)
-    scores = _scores(settings, problem.workload)
+    scores = score_values(settings, problem.workload)
     architecture = load_architecture(settings.model)
     miniature = load_miniature(architecture.stand_in)
     test = benchmarks(miniature, tokens=settings.tokens, split="test")
@@ -187,7 +188,7 @@ def compare_placements(
     noise = with_ranges(noise, miniature.name)
     rows: list[dict[str, Any]] = []
     for share in shares:
-        masks = _masks(found, scores, share)
+        masks = masks_at_equal_cost(found, scores, share)
         done: dict[bytes, SimulationResult] = {}
         for name, (mask, _, _) in masks.items():
             progress(f"{100 * share:g} %: {', '.join(name)}")
@@ -200,7 +201,7 @@ def compare_placements(
     return Comparison(table, sentences, found, f"{miniature.source}; {said(noise)}")
 
 
-def _scores(settings: Settings, workload: Workload) -> dict[str, Array]:
+def score_values(settings: Settings, workload: Workload) -> dict[str, Array]:
     """Scores of the miniature's experts by name, all from its weights and calibration text."""
     architecture = load_architecture(settings.model)
     miniature = load_miniature(architecture.stand_in)
@@ -214,7 +215,7 @@ def _scores(settings: Settings, workload: Workload) -> dict[str, Array]:
     }
 
 
-def _masks(
+def masks_at_equal_cost(
     machine: Machine, scores: dict[str, Array], share: float
 ) -> dict[tuple[str, str], tuple[Mask, float, float]]:
     """Digital experts of each way of choosing, with energy per token and throughput."""

@@ -118,9 +118,7 @@ class Simulator:
         )
         self._load(benchmarks)
         self._clean_hidden = self._clean_states()
-        self._clean = self._score(
-            self._placed(Noise(), self.all_digital(), frozenset(), 0, 1), None
-        )
+        self._clean = self.score(self.placed(Noise(), self.all_digital(), frozenset(), 0, 1), None)
 
     @property
     def source(self) -> str:
@@ -201,16 +199,17 @@ class Simulator:
             return None
 
         def one(seed: int, sign: int) -> Scores:
-            return self._score(self._placed(noise, digital, dense, seed, sign), first, rows)
+            return self.score(self.placed(noise, digital, dense, seed, sign), first, rows)
 
-        jobs = [partial(one, *draw) for draw in self._draws(noise)]
+        jobs = [partial(one, *draw) for draw in self.draws(noise)]
         return in_pairs(self._jobs(jobs))
 
     def _jobs(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
         """What independent jobs return; a GPU is busy with one at a time."""
         return in_threads(jobs) if self.device.type == "cpu" else [job() for job in jobs]
 
-    def _draws(self, noise: Noise) -> list[tuple[int, int]]:
+    def draws(self, noise: Noise) -> list[tuple[int, int]]:
+        """Seed and sign of each noisy pass; one draw where nothing is drawn."""
         if noise.magnitude == 0 and noise.time_s is None:
             return [(self.first_seed, 1)]
         if self.seeds == 1:
@@ -219,7 +218,7 @@ class Simulator:
             (self.first_seed + pair, sign) for pair in range(self.seeds // 2) for sign in (1, -1)
         ]
 
-    def _placed(
+    def placed(
         self,
         noise: Noise,
         digital: npt.NDArray[np.bool_],
@@ -227,6 +226,10 @@ class Simulator:
         seed: int,
         sign: int,
     ) -> PlacedModel:
+        """The model under one draw of noise, its analog weights programmed.
+
+        digital: as `evaluate` takes it. dense: names of analog dense matrices.
+        """
         with torch.no_grad():
             parts = (self.model, noise, torch.from_numpy(digital), dense, seed, sign)
             if self.mitigation:
@@ -293,7 +296,7 @@ class Simulator:
         return [torch.cat(parts) for parts in states]
 
     @torch.no_grad()
-    def _score(
+    def score(
         self,
         placed: PlacedModel,
         first: int | None,
@@ -301,7 +304,7 @@ class Simulator:
         *,
         reuse: bool = True,
     ) -> Scores:
-        """One pass of some sequences (None: all) from layer `first` on.
+        """One pass of some sequences (None: all) from layer `first` on: sums [1, rows].
 
         None for `first`: only the head, on clean states. reuse: attention of the first layer is
         not computed again where it is clean.

@@ -132,7 +132,7 @@ def shared_storage(text: str) -> "optuna.storages.BaseStorage":
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = read_url(text)
     with one_line_errors(text):
-        storage = _proxy(url) if url.drivername == "grpc" else _database(url)
+        storage = _proxy(url) if url.drivername == "grpc" else open_database(url)
     return patient(storage, shown(text))
 
 
@@ -150,7 +150,8 @@ def _proxy(url: "URL") -> "optuna.storages.BaseStorage":
     return proxy
 
 
-def _database(url: "URL") -> "optuna.storages.BaseStorage":
+def open_database(url: "URL") -> "optuna.storages.BaseStorage":
+    """A database of an URL that `read_url` gave, as it is: one failed attempt is an error."""
     from optuna.storages import RDBStorage, get_storage
 
     connect: dict[str, Any] = {} if "connect_timeout" in url.query else _timeouts(url)

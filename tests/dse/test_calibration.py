@@ -55,7 +55,7 @@ def test_ranges_that_clip_most_inputs_distort_most(simulator):
     moved = []
     for kappa in (0.1, 1.0, 6.0):
         noise = Noise(magnitude=0.0, input_range_std=kappa, output_range=4.0)
-        placed = simulator._placed(noise, ~simulator.all_digital(), frozenset(), 0, 1)
+        placed = simulator.placed(noise, ~simulator.all_digital(), frozenset(), 0, 1)
         shape = tuple(simulator._inputs.shape)
         states = placed.layers(simulator._clean_hidden[0], 0, shape).detach()
         moved.append((states - simulator._clean_hidden[-1]).norm().item())

@@ -55,8 +55,8 @@ def test_without_a_mitigation_nothing_changes(plain: Simulator) -> None:
     expected = plain.evaluate(noise, analog)
     digital = torch.zeros(analog.shape, dtype=torch.bool)
     bare = MitigatedModel(plain.model, noise, digital, frozenset(), 0, 1, ())
-    score = plain._score(bare, 0)
-    pairs = plain._score(plain._placed(noise, analog, frozenset(), 0, 1), 0)
+    score = plain.score(bare, 0)
+    pairs = plain.score(plain.placed(noise, analog, frozenset(), 0, 1), 0)
     np.testing.assert_array_equal(score.loss, pairs.loss)
     assert plain.mitigation == ()
     assert expected.source == plain.miniature.source
@@ -101,7 +101,7 @@ def test_replacement_is_the_model_without_the_freed_experts(
     with torch.no_grad():
         logits = forward(miniature.config, miniature.weights, text.tokens[:, :-1], linear=linear)
         expected = cross_entropy(logits.flatten(0, 1), text.tokens[:, 1:].flatten()).item()
-    loss = plain._score(model, 0).loss.sum() / text.answer_mask.sum().item()
+    loss = plain.score(model, 0).loss.sum() / text.answer_mask.sum().item()
     assert loss == pytest.approx(expected, abs=1e-5)
 
 

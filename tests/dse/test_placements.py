@@ -8,11 +8,11 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from dse.placement import digital_order
 from dse.placements import (
     RIVALS,
-    _masks,
-    _scores,
     affordable,
     compare_placements,
     machine,
+    masks_at_equal_cost,
+    score_values,
     verdict,
 )
 from dse.settings import Settings
@@ -25,7 +25,7 @@ def found():
     """OLMoE decoded one sequence at a time, where fetches differ most between experts."""
     settings = Settings("olmoe", 200.0, batch=1)
     problem = make_problem(settings, simulate=False)
-    return machine(problem, "pcm"), _scores(settings, problem.workload)
+    return machine(problem, "pcm"), score_values(settings, problem.workload)
 
 
 def test_the_machine_holds_every_expert_within_the_budget(found):
@@ -39,7 +39,7 @@ def test_the_machine_holds_every_expert_within_the_budget(found):
 
 def test_nothing_costs_more_than_the_rivals(found):
     one, scores = found
-    masks = _masks(one, scores, 0.25)
+    masks = masks_at_equal_cost(one, scores, 0.25)
     for rival in RIVALS:
         mask, energy, throughput = masks[rival]
         assert mask.sum() == 64

@@ -70,8 +70,8 @@ def test_the_estimate_agrees_with_brute_force():
     sets[0].tokens[:] = tokens
     simulator = Simulator(miniature, sets, seeds=16, calibration_tokens=tokens)
     simulator._targets = labels.view(tokens.shape)[:, :-1]
-    simulator._clean = simulator._score(
-        simulator._placed(Noise(), simulator.all_digital(), frozenset(), 0, 1), None
+    simulator._clean = simulator.score(
+        simulator.placed(Noise(), simulator.all_digital(), frozenset(), 0, 1), None
     )
     noise = Noise(magnitude=1.0, dac_bits=None, adc_bits=None)
     result = estimate_on(miniature, tokens, noise=noise)

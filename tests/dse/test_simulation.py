@@ -145,9 +145,9 @@ def test_the_first_layers_are_not_recomputed_yet_count(small):
     noise = Noise(magnitude=3.0)
     result = small.evaluate(noise, digital)
     losses = []
-    for seed, sign in small._draws(noise):
-        placed = small._placed(noise, digital, frozenset(), seed, sign)
-        scores = small._score(placed, 0)
+    for seed, sign in small.draws(noise):
+        placed = small.placed(noise, digital, frozenset(), seed, sign)
+        scores = small.score(placed, 0)
         text = slice(0, 12)
         losses.append(scores.loss[0, text].sum() / (12 * 24))
     assert result.loss == pytest.approx(np.mean(losses), abs=1e-9)
@@ -158,7 +158,7 @@ def test_noise_hurts_more_the_more_there_is(small):
     errors = []
     for magnitude in (1.0, 4.0, 12.0):
         noise = Noise(magnitude=magnitude)
-        placed = small._placed(noise, ~small.all_digital(), frozenset(), 0, 1)
+        placed = small.placed(noise, ~small.all_digital(), frozenset(), 0, 1)
         with torch.no_grad():
             moved = placed.layers(small._clean_hidden[0], 0, tuple(small._inputs.shape))
         errors.append((moved - small._clean_hidden[-1]).norm().item())
@@ -280,8 +280,8 @@ def test_antithetic_pairs_cut_the_error_of_the_mean():
     noise = Noise(magnitude=2.0)
     mask = ~made.all_digital()
     losses = {
-        (seed, sign): made._score(made._placed(noise, mask, frozenset(), seed, sign), 0).loss.sum()
-        for seed, sign in made._draws(noise)
+        (seed, sign): made.score(made.placed(noise, mask, frozenset(), seed, sign), 0).loss.sum()
+        for seed, sign in made.draws(noise)
     }
     plus = np.array([losses[seed, 1] for seed in range(16)])
     minus = np.array([losses[seed, -1] for seed in range(16)])
@@ -294,7 +294,7 @@ def test_antithetic_pairs_cut_the_error_of_the_mean():
     ("call", "message"),
     [
         (lambda s: s.evaluate(Noise(), np.ones((3, 8), bool)), r"shape \(3, 8\)"),
-        (lambda s: s.evaluate(Noise(), s.all_digital(), ("atention",)), "mean 'attention'"),
+        (lambda s: s.evaluate(Noise(), s.all_digital(), ("atention",)), "nearest is attention"),
         (lambda s: s.evaluate(Noise(), s.all_digital(), ("layers.9.router",)), "layers"),
         (lambda s: s.evaluate(Noise(), s.all_digital(), ("experts",)), "no dense module"),
     ],
@@ -352,9 +352,9 @@ def test_clean_attention_before_the_first_analog_expert_is_taken_from_memory(sma
     digital[0, ::2] = False
     noise = Noise(noise_model="pcm", tile_rows=16)
     dense = dense_matrices(small.model.weights, modules)
-    placed = small._placed(noise, digital, dense, 0, 1)
+    placed = small.placed(noise, digital, dense, 0, 1)
     first = small._first_analog_layer(digital, dense)
-    reused, whole = (small._score(placed, first, reuse=reuse) for reuse in (True, False))
+    reused, whole = (small.score(placed, first, reuse=reuse) for reuse in (True, False))
     np.testing.assert_allclose(reused.loss, whole.loss, rtol=1e-4)
 
 
@@ -362,10 +362,8 @@ def test_what_a_look_saw_is_not_computed_again(small, monkeypatch):
     digital = ~small.all_digital()
     noise = Noise(noise_model="pcm", tile_rows=16)
     scored = []
-    score = small._score
-    monkeypatch.setattr(
-        small, "_score", lambda p, f, rows: scored.append(rows) or score(p, f, rows)
-    )
+    score = small.score
+    monkeypatch.setattr(small, "score", lambda p, f, rows: scored.append(rows) or score(p, f, rows))
     look = small.look(noise, digital)
     draws = len(scored)
     small.evaluate(noise, digital, look=look)

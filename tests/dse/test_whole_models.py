@@ -100,7 +100,7 @@ def test_the_same_olmoe_converted_by_the_peers_and_by_us(peer):
     simulator = Simulator(miniature, sets, seeds=1, calibration_tokens=sets[0].tokens[:, :-1])
     parts = tuple(part for part in PARTS if part in {"attention", "router", "lm_head"})
     dense = dense_matrices(miniature.weights, parts)
-    placed = simulator._placed(Noise(), ~simulator.all_digital(), dense, 0, 1)
+    placed = simulator.placed(Noise(), ~simulator.all_digital(), dense, 0, 1)
     assert sum(miniature.weights[name].numel() for name in placed.matrices) == matrices
     # Each of them, alone in analog, changes the loss: none is analog in name only.
     clean = simulator.evaluate(Noise(), simulator.all_digital())
@@ -127,7 +127,7 @@ def test_ours_computes_every_expert_in_analog():
     for expert in range(16):
         digital = simulator.all_digital()
         digital[0, expert] = False
-        placed = simulator._placed(Noise(magnitude=3.0), digital, frozenset(), 0, 1)
+        placed = simulator.placed(Noise(magnitude=3.0), digital, frozenset(), 0, 1)
         with torch.no_grad():
             noisy = placed.layers(simulator._clean_hidden[0], 0, tuple(simulator._inputs.shape))
         moved = ((noisy - clean).abs().amax(1) > 1e-4).numpy()

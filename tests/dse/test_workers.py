@@ -28,8 +28,8 @@ from dse.record import first_config
 from dse.settings import Settings
 from dse.storage import (
     Place,
-    _database,
     hide,
+    open_database,
     patient,
     read_url,
     shared_storage,
@@ -187,7 +187,7 @@ def test_a_worker_joins_a_search_with_a_checkpoint_that_it_has(postgres, tmp_pat
 
 def test_a_storage_that_goes_away_is_waited_for(server, problem):
     said: list[str] = []
-    storage = patient(_database(read_url(server.url)), server.scheme, said.append)
+    storage = patient(open_database(read_url(server.url)), server.scheme, said.append)
     back = threading.Timer(2.0, server.start)
 
     def show(progress):
@@ -220,7 +220,7 @@ def test_a_storage_that_stays_away_is_one_line(postgres):
 
 def test_what_a_lost_connection_raises_means_that_the_storage_is_away(server):
     """Optuna tries a read twice in one transaction; the second error is of another kind."""
-    connection = _database(read_url(server.url))._backend.engine.connect()
+    connection = open_database(read_url(server.url))._backend.engine.connect()
     connection.execute(sqlalchemy.text("select 1"))
     server.stop()
     try:
