@@ -27,15 +27,16 @@ class OneLineErrors(TyperGroup):
     """Bad input, from whatever depth, is one line on standard error and exit code 2."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        given = args[0] if args else extra.pop("args", None)
+        words = list(sys.argv[1:] if given is None else given) or ["--help"]
         extra["standalone_mode"] = False
-        run = partial(super().main, *args, **extra)
+        run = partial(super().main, words, *args[1:], **extra)
         if not standalone_mode:
             return run()
-        words = args[0] if args else extra.get("args")
         if isinstance(sys.stdout, TextIOWrapper):  # a help text or name that ASCII lacks
             sys.stdout.reconfigure(errors="replace")
         try:
-            _refuse_empty(sys.argv[1:] if words is None else words)
+            _refuse_empty(words)
             code = run()
         except typer.BadParameter as error:
             _fail(_with_value(error))
@@ -80,7 +81,6 @@ def _fail(message: str, code: int = 2) -> None:
 app = typer.Typer(
     name="dse",
     cls=OneLineErrors,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -15,6 +15,9 @@ from dse.commands.options import (
     MODEL,
     MODEL_OR_CHECKPOINT,
     NOISE_MODEL,
+    OF_ADC,
+    OF_DAC,
+    OF_SHARE,
     read_memory,
 )
 from dse.commands.progress import steps, watch
@@ -37,7 +40,7 @@ def sensitivity(
     magnitude: float = MAGNITUDE,
     tokens: int = typer.Option(8192, min=2048, help="Tokens of the estimate."),
     check_layer: int | None = typer.Option(
-        None, help="MoE layer whose estimate is checked by simulation.  [the middle one]"
+        None, help="MoE layer whose estimate is checked by simulation.  [default: the middle one]"
     ),
     seeds: int = typer.Option(8, min=2, help="Noise seeds of the check, an even number."),
     as_json: bool = JSON,
@@ -56,8 +59,8 @@ def sensitivity(
 
 def calibrate(
     model: str = MODEL,
-    dac_bits: int = typer.Option(8, min=2, max=16, help="Bits of the inputs."),
-    adc_bits: int = typer.Option(8, min=2, max=16, help="Bits of the output converters."),
+    dac_bits: int = typer.Option(8, min=2, max=16, help=OF_DAC),
+    adc_bits: int = typer.Option(8, min=2, max=16, help=OF_ADC),
     tokens: int = typer.Option(4096, min=1536, help="Tokens of the sweep."),
     as_json: bool = JSON,
 ) -> None:
@@ -81,10 +84,10 @@ def mitigate(
     model: str = MODEL_OR_CHECKPOINT,
     mitigation: list[str] = typer.Option(
         [],
-        help="router-recalibration or expert-replacement; repeatable.  [both]",
+        help="router-recalibration or expert-replacement; repeatable.  [default: both]",
         autocompletion=complete.mitigations,
     ),
-    share: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of digital experts."),
+    share: float = typer.Option(0.25, min=0.0, max=1.0, help=OF_SHARE),
     score: str = typer.Option(
         "max_neuron_norm", help="Which experts are digital.", autocompletion=complete.scores
     ),
@@ -92,7 +95,9 @@ def mitigate(
     noise_model: str = NOISE_MODEL,
     magnitude: float = MAGNITUDE,
     tokens: int | None = typer.Option(
-        None, min=1024, help="Tokens that loss is measured on.  [8192, of a checkpoint 2048]"
+        None,
+        min=1024,
+        help="Tokens that loss is measured on.  [default: 8192, of a checkpoint 2048]",
     ),
     seeds: int = typer.Option(4, min=2, help="Noise seeds, an even number."),
     checkpoint: Path | None = typer.Option(None, help="Hugging Face folder: on its weights."),
@@ -153,12 +158,13 @@ def reproduce(
         help="fig3, fig4, fig5, fig6, table1 or theory.", autocompletion=complete.figures
     ),
     tokens: int | None = typer.Option(
-        None, min=1536, help="Tokens a model; theory has none.  [8192]"
+        None, min=1536, help="Tokens a model; theory has none.  [default: 8192]"
     ),
     seeds: int | None = typer.Option(
         None,
         min=2,
-        help="Noise seeds, an even number; of theory: trainings a setting; fig6 has none.  [8]",
+        help="Noise seeds, an even number; of theory: trainings a setting; fig6 has none."
+        "  [default: 8]",
     ),
     output: Path | None = typer.Option(None, help="Write the figure here, as HTML."),
     as_json: bool = JSON,

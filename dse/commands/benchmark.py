@@ -11,6 +11,9 @@ from dse.commands.options import (
     MAGNITUDE,
     MAX_MEMORY,
     NOISE_MODEL,
+    OF_ADC,
+    OF_DAC,
+    OF_SHARE,
     read_memory,
 )
 from dse.commands.progress import watch
@@ -25,20 +28,22 @@ def benchmark(
     checkpoint: Path = typer.Option(..., help="Hugging Face folder."),
     data: Path = typer.Option(..., help="Folder with the tasks' data, see docs/checkpoints.md."),
     tasks: str = typer.Option(TASKS, help="Comma-separated; or a TASK.yaml of your own in --data."),
-    digital_experts: float = typer.Option(0.25, min=0.0, max=1.0, help="Share of the experts."),
-    score: str = typer.Option("max_neuron_norm", help="Or router_norm: which experts are digital."),
+    digital_experts: float = typer.Option(0.25, min=0.0, max=1.0, help=OF_SHARE),
+    score: str = typer.Option(
+        "max_neuron_norm", help="max_neuron_norm or router_norm: which experts are digital."
+    ),
     scope: str = typer.Option("global", help="Experts ranked global or per_layer."),
     analog_module: list[str] = ANALOG_MODULE,
     noise_model: str = NOISE_MODEL,
     magnitude: float = MAGNITUDE,
     tile_rows: int = typer.Option(512, help="Rows of a tile."),
-    dac_bits: int = typer.Option(8, help="Bits of the inputs."),
-    adc_bits: int = typer.Option(8, help="Bits of the outputs."),
-    seeds: int = typer.Option(2, help="Noise draws: 1, or an even number."),
+    dac_bits: int = typer.Option(8, help=OF_DAC),
+    adc_bits: int = typer.Option(8, help=OF_ADC),
+    seeds: int = typer.Option(2, help="Noise seeds: 1, or an even number."),
     limit: int | None = typer.Option(None, min=1, help="First questions of each task only."),
     max_memory: str = MAX_MEMORY,
     results: Path | None = typer.Option(
-        None, help="File that keeps every answer, to go on from.  [in the cache folder]"
+        None, help="File that keeps every answer, to go on from.  [default: in the cache folder]"
     ),
     as_json: bool = JSON,
 ) -> None:

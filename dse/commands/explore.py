@@ -56,7 +56,9 @@ def explore(
     batch: int = typer.Option(32, help="Sequences decoded (or prefilled) together."),
     context: int = typer.Option(1024, help="Tokens in the cache of each sequence."),
     mode: str = typer.Option("decode", help="decode or prefill.", autocompletion=complete.modes),
-    trials: int | None = typer.Option(None, help="Designs that the sampler proposes.  [48]"),
+    trials: int | None = typer.Option(
+        None, help="Designs that the sampler proposes.  [default: 48]"
+    ),
     timeout: str = typer.Option("", help="Stop searching after this time, such as 90s."),
     seed: int = typer.Option(0, help="Of the search; same seed, same result with --jobs 1."),
     jobs: int = typer.Option(1, help="Processes that search together."),

@@ -3,7 +3,7 @@
 import typer
 
 from dse.commands import complete
-from dse.commands.options import JSON
+from dse.commands.options import JSON, OF_ADC, OF_DAC
 
 
 def tile(
@@ -13,8 +13,8 @@ def tile(
     rows: int = typer.Option(256, help="Inputs."),
     cols: int = typer.Option(256, help="Weight columns."),
     tiers: int = typer.Option(1, help="Layers of cells."),
-    adc_bits: int = typer.Option(8, help="Bits of the output converters."),
-    dac_bits: int = typer.Option(8, help="Bits of the inputs."),
+    adc_bits: int = typer.Option(8, help=OF_ADC),
+    dac_bits: int = typer.Option(8, help=OF_DAC),
     columns_per_adc: int = typer.Option(1, help="Columns that share a converter."),
     as_json: bool = JSON,
 ) -> None:

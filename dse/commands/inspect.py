@@ -65,7 +65,7 @@ def best(
     run: Path = RUN,
     weights: list[str] = typer.Option(
         [],
-        help=f"metric=weight; more may follow, or repeat it.  [{_WEIGHTS}]",
+        help=f"metric=weight; more may follow, or repeat it.  [default: {_WEIGHTS}]",
         autocompletion=complete.metrics,
     ),
     more: list[str] = typer.Argument(None, metavar="[METRIC=WEIGHT]...", help="More of --weights."),

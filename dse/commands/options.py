@@ -8,12 +8,15 @@ from dse.commands import complete
 MOST_JOBS = 256  # processes of one machine
 
 A_MODEL = "A name of `dse models`, or a config.json."
+OF_DAC, OF_ADC = "Bits of the inputs.", "Bits of the output converters."
+OF_MAGNITUDE = "Multiplies the programming noise."
+OF_SHARE = "Share of digital experts."
 
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
 RUN = typer.Argument(help="Run folder.")
 MODEL = typer.Option("deepseekmoe", help=A_MODEL, autocompletion=complete.models)
 MODEL_OR_CHECKPOINT = typer.Option(
-    "", help=A_MODEL, show_default="deepseekmoe", autocompletion=complete.models
+    "", help=f"{A_MODEL}  [default: deepseekmoe]", autocompletion=complete.models
 )
 ANALOG_MODULE = typer.Option(
     [], help="Dense part that is analog too: router, attention, ...; repeatable."
@@ -21,7 +24,7 @@ ANALOG_MODULE = typer.Option(
 NOISE_MODEL = typer.Option(
     "pcm", help="Noise of the cells: pcm, hermes, rram, ...", autocompletion=complete.noise_models
 )
-MAGNITUDE = typer.Option(1.0, min=0.0, help="Multiplies the programming noise.")
+MAGNITUDE = typer.Option(1.0, min=0.0, help=OF_MAGNITUDE)
 MAX_MEMORY = typer.Option("", help="Memory with a checkpoint, such as 8GiB.")
 STORAGE = typer.Option(
     "",

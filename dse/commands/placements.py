@@ -6,7 +6,7 @@ import typer
 
 from dse import units
 from dse.commands import complete
-from dse.commands.options import JSON, MODEL
+from dse.commands.options import JSON, MODEL, OF_MAGNITUDE
 
 if TYPE_CHECKING:
     import pandas
@@ -19,12 +19,12 @@ def placements(
         [0.125, 0.25, 0.5], help="Share of digital experts whose cost is the budget; repeatable."
     ),
     noise_model: str = typer.Option(
-        "pcm", help="Cells: pcm or rram.", autocompletion=complete.noise_models
+        "pcm", help="Noise of the cells: pcm or rram.", autocompletion=complete.noise_models
     ),
-    magnitude: float = typer.Option(4.0, help="Factor on the programming noise."),
+    magnitude: float = typer.Option(4.0, help=OF_MAGNITUDE),
     batch: int = typer.Option(32, help="Sequences decoded together."),
     tokens: int = typer.Option(8192, help="Tokens that each loss is measured on."),
-    seeds: int = typer.Option(16, help="Noise draws, an even number from 8."),
+    seeds: int = typer.Option(16, help="Noise seeds, an even number from 8."),
     as_json: bool = JSON,
 ) -> None:
     """Compare ways of choosing the digital experts at equal area, energy and throughput."""

@@ -6,20 +6,18 @@ from pathlib import Path
 
 import typer
 
-from dse.commands.options import JSON, MODEL_OR_CHECKPOINT
+from dse.commands.options import JSON, MODEL_OR_CHECKPOINT, OF_SHARE
 from dse.commands.progress import steps
 
 
 def scores(
     model: str = MODEL_OR_CHECKPOINT,
-    share: float | None = typer.Option(
-        None, min=0.0, max=1.0, help="Share of digital experts.  [0.25]"
-    ),
+    share: float | None = typer.Option(None, min=0.0, max=1.0, help=f"{OF_SHARE}  [default: 0.25]"),
     checkpoint: Path | None = typer.Option(
         None, help="Hugging Face folder: score its real experts instead."
     ),
     score: str | None = typer.Option(
-        None, help="With --checkpoint: max_neuron_norm or router_norm.  [max_neuron_norm]"
+        None, help="With --checkpoint: max_neuron_norm or router_norm.  [default: max_neuron_norm]"
     ),
     as_json: bool = JSON,
 ) -> None:

@@ -100,6 +100,12 @@ def test_a_space_file_with_an_unknown_key_is_one_line(empty):
     one_line(invoke(*EXPLORE, "--space", space), "adc_bits")
 
 
+def test_no_command_is_a_question_for_help():
+    bare, asked = invoke(), invoke("--help")
+    assert bare.exit_code == 0 and bare.stdout == asked.stdout
+    assert len(bare.stdout.splitlines()) > len(COMMANDS)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_of_every_command_refuses_nonsense(empty, command):
     """What no option takes, whatever the command: no value, an empty one, a word for a number."""
@@ -125,7 +131,7 @@ def test_a_folder_that_is_no_run(tmp_path, command):
 def test_the_defaults_shown_are_those_of_the_settings():
     defaults = {field.name: field.default for field in fields(Settings)}
     shown = {option.name: option.default for option in COMMANDS["explore"].params}
-    assert f"[{defaults['trials']}]" in invoke("explore", "--help").stdout
+    assert f"[default: {defaults['trials']}]" in invoke("explore", "--help").stdout
     for name in ("batch", "context", "mode", "seed", "sampler", "tokens", "checkpoint_tokens"):
         assert shown[name] == defaults[name]
 
