@@ -12,21 +12,6 @@ from dse.statistics import Array, stratified_mean
 
 
 @dataclass(frozen=True)
-class BenchmarkResult:
-    """One benchmark: mean loss (nats) and top-1 over its scored tokens; accuracy of a task is the
-    share of its instances with every answer token right, None for text. Each with the standard
-    error of its change from the clean model (see SimulationResult)."""
-
-    kind: str
-    loss: float
-    loss_stderr: float
-    top1: float
-    top1_stderr: float
-    accuracy: float | None
-    accuracy_stderr: float | None
-
-
-@dataclass(frozen=True)
 class SimulationResult:
     """What a placement does to a model.
 
@@ -52,9 +37,6 @@ class SimulationResult:
     accuracy: float
     accuracy_stderr: float
     clean_loss: float
-    clean_top1: float
-    clean_accuracy: float
-    per_benchmark: dict[str, BenchmarkResult]
     seeds: int
     tokens: int
     seconds: float
@@ -76,7 +58,6 @@ class Scores:
 class Stratum:
     """The rows of one benchmark and how many tokens and instances each row scores."""
 
-    name: str
     kind: str
     rows: slice
     tokens: Array
@@ -127,9 +108,6 @@ def summarise(
         accuracy=solved.clean + solved.change,
         accuracy_stderr=solved.error,
         clean_loss=loss.clean,
-        clean_top1=top1.clean,
-        clean_accuracy=solved.clean,
-        per_benchmark={item.name: _one(scores, clean, item) for item in strata},
         seeds=seeds,
         tokens=int(sum(item.tokens.sum() for item in strata)),
         seconds=seconds,
@@ -137,20 +115,6 @@ def summarise(
         loss_by_sequence=np.concatenate(by_sequence, axis=1),
         accuracy_by_task=np.stack(by_task, axis=1) if tasks else np.empty((len(scores.loss), 0)),
     )
-
-
-def _one(scores: Scores, clean: Scores, item: Stratum) -> BenchmarkResult:
-    one = np.ones(1)
-    loss = _change(scores.loss, clean.loss, [item], "tokens", one)
-    top1 = _change(scores.top1, clean.top1, [item], "tokens", one)
-    accuracy, error = None, None
-    if item.kind == "task":
-        solved = _change(scores.solved, clean.solved, [item], "instances", one)
-        accuracy, error = solved.clean + solved.change, solved.error
-    return BenchmarkResult(
-        item.kind, loss.clean + loss.change, loss.error, top1.clean + top1.change, top1.error,
-        accuracy, error,
-    )  # fmt: skip
 
 
 class _Change(NamedTuple):

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from dse.mitigation import MitigatedModel
 from dse.noisy_model import (
-    PARTS,
     FullModel,
     NoisyModel,
     batches,
@@ -32,7 +31,6 @@ from dse.noisy_model import (
 from dse.placed_model import PlacedModel
 from dse.placement import check_mitigation
 from dse.scores import (
-    BenchmarkResult,
     Look,
     Scores,
     SimulationResult,
@@ -41,9 +39,8 @@ from dse.scores import (
     paired_difference,
     summarise,
 )
-from dse.statistics import stratified_mean
 from dse.threads import in_threads
-from hwmodels.nonideality import NOISE_MODELS, Noise
+from hwmodels.nonideality import Noise
 from workloads.checkpoint import Miniature
 from workloads.moe import attention_half, feed_forward_half
 from workloads.tasks import Benchmark
@@ -52,15 +49,11 @@ from workloads.tasks import benchmarks as text_and_tasks
 T = TypeVar("T")
 
 __all__ = [
-    "NOISE_MODELS",
-    "PARTS",
-    "BenchmarkResult",
     "Look",
     "Noise",
     "SimulationResult",
     "Simulator",
     "paired_difference",
-    "stratified_mean",
 ]
 
 # Sequences a forward pass: enough for full matrix products, few enough for cache and allocator.
@@ -259,10 +252,8 @@ class Simulator:
             offset += int(instance.max()) + 1 if bench.kind == "task" else 0
             tokens_per_row = bench.answer_mask.sum(1).double().numpy()
             per_row = [len(set(row[row >= 0].tolist())) for row in bench.instance]
-            self._strata.append(
-                Stratum(bench.name, bench.kind, slice(start, stop), tokens_per_row,
-                         np.array(per_row, dtype=float))
-            )  # fmt: skip
+            instances = np.array(per_row, dtype=float)
+            self._strata.append(Stratum(bench.kind, slice(start, stop), tokens_per_row, instances))
             start = stop
         self._instance = torch.cat(instance_rows)
         self._instances = offset

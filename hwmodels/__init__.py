@@ -44,7 +44,6 @@ _HOME = {
     "ConstantRange": "uncertainty",
     "technology_ranges": "uncertainty",
     "accelerator_ranges": "uncertainty",
-    "constant_table": "uncertainty",
     "perturbed": "uncertainty",
     "scaled": "uncertainty",
 }

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from hwmodels import digital
 from hwmodels.digital import Accelerator
 from hwmodels.technology import Technology
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Part = TypeVar("Part", Technology, Accelerator)
 
@@ -146,11 +143,3 @@ def _value(part: Technology | Accelerator, name: str) -> Any:
 def scaled(part: Part, name: str, factor: float) -> Part:
     """The technology or accelerator with one constant multiplied; fields may be arrays."""
     return perturbed(part, name, factor * _value(part, name))
-
-
-def constant_table(technology: Technology, accelerator: Accelerator) -> pd.DataFrame:
-    """All ranges of a design's constants: part, name, low, nominal, high, source."""
-    import pandas as pd
-
-    ranges = technology_ranges(technology) + accelerator_ranges(accelerator)
-    return pd.DataFrame([dataclasses.asdict(one) for one in ranges])

@@ -7,7 +7,6 @@ from hwmodels.technology import load_technology, technology_names
 from hwmodels.tile import Tile, tile_area_mm2, tile_energy_j, tile_latency_s
 from hwmodels.uncertainty import (
     accelerator_ranges,
-    constant_table,
     perturbed,
     technology_ranges,
 )
@@ -46,13 +45,11 @@ def test_board_power_is_the_only_constant_of_the_a100_energy() -> None:
     assert not names & {"mac_energy_j", "memory_energy_j_per_byte", "sram_energy_j_per_byte"}
 
 
-def test_table_and_unknown_constant() -> None:
+def test_every_range_holds_its_constant_and_an_unknown_one_is_refused() -> None:
     technology, accelerator = load_technology("rram-22nm"), load_accelerator("edge-7nm")
-    table = constant_table(technology, accelerator)
-    assert list(table.columns) == ["part", "name", "low", "nominal", "high", "source"]
-    assert (table["low"] <= table["nominal"]).all() and (table["nominal"] <= table["high"]).all()
-    for row in table.itertuples():
-        part = technology if row.part == "technology" else accelerator
-        perturbed(part, row.name, row.high)
+    parts = {"technology": technology, "accelerator": accelerator}
+    for one in (*technology_ranges(technology), *accelerator_ranges(accelerator)):
+        assert one.low <= one.nominal <= one.high and one.source
+        perturbed(parts[one.part], one.name, one.high)
     with pytest.raises(ValueError, match="adc_energy_factor"):
         perturbed(technology, "adc_energy_facto", 1.0)
