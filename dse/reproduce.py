@@ -16,6 +16,7 @@ import pandas as pd
 
 from dse.kept_results import Kept, KeptSimulator
 from dse.reproduce_claims import (
+    FIGURES,
     MODELS,
     PUBLISHED,
     PUBLISHED_TABLE_1,
@@ -30,8 +31,6 @@ from dse.reproduce_claims import (
 from dse.reproduce_figures import accuracy_beside, bars, captioned
 from dse.simulation import SimulationResult, Simulator, paired_difference
 from hwmodels.catalog import nearest
-
-FIGURES = ("fig3", "fig4", "fig5", "fig6", "table1", "theory")
 
 
 def reproduce(

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:  # the shell completes FIGURES from here: nothing heavy
+    import pandas as pd
 
-from dse.converter_ranges import said, with_ranges
-from dse.simulation import Noise, Simulator
+    from dse.simulation import Noise, Simulator
 
 Progress = Callable[[str, int, int], None]
 """Told before each part: what it is, parts done, parts in all."""
-Simulators = Callable[[str], Simulator]
+Simulators = Callable[[str], "Simulator"]
 """From a miniature's name to its simulator."""
 
+FIGURES = ("fig3", "fig4", "fig5", "fig6", "table1", "theory")
 MODELS = {"deepseekmoe-mini": "deepseekmoe", "olmoe-mini": "olmoe"}
 
 # Published average accuracies in percent (Table 1, both models, 8-bit DAC and ADC, no noise).
@@ -64,6 +65,8 @@ class Reproduction:
 
     def cells(self) -> pd.DataFrame:
         """The columns that a terminal has room for (`shown`, or all), errors beside their means."""
+        import pandas as pd
+
         columns = self.shown or [name for name in map(str, self.table) if "_stderr" not in name]
         return pd.DataFrame({name: _cells(self.table, name) for name in columns})
 
@@ -84,11 +87,15 @@ def counted(progress: Progress, total: int) -> Callable[[str], None]:
 
 def noise_for(model: str, magnitude: float) -> Noise:
     """The paper's setting: PCM programming noise, 8-bit converters, ranges calibrated."""
+    from dse.converter_ranges import with_ranges
+    from dse.simulation import Noise
+
     return with_ranges(Noise(magnitude=magnitude), model)
 
 
 def sources(models: Sequence[str]) -> str:
     """Where the models of a noisy figure come from, and the ranges of their converters."""
+    from dse.converter_ranges import said
     from workloads.checkpoint import load_miniature
 
     return "; ".join(

@@ -24,8 +24,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from hwmodels.catalog import nearest
-
-NOISE_MODELS = ("pcm", "hermes", "hermes-1device", "rram", "cmo-hfox")
+from hwmodels.technology import NOISE_MODELS
 
 # The only times at which the RRAM measurements were taken (Wan et al., Nature 2022).
 RRAM_TIMES_S = (1.0, 86400.0, 172800.0)

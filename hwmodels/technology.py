@@ -20,7 +20,7 @@ from hwmodels.components import adc, dac
 Value = float | NDArray[Any]
 Text = str | NDArray[Any]
 
-NOISE_MODELS = ("pcm", "hermes", "hermes-1device", "rram", "cmo-hfox", "none")
+NOISE_MODELS = ("pcm", "hermes", "hermes-1device", "rram", "cmo-hfox")
 DEVICES = ("pcm", "rram", "flash", "sram")
 KINDS = ("silicon", "simulation", "projection")
 
@@ -105,7 +105,7 @@ class Technology:
 CHOICES = {
     "kind": KINDS,
     "device": DEVICES,
-    "noise_model": NOISE_MODELS,
+    "noise_model": (*NOISE_MODELS, "none"),
     "input_mode": dac.INPUT_MODES,
     "adc_kind": adc.KINDS,
 }

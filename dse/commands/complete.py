@@ -25,7 +25,7 @@ def technologies(incomplete: str) -> list[str]:
 
 def noise_models(incomplete: str) -> list[str]:
     """Names of --noise-model."""
-    from hwmodels.nonideality import NOISE_MODELS
+    from hwmodels.technology import NOISE_MODELS
 
     return _beginning(incomplete, NOISE_MODELS)
 
@@ -67,7 +67,7 @@ def metrics(incomplete: str) -> list[str]:
 
 def figures(incomplete: str) -> list[str]:
     """Names that `dse reproduce` takes."""
-    from dse.reproduce import FIGURES
+    from dse.reproduce_claims import FIGURES
 
     return _beginning(incomplete, FIGURES)
 

@@ -136,9 +136,10 @@ def test_the_defaults_shown_are_those_of_the_settings():
         assert shown[name] == defaults[name]
 
 
-def test_help_loads_nothing_heavy():
+def test_help_and_completion_load_nothing_heavy():
     code = (
-        "import sys, dse.cli; "
+        "import sys, dse.cli; from dse.commands import complete as offered; "
+        "assert offered.noise_models('') and offered.figures('') and offered.metrics(''); "
         "print([name for name in ('torch', 'plotly', 'pandas', 'optuna') if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

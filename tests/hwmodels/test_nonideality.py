@@ -13,7 +13,6 @@ from scipy.stats import ks_2samp, norm
 
 from hwmodels.analog_product import analog_grouped_linear, analog_linear, grouped_at_once, prepare
 from hwmodels.nonideality import (
-    NOISE_MODELS,
     RRAM_TIMES_S,
     Noise,
     SignedNormal,
@@ -21,6 +20,7 @@ from hwmodels.nonideality import (
     device_model,
     program,
 )
+from hwmodels.technology import NOISE_MODELS
 
 DAY = 86400.0
 
