@@ -191,7 +191,7 @@ def suffix_loads(probability: Array, batch: int) -> SuffixLoads:
     probability is the sum of the binomial ones plus a pairwise term: experts e and f of one token
     have covariance -v_e v_f / D, v = p (1 - p), because exactly k are drawn, and the joint
     distribution changes by batch * covariance * product of the binomial probabilities (first order
-    in the covariance).
+    in the covariance). That none of them is used at all is exact: `none_used`.
 
     Args:
         probability: [layers, experts], experts in the order in which they are left out.
@@ -208,7 +208,10 @@ def suffix_loads(probability: Array, batch: int) -> SuffixLoads:
     first, second = np.zeros((2, layers, experts + 1))
     used = np.zeros((layers, experts + 1))
     for point, step in zip(loads, width, strict=True):
-        above = 1 - _all_below(p, variance, factor, float(point), batch)
+        if point == 0:
+            above = 1 - none_used(p, batch)
+        else:
+            above = 1 - _all_below(p, variance, factor, float(point), batch)
         first += step * above
         second += step * (2 * point + 1) * above
         if point == loads[0]:
@@ -216,6 +219,39 @@ def suffix_loads(probability: Array, batch: int) -> SuffixLoads:
     used[:, -1] = 0.0
     deviation = np.sqrt(np.maximum(second - first**2, 0.0))
     return SuffixLoads(first, deviation, used)
+
+
+def none_used(probability: Array, batch: int) -> Array:
+    """Chance that no token draws any expert when the first 0, 1, ..., E are left out.
+
+    [layers, experts + 1]. Of all draws of exactly k experts with these probabilities, the one of
+    the largest entropy (conditional Poisson sampling: Chen, Dempster and Liu, Biometrika 1994): a
+    set of experts is drawn in proportion to the product of its odds, which are found by iteration.
+    """
+    p = np.clip(probability, 1e-12, 1 - 1e-9)
+    k = max(round(float(probability.sum() / max(len(p), 1))), 1)
+    odds = p / (1 - p)
+    for _ in range(20):  # leaves 0.6 % where nearly every token draws an expert, else less
+        odds /= odds.mean(axis=1, keepdims=True)
+        before, after = _sets(odds, k), _sets(odds[:, ::-1], k)[:, ::-1]
+        others = np.einsum("lej,lej->le", before[:, :-1, :k], after[:, 1:, k - 1 :: -1])
+        odds = p * before[:, -1:, k] / others
+    ways = _sets(odds / odds.mean(axis=1, keepdims=True), k)[..., k]
+    return np.asarray((ways / ways[:, -1:]) ** batch)
+
+
+def _sets(odds: Array, most: int) -> Array:
+    """Sum over sets of 0, 1, ..., `most` of the first experts of the products of their odds.
+
+    [layers, experts + 1, most + 1] from [layers, experts].
+    """
+    layers, experts = odds.shape
+    sums = np.zeros((layers, experts + 1, most + 1))
+    sums[:, 0, 0] = 1.0
+    for expert in range(experts):
+        sums[:, expert + 1] = sums[:, expert]
+        sums[:, expert + 1, 1:] += odds[:, expert, None] * sums[:, expert, :-1]
+    return sums
 
 
 def _load_points(p: Array, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
