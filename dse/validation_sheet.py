@@ -44,6 +44,12 @@ def percent(error: float) -> str:
     return f"{100 * error:+.1f} %" if abs(error) < 0.0995 else f"{100 * error:+.0f} %"
 
 
+def span(low: object, high: object) -> str:
+    """The ends of a range; a dash where none is known."""
+    ends = number(low, 3), number(high, 3)
+    return "–" if "–" in ends else f"{ends[0]} to {ends[1]}"
+
+
 def print_tables(tables: dict[str, pd.DataFrame]) -> None:
     """Print the tables that there are, in a fixed order, with what each can and cannot say."""
     printers = {
@@ -185,11 +191,12 @@ def print_systems(table: pd.DataFrame) -> None:
             str(row["quantity"]),
             number(row["measured"], 3),
             number(row["predicted"], 3),
+            span(row["low"], row["high"]),
             percent(float(row["error"])),
         )
         for row in _rows(table)
     ]
-    headers = ("system", "quantity", "published", "predicted", "error")
+    headers = ("system", "quantity", "published", "predicted", "range", "error")
     print_table(headers, rows, title="From tile to chip to system", left=2)
 
 

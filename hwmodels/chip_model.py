@@ -14,6 +14,7 @@ from hwmodels.chip_tiles import (
     PRIORS,
     Constants,
     chip_class,
+    landing_pad_energy_j,
     neuron_latency_s,
     supply_v,
     tile_of,
@@ -21,7 +22,7 @@ from hwmodels.chip_tiles import (
 from hwmodels.components import mac
 from hwmodels.tile import Tile, tile_area_mm2, tile_energy_j, tile_latency_s
 
-__all__ = ["PRIORS", "QUANTITIES", "Constants", "chip_class", "predict", "why_not"]
+__all__ = ["PRIORS", "QUANTITIES", "Constants", "chip_class", "energy_parts_j", "predict", "why_not"]
 
 QUANTITIES = ("energy_j", "latency_s", "tops_per_w", "area_mm2")
 
@@ -36,10 +37,23 @@ def _total(parts: dict[str, np.ndarray]) -> float:
     return float(sum(parts.values()))
 
 
+def energy_parts_j(chip: Chip, constants: Constants, tile: Tile) -> dict[str, float]:
+    """Energy of one product of the whole array by component of `tile_energy_j` (J).
+
+    Where pulses leave a tile as they are, what reads them belongs to the chip.
+    """
+    parts = {name: float(energy) for name, energy in tile_energy_j(tile).items()}
+    if not chip.durations:
+        return parts
+    parts["digital"] = 0.0
+    rim = landing_pad_energy_j(chip, constants) if chip.level != "tile" else {}
+    return {name: energy + rim.get(name, 0.0) for name, energy in parts.items()}
+
+
 def _energy_j(chip: Chip, constants: Constants, tile: Tile | None) -> float:
     """Energy of one product of the whole array, arrays and converters only."""
     if tile is not None:
-        return _total(tile_energy_j(tile))
+        return sum(energy_parts_j(chip, constants, tile).values())
     volts = supply_v(chip)
     tree = mac.adder_tree_energy_j(
         chip.rows,
@@ -70,7 +84,7 @@ def _latency_s(chip: Chip, constants: Constants, tile: Tile | None) -> float:
 def _efficiency(chip: Chip, constants: Constants, energy_j: float) -> float:
     """TOPS/W at the level that the row describes; two operations a weight."""
     per_operation = energy_j / (2 * chip.rows * chip.cols)
-    if chip.level != "tile":
+    if chip.level != "tile" and not chip.durations:  # pulses need no buffers and no bus
         per_operation /= constants.array_share_of_chip
     if chip.level == "system":
         per_operation += SYSTEM_DIGITAL_OP_J / SYSTEM_ANALOG_PER_DIGITAL

@@ -92,6 +92,8 @@ class Chip:
     """`sar`, `cco` (an oscillator), `ramp` or `flash`; empty: that of its class."""
     columns_per_adc: int
     input_mode: str
+    unsigned: bool
+    """Inputs without a sign: all their bits set the width of a pulse, which takes twice as long."""
     phases: int
     slot_s: float | None
     """One pulse-width step or one serial bit, where the row states a clock."""
@@ -105,6 +107,8 @@ class Chip:
     """Voltage-mode neurons: signed pulses, sampled, integrated and counted down step by step."""
     digital: bool
     """Adders instead of converters."""
+    durations: bool
+    """Columns end in pulses, which other tiles take as they are; the chip's rim counts them."""
     level: str
     """What the row describes: `tile`, `chip` or `system`."""
     measured: dict[str, float] = field(default_factory=dict)
@@ -211,6 +215,7 @@ def parse(row: dict[str, str]) -> Chip:
         adc_kind=chip_text.adc_kind(row),
         columns_per_adc=chip_text.sharing(row, cols),
         input_mode=mode,
+        unsigned=chip_text.unsigned(row),
         phases=phases,
         slot_s=slot,
         supply_v=chip_text.supply_v(row),
@@ -219,6 +224,7 @@ def parse(row: dict[str, str]) -> Chip:
         cell=cell,
         neuron=device == "rram" and bits[1] is None and chip_text.has_neurons(row),
         digital=chip_text.is_digital(row),
+        durations=chip_text.ends_in_durations(row),
         level=chip_text.level_of(row["mode"]),
         measured=values,
         missing=missing,

@@ -208,7 +208,7 @@ def input_mode(
         whole = _first(rf"PWM\s*({NUMBER})\s*ns", text)
         seconds = float(step) * 1e-9 if step else None
         if seconds is None and whole:
-            seconds = float(whole) * 1e-9 / 2 ** (bits[0] - 1)
+            seconds = float(whole) * 1e-9 / 2 ** (bits[0] - (not unsigned(row)))
         return "pwm", phases, seconds
     slot = _first(rf"bit[- ]?serial[\s,x×@]*({NUMBER})\s*ns", text)
     if not serial and device in ("pcm", "flash") and not sampled(device, bits[1], bits[2]):
@@ -220,6 +220,17 @@ def input_mode(
     if device == "sram":
         return "bit_serial", phases, float(slot) * 1e-9 if slot else clock_s(text)
     return "bit_serial" if serial else "stepped", phases, float(slot) * 1e-9 if slot else None
+
+
+def unsigned(row: dict[str, str]) -> bool:
+    """Whether inputs have no sign: "UINT8", "8b unsigned"."""
+    return bool(re.search(r"\buint|\bunsigned", row["in_bits"], re.IGNORECASE))
+
+
+def ends_in_durations(row: dict[str, str]) -> bool:
+    """Whether a tile's outputs stay pulses: "durations between tiles", "duration format"."""
+    text = f"{row['out_adc_bits']} {row['mode']}"
+    return bool(re.search(r"\bduration[- ]format|\bdurations\b", text, re.IGNORECASE))
 
 
 def clock_s(text: str) -> float | None:
@@ -237,7 +248,7 @@ def adc_kind(row: dict[str, str]) -> str:
     text = f"{row['out_adc_bits']} {row['mode']}"
     patterns = {
         "cco": r"CCO|VCO|oscillator",
-        "ramp": r"\bramp|slope|integrating",
+        "ramp": r"\bramp|slope|integrating|\bdurations?\b",
         "sar": r"\bSAR|successive",
         "flash": r"flash (?:ADC|converter)|sense amp|comparator|\bSAs?\b",
     }

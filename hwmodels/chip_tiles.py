@@ -165,7 +165,7 @@ def _tile(
         _converter(chip, technology, constants),
         chip.rows,
         chip.cols,
-        dac_bits=steps,
+        dac_bits=steps + (chip.unsigned and mode == "pwm"),
         adc_bits=chip.adc_bits,
         columns_per_adc=chip.columns_per_adc,
         phases=chip.phases,
@@ -196,6 +196,19 @@ def _pulse_width(chip: Chip, constants: Constants) -> Tile:
         output_area_m2=base.output_area_m2 * shrink,
     )
     return _tile(chip, technology, constants, chip.input_bits, chip.input_mode)
+
+
+def landing_pad_energy_j(chip: Chip, constants: Constants) -> dict[str, float]:
+    """Energy of reading the pulses of one product where they leave the chip, by component (J).
+
+    A counter runs while a pulse lasts, as in an oscillator converter, and its result is scaled and
+    added: tiles do neither where pulses go from tile to tile as they are (Ambrogio et al., Nature
+    620, 768, 2023, Fig. 1d).
+    """
+    logic = chip.cols * float(scaling.energy_factor(14.0, chip.node_nm))
+    bit = float(load_technology("pcm-14nm").output_bit_energy_j)
+    counts = 2**chip.adc_bits * constants.count_energy_j
+    return {"adc": logic * counts, "digital": logic * chip.adc_bits * bit}
 
 
 def neuron_reads(chip: Chip) -> list[tuple[int, int]]:

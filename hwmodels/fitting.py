@@ -23,7 +23,7 @@ STEP = 1e-4
 ACTS_ON: dict[str, tuple[str, ...]] = {
     "count_energy_j": ("pulse width",),
     "step_overhead_s": ("pulse width",),
-    "sar_energy_factor": ("sampled macro", "fully parallel RRAM"),
+    "sar_energy_factor": ("pulse width", "sampled macro", "fully parallel RRAM"),
     "neuron_energy_factor": ("fully parallel RRAM",),
     "rram_conductance_s": ("fully parallel RRAM",),
     "macro_conductance_s": ("sampled macro",),

@@ -61,6 +61,8 @@ def _note(chip: Chip, quantity: str) -> str:
         return "vendor figure at an unstated operating point; not in the statistics"
     if quantity == "tops_per_w" and chip.level != "tile":
         share = "arrays take a fixed share of a chip's energy, after ISAAC"
+        if chip.durations:
+            share = "tiles and the counters at the landing pads"
         more = "; digital operations as in a 14 nm processor" if chip.level == "system" else ""
         return f"{chip.level} level: {share}{more}"
     if quantity == "latency_s" and (chip.slot_s or chip_class(chip) == "ISAAC-like RRAM"):

@@ -28,11 +28,15 @@ def _figure_of_merit_db(bits: NDArray[np.float64], rate_hz: ArrayLike) -> tuple[
     return 128.3 + 3.22 * np.ceil(bits), at_rate
 
 
+SURVEY_SPREAD = (0.18, 5.8)
+"""Central 68 % of published converters over the survey's regression."""
+
+
 def survey_energy_j(bits: ArrayLike, rate_hz: ArrayLike, node_nm: ArrayLike) -> Array:
     """Energy of one conversion of the best stand-alone converters published, 4 bits and more (J).
 
     Regression over the Murmann ADC survey 1997-2023 as in CiMLoop's ADC plug-in (MIT). Log
-    correlation 0.82: a real converter costs 0.18 to 5.8 times this (central 68 %).
+    correlation 0.82: a real converter costs SURVEY_SPREAD times this.
     """
     bits = np.asarray(bits, dtype=float)
     figure_of_merit_db = np.minimum(*_figure_of_merit_db(bits, rate_hz))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwmodels import chip_table, gpu_table
-from hwmodels.chip_model import Constants, chip_class, predict
+from hwmodels.chip_model import Constants, chip_class, energy_parts_j, predict
 from hwmodels.chip_tiles import tile_of
 from hwmodels.fitting import fitted
 from hwmodels.tile import tile_energy_j
@@ -38,6 +38,27 @@ def test_free_text_is_read(identity: str, expected: tuple) -> None:
     chip = chip_table.parse(row)
     found = chip.input_mode, chip.input_bits, chip.adc_bits, chip.phases, chip.rows, chip.cols
     assert found == expected
+
+
+def test_pulses_without_sign_and_pulses_between_tiles() -> None:
+    """All bits of an unsigned input set its pulse; tiles that pass pulses on read none of them."""
+    row = next(row for row in chip_table.read_table() if row["id"] == "hermes_core")
+    change = {"mode": "0.8 V", "in_bits": "UINT8 (1 ns/LSB PWM)"}
+    signed = chip_table.parse(row | change | {"in_bits": "INT8 (1 ns/LSB PWM)"})
+    unsigned = chip_table.parse(row | change)
+    whole = chip_table.parse(row | change | {"in_bits": "8, unsigned (PWM 256 ns)"})
+    assert predict(whole, Constants()) == predict(unsigned, Constants())
+    longer = predict(unsigned, Constants())["latency_s"] - predict(signed, Constants())["latency_s"]
+    assert longer == pytest.approx(128e-9)
+    passed = chip_table.parse(row | change | {"out_adc_bits": "8b, duration format"})
+    chip = dataclasses.replace(passed, level="chip")
+    assert passed.durations and passed.adc_kind == "ramp" and not unsigned.durations
+    inside, outside = (
+        energy_parts_j(one, Constants(), tile_of(one, Constants())) for one in (passed, chip)
+    )
+    assert inside["digital"] == 0 < outside["digital"]
+    counts = 256 * 256 * Constants().count_energy_j
+    assert outside["adc"] - inside["adc"] == pytest.approx(counts)
 
 
 @pytest.mark.parametrize("validate", [validate_chips, validate_gpus])
