@@ -22,7 +22,15 @@ from hwmodels.chip_tiles import (
 from hwmodels.components import mac
 from hwmodels.tile import Tile, tile_area_mm2, tile_energy_j, tile_latency_s
 
-__all__ = ["PRIORS", "QUANTITIES", "Constants", "chip_class", "energy_parts_j", "predict", "why_not"]
+__all__ = [
+    "PRIORS",
+    "QUANTITIES",
+    "Constants",
+    "chip_class",
+    "energy_parts_j",
+    "predict",
+    "why_not",
+]
 
 QUANTITIES = ("energy_j", "latency_s", "tops_per_w", "area_mm2")
 
