@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hwmodels import chip_text
-from hwmodels.table_text import quantity, read_csv
+from hwmodels import chip_bits, chip_text
+from hwmodels.table_text import quantity, read_csv, tidy, wide_range
 
 SHIPPED = Path(__file__).parent / "silicon" / "chips.csv"
 SURVEY = SHIPPED.with_name("survey.csv")
@@ -137,7 +137,11 @@ RESULTS = (
     ("tops_per_w", "TOPS_per_W", "TOPS/W", 1.0),
     ("area_mm2", "area_mm2", "mm2", 1.0),
 )
-ONE_BIT = re.compile(r"\b1[- ]?b(?:it)?[- ]norm|normali[sz]ed to (?:1|one)[- ]?b|OPS/W/b", re.I)
+ONE_BIT = re.compile(
+    r"\b1[- ]?b(?:it)?[- ]norm|normali[sz]ed to (?:1|one)[- ]?b|OPS/W/b"
+    r"|OPS/W\D*\b1[- ]?b(?:it)?\s*[-/x×*]\s*1[- ]?b",
+    re.I,
+)
 """How tables say that TOPS/W counts products of single bits."""
 
 
@@ -167,6 +171,9 @@ def _measured(
         except ValueError as error:
             missing[name] = str(error)
             continue
+        if value is not None and wide_range(text):
+            missing[name] = f"{text.strip()!r} is a range; one operating point is needed"
+            continue
         if name == "tops_per_w" and ONE_BIT.search(f"{text} {row['mode']}"):
             if bit_products is None:
                 missing[name] = "TOPS/W normalised to one bit, but the weights are analog"
@@ -186,12 +193,14 @@ def _family(identity: str) -> str:
 
 def parse(row: dict[str, str]) -> Chip:
     """Design parameters and results of one row; ValueError says what cannot be expressed."""
+    title = row["chip_or_macro"]
+    row = {name: tidy(text) for name, text in row.items()}
     for column in DESIGN:
         if re.search(r"\d{16}", row.get(column) or ""):
             raise ValueError(f"{column} holds a number of more than 15 digits")
     device, node = chip_text.device_of(row), chip_text.node_nm(row)
     rows, cols = chip_text.array(row)
-    bits = chip_text.bits_of(row)
+    bits = chip_bits.bits_of(row)
     if device == "sram" and bits[1] is None:
         raise ValueError("the row gives no bits of a weight, which SRAM stores one by one")
     mode, phases, slot = chip_text.input_mode(row, device, bits)
@@ -202,7 +211,7 @@ def parse(row: dict[str, str]) -> Chip:
     values, missing = _measured(row, float(rows) * cols, products)
     return Chip(
         id=row["id"],
-        title=row["chip_or_macro"],
+        title=title,
         family=_family(row["id"]),
         kind=row["kind(measured|simulated)"],
         node_nm=node,
@@ -219,7 +228,7 @@ def parse(row: dict[str, str]) -> Chip:
         phases=phases,
         slot_s=slot,
         supply_v=chip_text.supply_v(row),
-        bits_per_column=chip_text.bits_per_column(row),
+        bits_per_column=chip_bits.bits_per_column(row),
         rows_at_once=chip_text.rows_at_once(row, rows),
         cell=cell,
         neuron=device == "rram" and bits[1] is None and chip_text.has_neurons(row),

@@ -19,29 +19,20 @@ DEVICES = {
     "rram": r"rram|reram|resistive ram|memristor|oxram|taox|hfo[x2]|\bwox",
 }
 UNMODELLED = r"mram|fefet|ferro|edram|gain[- ]cell|ecram|dram|photonic|fram"
-NAMES = {
-    "input": r"in(?:puts?)?|act(?:ivation)?s?",
-    "weight": r"w(?:eights?)?",
-    "output": r"out(?:puts?)?",
-}
-"""Names of what bits belong to, beside them: "8b-in", "4b activations", "W: 8b"; or one letter."""
 WORDS = {"binary": "1", "ternary": "2", "one": "1", "two": "2", "four": "4"}
 BIT = r"\s*[- ]?b(?:its?)?(?![a-z])"
 """What may stand after a number of bits: "8b", "8-bit", "8 bits"."""
-BITS = rf"(\d+(?:\.\d+)?){BIT}"
-ANALOG_BITS = 3
-"""NVM cells of so many bits and more hold analog weights."""
-WIDEST_CONVERTER = 10
-"""An output of more bits than this, where no ADC is named, is the digital sum over bits of inputs
-and weights ("8b IN/8b W/19b OUT"), not a converter's."""
 
 
-def _first(pattern: str, *texts: str) -> str | None:
+def first(pattern: str, *texts: str) -> str | None:
     for text in texts:
         match = re.search(pattern, text, re.IGNORECASE)
         if match:
             return match[1]
     return None
+
+
+ARRAY = r"\d+\s*[x×*]\s*\d+"
 
 
 def array(row: dict[str, str]) -> tuple[int, int]:
@@ -51,9 +42,15 @@ def array(row: dict[str, str]) -> tuple[int, int]:
     triple = re.search(r"(\d+)\s*[x×]\s*\(?(\d+)\s*[x×]\s*(\d+)", text)
     if triple and not re.search(r"[x×]\s*\d+\s*PCM", text):  # "4 x 256 x 64": so many arrays
         three = [int(size) for size in triple.groups()]
-        three.remove(min(three))
+        inner = "(" in triple[0] and three[0] >= max(three)  # "64x(8x8)": columns in groups
+        three = [three[0], three[1] * three[2]] if inner else three
+        if not inner:
+            three.remove(min(three))
         text = f"{three[0]}x{three[1]}"
-    cross = r"(\d+)\s*(?:\(?(?:rows?|WLs?)\)?)?\s*(?:[x×*,]|-?by-?|and)\s*(\d+)"
+    if re.search(rf"{ARRAY}\s*(?:[,;/+&]|and|or)\s*{ARRAY}", text):
+        raise ValueError(f"several arrays in {text.strip()!r}; one is needed")
+    named = r"(?:\(?(?:rows?|WLs?|word[- ]?lines?|in(?:puts?)?)\)?)?"
+    cross = rf"(\d+)\s*{named}\s*(?:[x×*,]|-?by-?|and)\s*(\d+)"
     signed = re.search(r"(\d+)\s*[x×]\s*(\d+)\s*signed", text)
     match = signed or re.search(cross, text, re.IGNORECASE)
     if match is None:
@@ -64,122 +61,13 @@ def array(row: dict[str, str]) -> tuple[int, int]:
         return rows, max(round(operations / 2 / rows), 1)
     if re.search(r"[x×]\s*\d+\s*PCM", text):  # counted in devices, four to a weight
         cols = max(cols // 4, 1)
-    if rows < 1 or cols < 1:
-        raise ValueError(f"an array of {rows} x {cols} does not exist")
+    if rows < 1 or cols < 1 or re.match(r"\s*-", text):
+        raise ValueError(f"an array of {row['array_rows_x_cols'].strip()} does not exist")
     return rows, cols
 
 
 def _kilo(match: re.Match[str]) -> str:
     return str(1024 * int(match[1]))
-
-
-def _count(text: str | None, what: str) -> int | None:
-    """Whole bits that a cell begins with: "8", "INT8", "1.5b" (2), "ternary"; None: none given."""
-    if text is None:
-        return None
-    if re.match(r"\s*b?fp?\d", text, re.IGNORECASE):
-        raise ValueError(f"{what} in floating point ({text.strip()!r}) is not modelled")
-    for word, digit in WORDS.items():
-        text = re.sub(rf"\b{word}\b", digit, text, flags=re.IGNORECASE)
-    text = re.sub(rf"\d+(?:{BIT})?\s*(?:/|per)\s*(?:cycle|clock|step)", "", text, flags=re.I)
-    text = re.sub(r"(\d+)[- ]levels?", _bits_of_levels, text)
-    text = re.sub(rf"^\s*\w+\s+(?={BITS})", "", text)  # "one 8-bit ADC per column"
-    if re.match(rf"\s*\d+(?:{BIT})?\s*(?:-|–|to|/|,|or)\s*\d+(?!\d*\s*:)(?:{BIT})?.*$", text):
-        raise ValueError(f"{what} bits {text.strip()!r} are a range; one value is needed")
-    value = _first(r"(\d+(?:\.\d+)?)", text)
-    return None if value is None else min(math.ceil(float(value)), 10**6)
-
-
-def _bits_of_levels(match: re.Match[str]) -> str:
-    return f"{max(math.ceil(math.log2(max(int(match[1]), 2))), 1)}b"
-
-
-def _labelled(what: str, *texts: str) -> str | None:
-    """Bits beside their label: "8b-in", "8b IN", "IN: 8b", "input 8b", "I:8b"."""
-    name = NAMES[what]
-    colon = rf"(?<!/)\b(?:{name}|{what[0]})\s*[:=]\s*{BITS}"
-    for pattern in (colon, rf"{BITS}[- ]?(?:{name})\b", rf"\b(?=[a-z]{{4}})(?:{name}) {BITS}"):
-        told = _first(pattern, *texts)
-        if told:
-            return told
-    return None
-
-
-def _pair(mode: str) -> tuple[str, str] | None:
-    """Bits of input and weight without labels: "4b-4b", "8b/8b", "INT8 x INT8", "W4A8", "INT8"."""
-    swapped = re.search(r"\bW(\d+)A(\d+)\b", mode)
-    if swapped:
-        return swapped[2], swapped[1]
-    for pattern in (
-        r"\bA(\d+)W(\d+)\b",
-        r"INT(\d+)\s*[-/x×*]\s*INT(\d+)",
-        r"(\d+)b\s*[-/x×*]\s*(\d+)b",
-        r"\bINT(\d+)()\b",
-    ):
-        match = re.search(pattern, mode)
-        if match:
-            return match[1], match[2] or match[1]
-    return None
-
-
-def _weight_bits(row: dict[str, str], pair: tuple[str, str] | None) -> int | None:
-    """Bits of a weight; None for analog levels ("analog, 4 PCM/weight", "~3b equivalent").
-
-    Cells of three bits and more, or of counted levels, are analog: no converter tells their sums
-    apart exactly.
-    """
-    mode, text = row["mode"], row["weight_bits_or_levels"]
-    levels = int(_first(r"(\d+)[- ]levels?", text) or 1)
-    held = max(bits_per_column(row) or 1, math.log2(max(levels, 1)))
-    if held >= ANALOG_BITS and device_of(row) != "sram":
-        return None
-    told = _labelled("weight", mode) or _first(r"(ternary|binary)[- ]w", mode)
-    if told or pair:
-        return _count(told or (pair and pair[1]), "weight")
-    if re.search(r"analog|equiv|~", text, re.IGNORECASE):
-        return None
-    whole = rf"\s*(?:u?int|b?fp?(?=\d)|(?:un)?signed|[±])?\s*(?:\d+(?:\.\d+)?|{'|'.join(WORDS)})"
-    return _count(text, "weight") if re.match(whole, text, re.IGNORECASE) else None
-
-
-def _converter_bits(row: dict[str, str], weight: int | None) -> int:
-    """Bits of a converter, where none are stated 8.
-
-    NVM macros with a bit a cell, or that add bits up digitally, have converters of few bits: as
-    many as tell the sums of the rows read together apart, or 6 where no rows are stated.
-    """
-    mode, out = row["mode"], row["out_adc_bits"]
-    if is_digital(row):
-        return 8  # adders have no converter
-    bits = _count(_labelled("output", out, mode), "converter")
-    if bits is None and re.match(r"\s*(1\s*x?\s*)?(sense amp|SA\b|comparator)", out, re.I):
-        bits = 1
-    bits = bits or _count(re.sub(r"\d+\s*x\s*(?=\d+b)|\d+\s*(?=ADC)", "", out), "output")
-    many = weight is not None and weight > 1
-    wide = bits is not None and bits > (WIDEST_CONVERTER if many else 14)
-    summed = wide and "ADC" not in out.upper()
-    bits = None if summed else bits
-    bits = bits or _count(_first(rf"{BITS}[- ]*(?:[A-Za-z]+ )?ADC", mode), "converter")
-    if bits:
-        return bits
-    sliced = weight is not None and device_of(row) != "sram"
-    if not (sliced and (summed or bits_per_column(row) == 1)):
-        return 8
-    together, held = rows_at_once(row, 2**WIDEST_CONVERTER), bits_per_column(row) or 2
-    return math.ceil(math.log2(together * (2**held - 1) + 1)) if together else 6
-
-
-def bits_of(row: dict[str, str]) -> tuple[int, int | None, int]:
-    """Bits of input, weight (None: analog) and converter."""
-    pair = _pair(row["mode"])
-    given = _count(_labelled("input", row["mode"]) or (pair and pair[0]), "input")
-    weight = _weight_bits(row, pair)
-    bits = given or _count(row["in_bits"], "input") or 8, weight, _converter_bits(row, weight)
-    if not (
-        1 <= bits[0] <= 16 and 1 <= bits[2] <= 14 and 1 <= (8 if weight is None else weight) <= 64
-    ):
-        raise ValueError(f"bits out of range (input {bits[0]}, weight {bits[1]}, output {bits[2]})")
-    return bits
 
 
 def sampled(device: str, weight_bits: int | None, adc_bits: int) -> bool:
@@ -196,7 +84,7 @@ def input_mode(
     `stepped` is NVM that does not say: bits in as few steps as macros of its class take.
     """
     text = f"{row['in_bits']} {row['mode']}"
-    phase = _first(r"(\d+|one|two|four)[- ]phase", row["mode"], row["in_bits"])
+    phase = first(r"(\d+|one|two|four)[- ]phase", row["mode"], row["in_bits"])
     phases = int(WORDS.get(phase.lower(), phase)) if phase else 1
     if not 1 <= phases <= 16:
         raise ValueError(f"{phases} read phases; from 1 to 16 are modelled")
@@ -204,13 +92,13 @@ def input_mode(
     serial = re.search(rf"bit[- ]?serial|x\s*\d+ cycles|{a_bit}", text, re.IGNORECASE)
     pulse = re.search(r"PWM|ns/LSB|pulse[- ]width", text, re.IGNORECASE)
     if pulse and (not serial or pulse.start() < serial.start()):
-        step = _first(rf"({NUMBER})\s*ns/LSB", text)
-        whole = _first(rf"PWM\s*({NUMBER})\s*ns", text)
+        step = first(rf"({NUMBER})\s*ns/LSB", text)
+        whole = first(rf"PWM\s*({NUMBER})\s*ns", text)
         seconds = float(step) * 1e-9 if step else None
         if seconds is None and whole:
             seconds = float(whole) * 1e-9 / 2 ** (bits[0] - (not unsigned(row)))
         return "pwm", phases, seconds
-    slot = _first(rf"bit[- ]?serial[\s,x×@]*({NUMBER})\s*ns", text)
+    slot = first(rf"bit[- ]?serial[\s,x×@]*({NUMBER})\s*ns", text)
     if not serial and device in ("pcm", "flash") and not sampled(device, bits[1], bits[2]):
         return "pwm", phases, None
     if not serial and device == "sram":
@@ -223,8 +111,11 @@ def input_mode(
 
 
 def unsigned(row: dict[str, str]) -> bool:
-    """Whether inputs have no sign: "UINT8", "8b unsigned"."""
-    return bool(re.search(r"\buint|\bunsigned", row["in_bits"], re.IGNORECASE))
+    """Whether inputs have no sign: "UINT8", "8b unsigned"; "unsigned + sign" have one."""
+    text = row["in_bits"]
+    return bool(re.search(r"\buint|\bunsigned", text, re.I)) and not re.search(
+        r"\bsign", text, re.I
+    )
 
 
 def ends_in_durations(row: dict[str, str]) -> bool:
@@ -266,13 +157,13 @@ def has_neurons(row: dict[str, str]) -> bool:
 def sharing(row: dict[str, str], cols: int) -> int:
     """Columns that share a converter: "8 columns per ADC", "shared by 8", "8:1 mux", "32 ADCs"."""
     text = f"{row['out_adc_bits']} {row['mode']}"
-    given = _first(r"(\d+) col(?:umn)?s?\s*(?:per|/)\s*(?:\w+ )?ADC", text)
-    given = given or _first(r"shared (?:by|among|between) (\d+)", text)
-    given = given or _first(r"(?:per|every|for) (\d+) col", text)
-    given = given or _first(r"(\d+)\s*(?::|-to-)\s*1", text)
+    given = first(r"(\d+) col(?:umn)?s?\s*(?:per|/)\s*(?:\w+ )?ADC", text)
+    given = given or first(r"shared (?:by|among|between) (\d+)", text)
+    given = given or first(r"(?:per|every|for|ADC\s*/) ?(\d+) col", text)
+    given = given or first(r"(\d+)\s*(?::|-to-)\s*1", text)
     if given:
         return min(max(int(given), 1), max(cols, 1))
-    converters = _first(r"(\d+) (?:\w+ )?ADCs", text)
+    converters = first(r"(\d+) (?:\w+ )?ADCs", text)
     return max(math.ceil(cols / max(int(converters), 1)), 1) if converters else 1
 
 
@@ -310,7 +201,7 @@ def node_nm(row: dict[str, str]) -> float:
     except ValueError:
         node = None
     if node is None:  # "N7", "GF22FDX", "TSMC 28 nm"
-        name = _first(r"^\s*(?:[A-Za-z]+\s*)?[A-Za-z]+\s*(\d+)(?![\d.])", text)
+        name = first(r"^\s*(?:[A-Za-z]+\s*)?[A-Za-z]+\s*(\d+)(?![\d.])", text)
         node = float(name) if name else None
     several = re.search(r"\d\s*(?:nm)?\s*(?:-|–|to|/)\s*\d", text)
     if node is None or several or not NODES_NM[0] <= node <= NODES_NM[-1]:
@@ -324,19 +215,6 @@ def level_of(mode: str) -> str:
     return "chip" if re.match(r"\s*(chip|peak)", mode) else "tile"
 
 
-def bits_per_column(row: dict[str, str]) -> int | None:
-    """Bits of a weight that a cell or column holds: "2b/cell", "3 bits per cell", "4b MLC"."""
-    texts = (row["mode"], row["device"], row["cell"], row["weight_bits_or_levels"])
-    per_column = _first(rf"(\d+){BIT}?\s*(?:/|per)\s*c(?:ell|ol)", *texts)
-    per_column = per_column or _first(r"^(\d+)b$", row["cell"])
-    per_column = per_column or _first(rf"(\d+){BIT}[- ]MLC", *texts)
-    if per_column is None and "SLC" in row["cell"] + row["device"]:
-        per_column = None if "MLC" in row["cell"] + row["device"] else "1"
-    if per_column is not None and not 1 <= int(per_column) <= 8:
-        raise ValueError(f"{per_column} bits a cell; from 1 to 8 are modelled")
-    return int(per_column) if per_column else None
-
-
 def is_digital(row: dict[str, str]) -> bool:
     """Whether a macro adds digitally: adder trees, no converters."""
     words = f"{row['device']} {row['cell']} {row['out_adc_bits']}"
@@ -347,22 +225,29 @@ def is_digital(row: dict[str, str]) -> bool:
         whole, re.IGNORECASE,
     )  # fmt: skip
     words_say = r"digital|\badders?\b|\bdcim\b|\badc[- ](?:less|free)|\bno adc"
-    return bool(told) or bool(re.search(words_say, words, re.IGNORECASE))
+    none = row["out_adc_bits"].strip().lower() == "none"
+    return bool(told) or none or bool(re.search(words_say, words, re.IGNORECASE))
+
+
+LINES = r"(?:rows|WLs|word[- ]?lines)"
 
 
 def rows_at_once(row: dict[str, str], rows: int) -> int | None:
     text = f"{row['array_rows_x_cols']} {row['mode']}"
-    told = _first(
-        r"(\d+)\s*(?:active )?(?:rows|WLs)\s*(?:at once|at a time|in parallel|active)", text
-    )
-    told = told or _first(r"(\d+) (?:active|activated|parallel) (?:rows|WLs)", text)
+    together = r"(?:are )?(?:at once|at a time|in parallel|activ|(?:turned )?on\b)"
+    told = first(rf"(\d+)\s*(?:active )?{LINES}\s*{together}", text)
+    told = told or first(rf"(\d+) (?:active|activated|parallel) {LINES}", text)
+    told = told or first(rf"(\d+)\s*{LINES}\s*(?:/|per)\s*(?:read|access|cycle)", text)
     return min(max(int(told), 1), rows) if told else None
 
 
 def supply_v(row: dict[str, str]) -> float | None:
-    """The supply that a row states (V), the middle of a range; voltages of programming are none."""
-    for text in (row["mode"], row["chip_or_macro"]):
-        several = rf"({NUMBER})\s*(?:V?\s*(?:-|–|to)\s*({NUMBER})\s*)?(m?)V\b"
+    """The supply that a row states (V), the middle of a range; voltages of programming are none.
+
+    Beside an efficiency stands the one that it was measured at ("254 TOPS/W @ 0.5 V").
+    """
+    for text in (row["TOPS_per_W"], row["mode"], row["chip_or_macro"]):
+        several = rf"({NUMBER})\s*(?:V?\s*(?:-|/|to)\s*({NUMBER})\s*)?(m?)V\b"
         for low, high, milli in re.findall(several, plain(text)):
             volts = (float(low) + float(high or low)) / 2 * (1e-3 if milli else 1.0)
             if 0.2 <= volts <= 4:

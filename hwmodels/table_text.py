@@ -73,6 +73,15 @@ def read_csv(
     return rows
 
 
+LOOKALIKES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("\u00a0\u2009\u202f", " "))
+
+
+def tidy(text: str) -> str:
+    """Dashes, spaces, tildes and dots between numbers, and "^2", in one spelling each."""
+    text = re.sub(r"(?<=m)\^2", "2", text.translate(LOOKALIKES))
+    return re.sub(r"(?<=\d)\s*(?:[~∼～…]|\.{2,3})\s*(?=\d)", "-", text)
+
+
 def plain(text: str) -> str:
     """Thousands without separators ("1,024", "1'024"), and a decimal comma as a point."""
     text = re.sub(r"(?<![\d.,])([1-9]\d{0,2})((?:[,']\d{3})+)(?![\d,'])", _joined, text)
@@ -81,6 +90,12 @@ def plain(text: str) -> str:
 
 def _joined(match: re.Match[str]) -> str:
     return match[1] + re.sub(r"\D", "", match[2])
+
+
+def wide_range(text: str) -> bool:
+    """Whether a cell begins with a range whose ends differ more than twice ("2.75-75.9")."""
+    match = re.match(RANGE, plain(text))
+    return bool(match and match[2] and float(match[2]) > 2 * abs(float(match[1])))
 
 
 def number(text: str) -> float | None:
