@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwmodels.digital import Accelerator, accelerator_names, step_energy_j, step_time_s
-from hwmodels.table_text import NUMBER, number, quantity, read_csv
+from hwmodels.table_text import NUMBER, number, plain, quantity, read_csv, tidy
 
 SILICON = Path(__file__).parent / "silicon"
 COLUMNS = (
@@ -58,8 +58,12 @@ BITS |= {
     "fp4": 4.25,
     "nvfp4": 4.5,
 }
-BITS |= {"int4": 4.125, "w4a16": 4.125, "awq": 4.125, "gptq": 4.125}
-"""Bits a weight; scales of 8 bits for 32 values (mx), 16 (nvfp4), of 16 bits for 128 (int4)."""
+BITS |= {"int4": 4.125, "w4a16": 4.125, "awq": 4.125, "gptq": 4.125, "nf4": 4.5}
+"""Bits a weight; scales of 8 bits for 32 values (mx), 16 (nvfp4), of 16 bits for 128 (int4), of 32
+bits for 64 (nf4)."""
+EXPERTS_ONLY = ("mxfp4",)
+"""Formats that models are published in with their routed experts alone so small, all else in 16
+bits: so gpt-oss has 12.8 and 60.8 GiB (OpenAI, gpt-oss model card, arXiv 2508.10925)."""
 
 ROUTING_EXPONENT = 0.836
 """Experts are used unequally: frequency falls as rank to this power (fit of validation_gpu)."""
@@ -82,6 +86,9 @@ class Decoder:
     parameters_always_read: float
     """All but the routed experts and the input embedding."""
     kv_values_per_token: float
+    kv_values_in_window: float
+    """Of them in layers that look back no further than `window_tokens`."""
+    window_tokens: int
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,11 @@ class Measurement:
     gpu: str
     gpus: int
     weight_bits: float
+    """Of routed experts, and of everything unless `other_bits` differ."""
+    other_bits: float
+    """Of weights outside the routed experts."""
+    cache_bits: float
+    """Of keys and values."""
     batch: float
     context: float
     """Mean tokens of a sequence that are cached when it decodes: half of its output."""
@@ -106,7 +118,7 @@ def decoders() -> dict[str, Decoder]:
         rows = list(csv.DictReader(file))
     found = {}
     for row in rows:
-        counts = {name: int(row[name]) for name in tuple(row)[1:8]}
+        counts = {name: int(row[name]) for name in tuple(row)[1:10]}
         found[row["model"].split("/")[1].lower()] = Decoder(row["model"], **counts)
     return found
 
@@ -137,7 +149,10 @@ def _accelerator(text: str) -> str:
     """Name of the preset that a GPU's name contains ("NVIDIA H100 80GB HBM3"), or that name."""
     words = re.findall(r"[a-z0-9]+", text.lower())
     other = next((word for word in words if word in OTHER_BOARDS), None)
-    found = next((name for name in accelerator_names() if name in words), None)
+    several = [name for name in accelerator_names() if name in words]
+    if len(several) > 1:
+        raise ValueError(f"{text.strip()!r} names several GPUs; one kind is needed")
+    found = several[0] if several else None
     if found and other:
         raise ValueError(
             f"no preset for the GPU {text.strip()!r}: {found} is not its {other} board"
@@ -147,35 +162,60 @@ def _accelerator(text: str) -> str:
 
 def _weight_bits(text: str) -> float:
     """Bits of a weight, scales included, from "FP8 (E4M3)", "int4-awq", "4-bit"."""
-    plain = re.sub(r"^(\d+)[- ]?bits?\b", r"int\1", text.strip().lower())
-    precision = re.split(r"[\s(,-]", plain.replace("int16", "fp16"))[0]
-    if precision not in BITS:
+    name = _precision(text)
+    if name not in BITS:
         given = text.strip() or "missing"
         raise ValueError(f"precision {given!r} is not known; known: {', '.join(BITS)}")
-    return BITS[precision]
+    return BITS[name]
 
 
-def _counts(row: dict[str, str], gpus: str) -> dict[str, float]:
-    """GPUs, batch and output length of a row; a range of batches is no batch."""
-    told = re.sub(r"^\s*(?:tp\s*=?|x)?\s*", "", row["num_gpus"], flags=re.I) or gpus
-    texts = {"num_gpus": told, "avg_batch": row["avg_batch"]}
-    texts["avg_output_len"] = row["avg_output_len"]
+def _precision(text: str) -> str:
+    """Its name in BITS: "W4A8" are weights of 4 bits, "torch.float8_e4m3fn" and "4-bit" types."""
+    name = re.sub(r"^(\d+)[- ]?bits?\b", r"int\1", text.strip().lower().removeprefix("torch."))
+    name = re.sub(r"^(?:u?int|w)(\d+)a(?:fp|int)?\d+\b", r"int\1", name)
+    return re.split(r"[\s(,/_-]", name.replace("int16", "fp16").replace("float8", "fp8"))[0]
+
+
+def _cache_bits(text: str) -> float:
+    """Bits of keys and values: 16, or 8 where the precision says so ("fp8, kv fp8")."""
+    return 8 if re.search(r"kv[\s_-]*(?:cache)?\s*[:=]?\s*(?:fp|int)8", text, re.I) else KV_BITS
+
+
+def _counts(row: dict[str, str]) -> dict[str, float]:
+    """Batch and output length of a row; a range or list of batches is no batch."""
     values = {}
-    for name, text in texts.items():
+    for name in ("avg_batch", "avg_output_len"):
+        text = plain(row[name])
         value = number(text)
-        several = re.match(rf"\s*{NUMBER}\s*(?:-|–|to)\s*\d", text)
+        several = re.match(rf"\s*[~≈]?\s*{NUMBER}\s*(?:-|to|,|;|/|and|or)\s*\d", text)
         if value is None or several or not 0 < value <= LARGEST:
             raise ValueError(f"{name} is {row[name]!r}; a number up to {LARGEST:g} is needed")
-        values[name] = value * (1024 if re.match(rf"\s*~?{NUMBER}\s*k\b", text, re.I) else 1)
+        values[name] = value * (1024 if re.match(rf"\s*[~≈]?{NUMBER}\s*k\b", text, re.I) else 1)
     return values
+
+
+def _gpus(row: dict[str, str]) -> tuple[str, int]:
+    """Name and number of the GPUs: "8x H100", "H100 x8", or their own column ("4", "TP=4")."""
+    beside = re.search(r"^\s*(\d+)\s*[x×]|[x×]\s*(\d+)\s*$", row["gpu"])
+    name = row["gpu"].replace(beside[0], "") if beside else row["gpu"]
+    told = {int(beside[1] or beside[2])} if beside else set()
+    own = row["num_gpus"].strip()
+    whole = re.fullmatch(r"(?:tp\s*=?|x|×)?\s*(\d+)(?:\.0*)?\s*(?:x|×|gpus?)?", own, re.I)
+    if own and whole is None:
+        raise ValueError(f"num_gpus is {own!r}; one whole number is needed")
+    told |= {int(whole[1])} if whole else set()
+    if len(told) > 1 or not 0 < min(told, default=1) <= LARGEST:
+        raise ValueError(f"{row['gpu'].strip()!r} and num_gpus {own!r} are no number of GPUs")
+    return name, min(told, default=1)
 
 
 def parse(row: dict[str, str]) -> Measurement:
     """One row of the table; ValueError says in one line why it cannot be expressed."""
+    row = {name: tidy(text) for name, text in row.items()}
     decoder, bits = _decoder(row["model"]), _weight_bits(row["weight_precision"])
-    count = re.search(r"^\s*(\d+)\s*[x×]|[x×]\s*(\d+)\s*$", row["gpu"])  # "8x H100", "H100 x8"
-    name = row["gpu"].replace(count[0], "") if count else row["gpu"]
-    values = _counts(row, (count[1] or count[2]) if count else "1")
+    experts_only = decoder.experts and _precision(row["weight_precision"]) in EXPERTS_ONLY
+    name, gpus = _gpus(row)
+    values = _counts(row)
     time, energy = quantity(row["median_ITL_ms"], "ms"), quantity(row["J_per_output_token"], "J")
     if re.match(r"\s*M\b", row["status"]):  # unverified: predicted, not compared
         time = energy = None
@@ -183,8 +223,10 @@ def parse(row: dict[str, str]) -> Measurement:
         decoder=decoder,
         label=f"{row['model']} {row['task']} batch {row['avg_batch']}",
         gpu=_accelerator(name),
-        gpus=max(round(values["num_gpus"]), 1),
+        gpus=gpus,
         weight_bits=bits,
+        other_bits=16 if experts_only else bits,
+        cache_bits=_cache_bits(row["weight_precision"]),
         batch=values["avg_batch"],
         context=values["avg_output_len"] / 2,
         time_s=time * 1e-3 if time and time > 0 else None,
@@ -222,8 +264,14 @@ def expected_unique_experts(probability: ArrayLike, batch: float) -> float:
 
 def cache_bytes(measurement: Measurement) -> float:
     """Bytes of the key-value cache of the whole batch, at its mean length."""
-    values = measurement.decoder.kv_values_per_token
-    return measurement.batch * measurement.context * values * KV_BITS / 8
+    values = cached_values(measurement.decoder, measurement.context)
+    return measurement.batch * values * measurement.cache_bits / 8
+
+
+def cached_values(decoder: Decoder, context: float) -> float:
+    """Keys and values of one sequence of `context` tokens that a step reads."""
+    whole = decoder.kv_values_per_token - decoder.kv_values_in_window
+    return whole * context + decoder.kv_values_in_window * min(context, decoder.window_tokens)
 
 
 def step_bytes(measurement: Measurement, exponent: float = ROUTING_EXPONENT) -> float:
@@ -231,16 +279,21 @@ def step_bytes(measurement: Measurement, exponent: float = ROUTING_EXPONENT) -> 
     decoder = measurement.decoder
     probability = routing_probabilities(decoder.experts, decoder.experts_per_token, exponent)
     unique = expected_unique_experts(probability, measurement.batch)
-    weights = decoder.parameters_always_read
-    weights += decoder.moe_layers * unique * decoder.parameters_per_expert
-    return weights * measurement.weight_bits / 8 + cache_bytes(measurement)
+    routed = decoder.moe_layers * unique * decoder.parameters_per_expert
+    return _weight_bytes(measurement, routed) + cache_bytes(measurement)
+
+
+def _weight_bytes(measurement: Measurement, routed: float) -> float:
+    """Bytes of so many parameters of routed experts and of all the others."""
+    others = measurement.decoder.parameters_always_read * measurement.other_bits
+    return (routed * measurement.weight_bits + others) / 8
 
 
 def weight_bytes(measurement: Measurement) -> float:
     """Bytes of all weights of the model but its input embedding."""
     decoder = measurement.decoder
     routed = decoder.moe_layers * decoder.experts * decoder.parameters_per_expert
-    return (routed + decoder.parameters_always_read) * measurement.weight_bits / 8
+    return _weight_bytes(measurement, routed)
 
 
 def step_macs(measurement: Measurement) -> float:

@@ -46,6 +46,11 @@ def test_other_models_precisions_and_gpus(tmp_path: Path) -> None:
         ({"model": "OLMoE"}, "h100", 16),
         ({"weight_precision": "4-bit"}, "h100", 4.125),
         ({"weight_precision": "16 bit"}, "h100", 16),
+        ({"weight_precision": "torch.float8_e4m3fn"}, "h100", 8),
+        ({"weight_precision": "W4A8", "gpu": "H100-SXM5-80GB"}, "h100", 4.125),
+        ({"weight_precision": "w8a8-fp8", "avg_batch": "≈16"}, "h100", 8),
+        ({"weight_precision": "GPTQ_int4", "avg_output_len": "1,024"}, "h100", 4.125),
+        ({"weight_precision": "NF4", "gpu": "1x NVIDIA H100", "num_gpus": "1 GPU"}, "h100", 4.5),
     ],
 )
 def test_gpus_as_people_write_them(change: dict[str, str], gpu: str, bits: float) -> None:
@@ -67,6 +72,14 @@ def test_gpus_as_people_write_them(change: dict[str, str], gpu: str, bits: float
         {"avg_batch": "1-8"},
         {"model": "Mixtral"},
         {"weight_precision": ""},
+        {"avg_batch": "1, 8, 16"},
+        {"avg_batch": "8/16"},
+        {"num_gpus": "1 node (8 GPUs)"},
+        {"num_gpus": "0.5"},
+        {"num_gpus": "TP2 PP4"},
+        {"num_gpus": "0"},
+        {"gpu": "4x H100", "num_gpus": "8"},
+        {"gpu": "H100 + A100"},
     ],
 )
 def test_gpu_rows_that_say_why_not(change: dict[str, str]) -> None:
@@ -97,6 +110,26 @@ def test_a_cache_must_fit_too(tmp_path: Path) -> None:
     )
     assert "412 GB of keys and values" in table["reason"].iloc[0]
     assert "not fitted" in table["note"].iloc[1]
+
+
+@pytest.mark.parametrize(("name", "gib"), [("gpt-oss-20b", 12.8), ("gpt-oss-120b", 60.8)])
+def test_mxfp4_is_the_format_of_experts_only(name: str, gib: float) -> None:
+    """Published sizes of the checkpoints (arXiv 2508.10925, Table 1), with the input embedding."""
+    row = {**gpu_table.read_table()[0], "model": f"openai/{name}", "weight_precision": "MXFP4"}
+    embedding = 201088 * 2880 * 2
+    size = gpu_table.weight_bytes(gpu_table.parse(row)) + embedding
+    assert size / 2**30 == pytest.approx(gib, rel=0.003)
+    dense = gpu_table.parse({**row, "model": "Qwen/Qwen3-8B"})
+    assert gpu_table.weight_bytes(dense) == dense.decoder.parameters_always_read * 4.25 / 8
+
+
+def test_keys_and_values_of_eight_bits() -> None:
+    row = gpu_table.read_table()[0]
+    plain = gpu_table.parse({**row, "weight_precision": "fp8"})
+    for text in ("fp8, KV cache fp8", "FP8 (kv_fp8)", "fp8 + kv: int8"):
+        small = gpu_table.parse({**row, "weight_precision": text})
+        assert gpu_table.cache_bytes(small) == gpu_table.cache_bytes(plain) / 2, text
+        assert gpu_table.weight_bytes(small) == gpu_table.weight_bytes(plain)
 
 
 def test_weights_must_fit(tmp_path: Path) -> None:
