@@ -121,7 +121,7 @@ def unsigned(row: dict[str, str]) -> bool:
 def ends_in_durations(row: dict[str, str]) -> bool:
     """Whether a tile's outputs stay pulses: "durations between tiles", "duration format"."""
     text = f"{row['out_adc_bits']} {row['mode']}"
-    return bool(re.search(r"\bduration[- ]format|\bdurations\b", text, re.IGNORECASE))
+    return bool(re.search(r"\bduration[- ](?:format|encoded)|\bdurations\b", text, re.IGNORECASE))
 
 
 def clock_s(text: str) -> float | None:

@@ -307,6 +307,17 @@ def _rows_read(chip: Chip) -> int | None:
     return None if linear else min(chip.rows, BIT_LINE_ROWS)
 
 
+def _bits_resolved(chip: Chip) -> int:
+    """Bits that an SRAM column's converter works for: a sum of few rows has no more levels.
+
+    Further bits of its output come from adding columns or steps up.
+    """
+    rows, weight_bits = _rows_read(chip) or chip.rows, chip.weight_bits or 1
+    serial = chip.input_mode == "bit_serial"  # one bit of input and weight a conversion
+    most = 1 if serial else (2**chip.input_bits - 1) * (2**weight_bits - 1)
+    return min(chip.adc_bits, max((rows * most).bit_length(), 1))
+
+
 def _stand_alone_factor(bits: int, node_nm: float, volts: float) -> float:
     """The survey's best converter over a column's."""
     best = adc.survey_energy_j(max(bits, 4), 1e8, node_nm)
@@ -330,6 +341,8 @@ def _sram(chip: Chip, constants: Constants) -> Tile:
     factor = constants.sram_adc_factor
     if ladder:
         factor = _stand_alone_factor(chip.adc_bits, chip.node_nm, volts)
+    rows_read = _rows_read(chip)
+    chip = dataclasses.replace(chip, adc_bits=_bits_resolved(chip))
     technology = dataclasses.replace(
         load_technology("sram-16nm"),
         node_nm=chip.node_nm,
@@ -344,7 +357,7 @@ def _sram(chip: Chip, constants: Constants) -> Tile:
         step_overhead_s=0.0,
     )
     mode = "level" if at_once else chip.input_mode
-    return _tile(chip, technology, constants, chip.input_bits, mode, _rows_read(chip))
+    return _tile(chip, technology, constants, chip.input_bits, mode, rows_read)
 
 
 def tile_of(chip: Chip, constants: Constants) -> Tile | None:

@@ -38,6 +38,17 @@ def test_free_text_is_read(identity: str, expected: tuple) -> None:
     assert found == expected
 
 
+def test_a_converter_resolves_no_more_than_its_column_adds_up() -> None:
+    """16 rows of 4-bit inputs and 1-bit weights have 241 sums: further output bits cost nothing."""
+    sram = BLANK | SAME | {"device": "SRAM 6T"}
+    rows = "4b-in 1b-w {}b ADC, 16 rows at once, 0.8 V"
+    bits = {n: chip_table.parse(sram | {"mode": rows.format(n)}) for n in (6, 8, 10)}
+    energy = {n: predict(chip, Constants())["energy_j"] for n, chip in bits.items()}
+    assert energy[6] < energy[8] == energy[10]
+    serial = chip_table.parse(sram | {"mode": rows.format(10), "in_bits": "4 bit-serial"})
+    assert tile_of(serial, Constants()).adc_bits == 5  # sums of 0 to 16
+
+
 def test_pulses_without_sign_and_pulses_between_tiles() -> None:
     """All bits of an unsigned input set its pulse; tiles that pass pulses on read none of them."""
     row = next(row for row in chip_table.read_table() if row["id"] == "hermes_core")
