@@ -153,6 +153,7 @@ def bits_per_column(row: dict[str, str]) -> int | None:
     texts = (row["mode"], row["device"], row["cell"], row["weight_bits_or_levels"])
     per_column = first(rf"(\d+){BIT}?\s*(?:/|per)\s*c(?:ell|ol)", *texts)
     per_column = per_column or first(r"^(\d+)b$", row["cell"])
+    per_column = per_column or first(rf"(\d+){BIT}[- ]cells?\b", *texts)
     per_column = per_column or first(rf"(\d+){BIT}[- ]MLC", *texts)
     if per_column is None and "SLC" in row["cell"] + row["device"]:
         per_column = None if "MLC" in row["cell"] + row["device"] else "1"

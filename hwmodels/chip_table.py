@@ -62,9 +62,15 @@ ALIASES = {
     "adcbits": "out_adc_bits",
     "outputbits": "out_adc_bits",
     "adc": "out_adc_bits",
+    "latency": "latency_ns_per_MVM",
     "latencyns": "latency_ns_per_MVM",
+    "latencypermvm": "latency_ns_per_MVM",
+    "energy": "energy_nJ_per_MVM",
     "energynj": "energy_nJ_per_MVM",
+    "energypermvm": "energy_nJ_per_MVM",
+    "energypermac": "energy_pJ_per_MAC",
     "topsw": "TOPS_per_W",
+    "energyefficiency": "TOPS_per_W",
     "energyefficiencytopsw": "TOPS_per_W",
     "area": "area_mm2",
 }
@@ -139,7 +145,7 @@ RESULTS = (
 )
 ONE_BIT = re.compile(
     r"\b1[- ]?b(?:it)?[- ]norm|normali[sz]ed to (?:1|one)[- ]?b|OPS/W/b"
-    r"|OPS/W\D*\b1[- ]?b(?:it)?\s*[-/x×*]\s*1[- ]?b",
+    r"|\b1b?-?TOPS|OPS/W\D*\b1[- ]?b(?:it)?\s*[-/x×*]\s*1[- ]?b",
     re.I,
 )
 """How tables say that TOPS/W counts products of single bits."""
@@ -165,6 +171,9 @@ def _measured(
             continue
         try:
             value = quantity(text, unit)
+            per = re.search(r"(?:/|\bper)\s*(MAC|OP)s?\b", text, re.I)
+            if name == "energy_j" and value is not None and per:
+                scale *= macs * (2 if per[1].upper() == "OP" else 1)
             if name == "energy_j" and value is None:
                 value = quantity(row["energy_pJ_per_MAC"], "pJ")
                 scale = 1e-12 * macs

@@ -52,6 +52,7 @@ def array(row: dict[str, str]) -> tuple[int, int]:
     named = r"(?:\(?(?:rows?|WLs?|word[- ]?lines?|in(?:puts?)?)\)?)?"
     cross = rf"(\d+)\s*{named}\s*(?:[x×*,]|-?by-?|and)\s*(\d+)"
     signed = re.search(r"(\d+)\s*[x×]\s*(\d+)\s*signed", text)
+    signed = signed or re.search(r"(?i)rows?\s*[:=]\s*(\d+)\D+col\w*\s*[:=]\s*(\d+)", text)
     match = signed or re.search(cross, text, re.IGNORECASE)
     if match is None:
         raise ValueError("the row gives no array of rows x columns")
@@ -97,6 +98,8 @@ def input_mode(
         seconds = float(step) * 1e-9 if step else None
         if seconds is None and whole:
             seconds = float(whole) * 1e-9 / 2 ** (bits[0] - (not unsigned(row)))
+        if seconds is None and device != "sram":
+            seconds = clock_s(text)
         return "pwm", phases, seconds
     slot = first(rf"bit[- ]?serial[\s,x×@]*({NUMBER})\s*ns", text)
     if not serial and device in ("pcm", "flash") and not sampled(device, bits[1], bits[2]):

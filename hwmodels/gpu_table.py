@@ -36,11 +36,23 @@ COLUMNS = (
 )
 ALIASES = {
     "precision": "weight_precision",
+    "dtype": "weight_precision",
+    "quantization": "weight_precision",
+    "accelerator": "gpu",
     "gpumodel": "gpu",
     "gpus": "num_gpus",
+    "ngpus": "num_gpus",
+    "gpucount": "num_gpus",
     "batch": "avg_batch",
     "batchsize": "avg_batch",
     "outputlen": "avg_output_len",
+    "outputlength": "avg_output_len",
+    "outputtokens": "avg_output_len",
+    "energypertoken": "J_per_output_token",
+    "energyperoutputtoken": "J_per_output_token",
+    "jpertoken": "J_per_output_token",
+    "itl": "median_ITL_ms",
+    "medianitl": "median_ITL_ms",
     "medianitlms": "median_ITL_ms",
     "itlms": "median_ITL_ms",
 }

@@ -21,17 +21,25 @@ UNITS = {
     "nm": {"nm": 1.0, "um": 1e3},
 }
 """What one of each unit that a cell may carry is in the unit of its column."""
-UNIT_LIKE = r"(?i)^[fpnumkgtc]?(j|s|sec|hz|w|wh|m|m2|f?ops(/w|/s|/mm2)?|ops|ev)$"
+UNIT_LIKE = r"(?i)^(%|[fpnumkgtc]?(j|s|sec|hz|w|wh|m|m2|f?ops(/w|/s)?(/mm2?)?|ops|ev))$"
 
 
 def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _column(name: str, columns: tuple[str, ...], aliases: Mapping[str, str]) -> str:
-    """The known column that a header means: case, spaces and punctuation do not count."""
+def _column(name: str, columns: tuple[str, ...], aliases: Mapping[str, str]) -> tuple[str, str]:
+    """The known column that a header means, and the unit that bare numbers below it are in.
+
+    Case, spaces and punctuation do not count, nor what stands in brackets ("Latency [us]").
+    """
     known = {_key(column): column for column in columns} | dict(aliases)
-    return known.get(_key(name), name)
+    if _key(name) in known:
+        return known[_key(name)], ""
+    bare, *inside = re.split(r"[(\[]", name, maxsplit=1)
+    unit = re.sub("[µμ]", "u", inside[0].strip(" )]")).replace("²", "2") if inside else ""
+    stated = any(unit in units for units in UNITS.values())
+    return known.get(_key(bare), name), unit if stated else ""
 
 
 def read_csv(
@@ -53,13 +61,16 @@ def read_csv(
             separator = max(",;\t", key=first.count)
             reader = csv.DictReader(file, delimiter=separator)
             given = [(name or "").strip() for name in reader.fieldnames or []]
-            exact = set(given)
-            header = [
-                name if (known := _column(name, columns, aliases or {})) in exact else known
-                for name in given
-            ]
+            meant = [_column(name, columns, aliases or {}) for name in given]
+            header: list[str] = []
+            for name, (known, _) in zip(given, meant, strict=True):  # the first that means it
+                header.append(name if known in (*given, *header) else known)
+            units = dict(zip(header, (unit for _, unit in meant), strict=True))
             reader.fieldnames = header
-            rows = [{key: value or "" for key, value in row.items() if key} for row in reader]
+            rows = [
+                {key: _with_unit(value or "", units[key]) for key, value in row.items() if key}
+                for row in reader
+            ]
     except UnicodeDecodeError as error:
         raise ValueError(f"cannot read {path}: it is not UTF-8 text") from error
     except (OSError, csv.Error) as error:
@@ -74,6 +85,11 @@ def read_csv(
 
 
 LOOKALIKES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("\u00a0\u2009\u202f", " "))
+
+
+def _with_unit(text: str, unit: str) -> str:
+    """The cell, with the unit of its header where it is a bare number."""
+    return f"{text} {unit}" if unit and re.fullmatch(r"\s*[~≈]?[\d.,'eE+-]+\s*", text) else text
 
 
 def tidy(text: str) -> str:
@@ -120,12 +136,13 @@ def quantity(text: str, unit: str) -> float | None:
     if value is None:
         return None
     tail = re.sub(RANGE + r"\s*", "", plain(text), count=1)
-    word = re.match(r"[A-Za-zµμ]+(?:/[A-Za-z]+)?[²2]?", tail)
+    word = re.match(r"%|[A-Za-zµμ]+(?:/[A-Za-z]+)?[²2]?(?:/mm[²2]?)?", tail)
     if word is None:
         return value
     given = re.sub("[µμ]", "u", word[0]).replace("²", "2")
     spelled = {name.lower(): factor for name, factor in UNITS[unit].items()}
-    for name in (given, given.split("/")[0]):  # "pJ/MAC" says what is counted after its unit
+    names = (given,) if "/mm" in given else (given, given.split("/")[0])  # "pJ/MAC" counts in pJ
+    for name in names:
         factor = UNITS[unit].get(name, spelled.get(name.lower()))
         if factor is not None:
             return value * factor

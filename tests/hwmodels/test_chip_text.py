@@ -135,6 +135,7 @@ def test_units_in_cells_are_converted(tmp_path: Path) -> None:
         | {"out_adc_bits": "6 bit"},
         {"mode": SAME["mode"].replace("2b-w", "1.5b-w")},
         {"array_rows_x_cols": "256-by-128"},
+        {"array_rows_x_cols": "rows: 256, columns: 128"},
         {"node_nm": "N28"},
         {"node_nm": "TSMC 28nm"},
         {"mode": SAME["mode"].replace("0.8 V", "0,8 V")},
@@ -263,7 +264,7 @@ def test_a_clock_gives_the_time_of_an_access(change: dict[str, str], seconds: fl
 
 def test_efficiency_of_single_bits() -> None:
     """Normalised to one bit, 960 TOPS/W at 4 by 2 bits are 120."""
-    texts = ("960 TOPS/W/b", "960 (1b-normalized)", "960 TOPS/W @ 1b/1b")
+    texts = ("960 TOPS/W/b", "960 1b-TOPS/W", "960 (1b-normalized)", "960 TOPS/W @ 1b/1b")
     for change in ({"TOPS_per_W": text} for text in texts):
         measured = chip_table.parse(BLANK | SAME | change).measured
         assert measured["tops_per_w"] == pytest.approx(120), change
@@ -304,7 +305,32 @@ def test_thousands_and_kilos() -> None:
         assert (chip.rows, chip.cols) == (1024, 2048)
 
 
+def test_units_in_headers_hold_for_bare_numbers(tmp_path: Path) -> None:
+    """ "Latency [us]" over 0.5 is 500 ns; the first of two columns that mean one is taken."""
+    path = tmp_path / "chips.csv"
+    header = (
+        "Name,Node (nm),Memory,Array Size (rows x cols),Weight bits,Latency [us],ADC,Output bits"
+    )
+    path.write_text(f'{header},Energy per MAC (fJ)\na,28,SRAM,64x32,4,0.5,5,"8,",10\n')
+    row = chip_table.read_table(path)[0]
+    chip = chip_table.parse(row)
+    assert chip.measured == pytest.approx({"latency_s": 5e-7, "energy_j": 64 * 32 * 10e-15})
+    assert (chip.node_nm, chip.rows, chip.cols, chip.adc_bits) == (28, 64, 32, 5)
+    own = chip_table.parse({**row, "latency_ns_per_MVM": "40 ns"})
+    assert own.measured["latency_s"] == pytest.approx(40e-9)
+
+
+def test_energy_of_an_mvm_or_of_one_operation() -> None:
+    per_mac = 256 * 128 * 3.2e-15
+    for text, expected in (("3.2 fJ/MAC", per_mac), ("1.6 fJ/op", per_mac), ("3 nJ", 3e-9)):
+        chip = chip_table.parse(BLANK | SAME | {"energy_nJ_per_MVM": text})
+        assert chip.measured["energy_j"] == pytest.approx(expected), text
+
+
 def test_a_foreign_unit_is_not_compared() -> None:
+    for text in ("35 TOPS/W/mm2", "95 %"):
+        chip = chip_table.parse(BLANK | SAME | {"TOPS_per_W": text})
+        assert "unit" in chip.missing["tops_per_w"] and not chip.measured, text
     chip = chip_table.parse(BLANK | SAME | {"area_mm2": "3 kW"})
     assert "unit 'kW'" in chip.missing["area_mm2"] and "area_mm2" not in chip.measured
 

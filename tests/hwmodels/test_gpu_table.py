@@ -97,6 +97,16 @@ def test_counts_beside_names_and_in_thousands() -> None:
     assert gpu_table.parse({**row, "avg_output_len": "4k"}).context == 2048
 
 
+def test_headers_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "gpus.csv"
+    header = "Model;Dtype;GPU model;# GPUs;Batch size;Output length;Median ITL (s);"
+    header += "Energy per token (mJ)"
+    path.write_text(f"{header}\nOLMoE;bf16;H100;1;8;512;0,008;120\n")
+    run = gpu_table.parse(gpu_table.read_table(path)[0])
+    assert (run.batch, run.context, run.gpus) == (8, 256, 1)
+    assert (run.time_s, run.energy_j) == pytest.approx((0.008, 0.12))
+
+
 def test_unverified_runs_are_predicted_but_not_compared() -> None:
     run = gpu_table.parse({**gpu_table.read_table()[0], "status": "M"})
     assert run.time_s is None and run.energy_j is None
