@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwmodels.digital import Accelerator, accelerator_names, step_energy_j, step_time_s
+from hwmodels.digital import (
+    Accelerator,
+    accelerator_names,
+    load_accelerator,
+    memory_capacity_bytes,
+    step_energy_j,
+    step_time_s,
+)
 from hwmodels.table_text import NUMBER, number, plain, quantity, read_csv, tidy
 
 SILICON = Path(__file__).parent / "silicon"
@@ -80,8 +87,10 @@ bits: so gpt-oss has 12.8 and 60.8 GiB (OpenAI, gpt-oss model card, arXiv 2508.1
 ROUTING_EXPONENT = 0.836
 """Experts are used unequally: frequency falls as rank to this power (fit of validation_gpu)."""
 KV_BITS = 16
-OTHER_BOARDS = ("pcie", "nvl", "40gb", "mig", "96gb")
+OTHER_BOARDS = ("pcie", "nvl", "mig")
 """Boards that share a name with a preset, but not its memory or power."""
+SAME_MEMORY = 0.08
+"""What makers and drivers say of one board's memory differs so much (B200: 180 to 192 GB)."""
 LARGEST = 1e7
 
 
@@ -142,6 +151,7 @@ def _decoder(name: str) -> Decoder:
     """
     known = decoders()
     base = re.sub(r"[\s_]+", "-", name.strip().split("/")[-1].lower())
+    base = base.replace("deepseekmoe", "deepseek-moe")
     stems = {re.sub(r"(-(v0\.\d|base|instruct|\d{4}))+$", "", key): key for key in known}
     matches = [
         key for stem, key in stems.items() if re.match(rf"{re.escape(stem)}(?![a-z0-9])", base)
@@ -159,12 +169,17 @@ def _decoder(name: str) -> Decoder:
 
 def _accelerator(text: str) -> str:
     """Name of the preset that a GPU's name contains ("NVIDIA H100 80GB HBM3"), or that name."""
-    words = re.findall(r"[a-z0-9]+", text.lower())
+    words = re.findall(r"[a-z0-9]+", re.sub(r"(\d+)\s*g(?:i?b)?\b", r"\1gb", text.lower()))
     other = next((word for word in words if word in OTHER_BOARDS), None)
+    stated = next((word for word in words if re.fullmatch(r"\d+gb", word)), None)
     several = [name for name in accelerator_names() if name in words]
     if len(several) > 1:
         raise ValueError(f"{text.strip()!r} names several GPUs; one kind is needed")
     found = several[0] if several else None
+    if found and stated:
+        there = float(memory_capacity_bytes(load_accelerator(found))) / 1e9
+        wrong = abs(float(stated.removesuffix("gb")) / there - 1) > SAME_MEMORY
+        other = other or (stated if wrong else None)
     if found and other:
         raise ValueError(
             f"no preset for the GPU {text.strip()!r}: {found} is not its {other} board"

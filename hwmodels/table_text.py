@@ -21,7 +21,8 @@ UNITS = {
     "nm": {"nm": 1.0, "um": 1e3},
 }
 """What one of each unit that a cell may carry is in the unit of its column."""
-UNIT_LIKE = r"(?i)^(%|[fpnumkgtc]?(j|s|sec|hz|w|wh|m|m2|f?ops(/w|/s)?(/mm2?)?|ops|ev))$"
+UNIT_LIKE = r"(?i)^(%|[fpnumkgtc]?(j|s|sec|hz|w|wh|m|m2|f?ops(/w|/s)?(/mm2?)?|ops|ev)"
+UNIT_LIKE += r"|tok(en)?s?(/s(ec)?)?|cycles?|clks?|fps)$"
 
 
 def _key(name: str) -> str:

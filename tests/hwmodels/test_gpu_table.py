@@ -44,6 +44,8 @@ def test_other_models_precisions_and_gpus(tmp_path: Path) -> None:
         ({"model": "meta-llama/Llama-3.1-8B-Instruct"}, "h100", 16),
         ({"model": "Mixtral 8x7B", "gpu": "A100 80GB"}, "a100", 16),
         ({"model": "OLMoE"}, "h100", 16),
+        ({"model": "DeepSeekMoE 16B", "gpu": "A100-80G"}, "a100", 16),
+        ({"gpu": "B200 SXM6 180GB"}, "b200", 16),
         ({"weight_precision": "4-bit"}, "h100", 4.125),
         ({"weight_precision": "16 bit"}, "h100", 16),
         ({"weight_precision": "torch.float8_e4m3fn"}, "h100", 8),
@@ -80,6 +82,9 @@ def test_gpus_as_people_write_them(change: dict[str, str], gpu: str, bits: float
         {"num_gpus": "0"},
         {"gpu": "4x H100", "num_gpus": "8"},
         {"gpu": "H100 + A100"},
+        {"gpu": "A100 (40 GB)"},
+        {"gpu": "H100 94GB"},
+        {"median_ITL_ms": "80 tok/s"},
     ],
 )
 def test_gpu_rows_that_say_why_not(change: dict[str, str]) -> None:
