@@ -2,7 +2,8 @@
 
 Seven ways of building a crossbar cover the published silicon:
 
-- `pulse width`: PCM and flash; inputs as pulse widths, oscillator converters on every column;
+- `pulse width`: PCM and flash; inputs as pulse widths, oscillator converters on every column, or
+  ramps that end in pulses, which other tiles take as they are;
 - `sampled macro`: RRAM, PCM or flash cells of a few bits, few rows at once, few output bits;
 - `fully parallel RRAM`: analog weights, all rows at once; sampled columns, or voltage-mode neurons;
 - `ISAAC-like RRAM`: sliced weights in simulated studies, all rows at once, one conversion a bit;

@@ -38,6 +38,8 @@ SCATTER = "published macros of this kind differ several times at equal design pa
 NOTES = {
     ("neuron", "latency_s"): "the step of a voltage-mode neuron is scaled from ISAAC's read; "
     "left out, this checks the count of steps and that scale",
+    ("pulse width", "latency_s"): "the row states no time of a pulse-width step: 1 ns as in HERMES",
+    ("sampled macro", "latency_s"): "one access time for all, scaled by node",
     ("ladder", "energy_j"): "the only C-2C ladder: its capacitors are taken for three "
     "charge-domain ones a bit, its converter for the survey's best",
     ("sampled macro", "energy_j"): SCATTER,
