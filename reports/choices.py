@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from reports import why
-from reports.columns import STANDARD_ERRORS, column, is_missing, show
+from reports.columns import STANDARD_ERRORS, analog_parts, column, is_missing, show
 from reports.compare import COMPARED, Design, compare, distinguishable, keep_together, trade
 from reports.run_folder import Run, budget_mm2, recommended_row, technology_kind
 
@@ -58,6 +58,8 @@ def headline_figures(run: Run) -> list[Figure]:
             detail = words.removesuffix(label) + " than all digital"
             if "not distinguishable" in words:
                 detail = "not distinguishable from all digital"
+            elif words.startswith("same"):
+                detail = "the same as all digital"
         # The value with its error up to the last space, the unit after it.
         value, _, unit = show(row, name).rpartition(" ")
         if is_missing(row.get(name)):
@@ -89,6 +91,10 @@ def short_list(run: Run) -> list[Choice]:
             continue
         seen.add(best.name)
         choices.append(Choice(role, best, trade(best, row), ""))
+    other = None if row is None else why.rival(run, row)
+    if other is not None and other["state"] == "complete" and other.name not in seen:
+        seen.add(other.name)
+        choices.append(Choice("Perhaps better", other, trade(other, row), ""))
     smaller = why.in_less_area(run, budget_mm2(run), row)
     if smaller is not None and smaller.name not in seen:
         seen.add(smaller.name)
@@ -165,6 +171,6 @@ def summary(row: Design) -> str:
     if not is_missing(share):
         digital = f"{show(row, 'digital_expert_fraction')} of experts digital"
         parts.append(digital if share > 0 else "all experts analog")
-    if dense := why.analog_dense(row):
+    if dense := analog_parts(row.get("analog_modules")):
         parts.append(f"{' and '.join(dense)} analog" if len(dense) < 3 else "dense parts analog")
     return keep_together(", ".join(parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -166,6 +167,11 @@ def column(name: str) -> Column:
     return Column(name, _capital(term(name)))
 
 
+def listed(parts: Sequence[str]) -> str:
+    """Several parts in words: 'a, b and c'."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -175,6 +181,22 @@ def term(name: str) -> str:
     if name in TERMS:
         return TERMS[name]
     return " ".join(TERMS.get(word, word) for word in name.split("_"))
+
+
+def analog_parts(value: Any) -> list[str]:
+    """Dense parts on tiles, as a table names them ("attention+lm_head"), in words."""
+    if is_missing(value) or str(value) in ("none", ""):
+        return []
+    # Scores and values stay digital, whatever the projections do.
+    own = {"attention": "attention projections"}
+    return [own.get(part, term(part)) for part in re.split(r"[+,]", str(value))]
+
+
+def value_term(name: str, value: str) -> str:
+    """A text value of a column in words."""
+    if name == "analog_modules":
+        return listed(analog_parts(value)) or value
+    return term(value) if name.startswith("placement_") else value
 
 
 def breakdown_columns(table: pd.DataFrame, quantity: str, by: str) -> dict[str, str]:
@@ -229,14 +251,18 @@ def tokens_per_s(value: float) -> str:
 
 
 def with_error(value: float, stderr: Any, scale: float = 1.0) -> str:
-    """A value with its standard error, rounded to the error's two digits: '0.0213 ± 0.0042'."""
+    """A value with its standard error, rounded to the error's two digits: '0.0213 ± 0.0042'.
+
+    At most four decimals (two in percent): finer is below what any simulation here resolves.
+    """
     value = value * scale
     if is_missing(stderr):
         return f"{value:.4g} (standard error {NOT_COMPUTED})"
     error = float(stderr) * scale
     if error <= 0:
         return f"{value:.4g} ± 0"
-    decimals = max(0, min(5, 1 - math.floor(math.log10(error))))
+    most = 2 if scale > 1 else 4
+    decimals = max(0, min(most, 1 - math.floor(math.log10(error))))
     return f"{value:z.{decimals}f} ± {error:.{decimals}f}"
 
 
@@ -247,7 +273,7 @@ def show(row: pd.Series, name: str) -> str:
     if is_missing(value):
         return NOT_COMPUTED
     if spec.kind == "text" or isinstance(value, str):
-        return term(str(value)) if name.startswith("placement_") else str(value)
+        return value_term(name, str(value))
     number = float(value)
     if spec.stderr:
         scale = 100.0 if spec.kind == "percent" else 1.0

@@ -12,6 +12,9 @@ from reports.columns import STANDARD_ERRORS, Column, column, is_missing, show
 
 COMPARED = ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2")
 
+#: Costs nearer than this are called the same: a machine is not chosen for a fifth of a percent.
+SAME = 0.005
+
 Design = pd.Series
 
 
@@ -57,6 +60,8 @@ def compare(row: Design, other: Design, name: str) -> str:
         return f"{label} cannot be compared (a value or its standard error is missing)"
     if not different:
         return f"{label} not distinguishable"
+    if not spec.stderr and abs(float(row[name]) / float(other[name] or 1) - 1) < SAME:
+        return f"same {label}"
     x, y = float(row[name]), float(other[name])
     if name == "delta_loss_nats":
         return f"{abs(x - y):.2g} nats/token {'less' if x < y else 'more'} loss"

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from reports.columns import STANDARD_ERRORS, is_missing, term
+from reports.columns import STANDARD_ERRORS, column, is_missing, term
+from reports.figures.theme import numeric
+from reports.figures.trade import first_range
 from reports.run_folder import Run, budget_mm2
 
 
@@ -46,7 +48,7 @@ def _workload(workload: dict[str, Any]) -> str:
     usual = [workload.get(name) for name in ("mode", "batch", "context")]
     if any(value is None for value in usual):
         return ", ".join(f"{term(k)} {v}" for k, v in workload.items())
-    return "{} of {} sequences of {} tokens".format(*usual)
+    return "{} of {:,} sequences of {:,} tokens".format(*usual)
 
 
 def mode(run: Run) -> str:
@@ -68,9 +70,11 @@ def counts(run: Run) -> str:
     """How many designs were costed, simulated, ruled out and on the front."""
     recorded = run.config.get("counts")
     if isinstance(recorded, dict) and {"designs_costed", "simulations"} <= set(recorded):
+        simulations = int(recorded["simulations"])
         return (
-            f"{int(recorded['designs_costed']):,} costed, {int(recorded['simulations']):,} "
-            f"simulations, {int(run.candidates['on_front'].sum()):,} on the front"
+            f"{int(recorded['designs_costed']):,} costed, {simulations:,} "
+            f"simulation{'' if simulations == 1 else 's'}, "
+            f"{int(run.candidates['on_front'].sum()):,} on the front"
         )
     states = run.candidates["state"].value_counts()
     searched = int(states.drop("reference", errors="ignore").sum())
@@ -85,6 +89,18 @@ def counts(run: Run) -> str:
         if state in states
     ]
     return ", ".join([*parts, f"{int(run.candidates['on_front'].sum()):,} on the front"])
+
+
+def beyond(run: Run) -> str:
+    """Label of the choice to see losses outside the first view; "" where all are in it."""
+    table, loss = run.candidates, column("delta_loss_nats")
+    ends = first_range(table, loss)
+    if ends is None:
+        return ""
+    outside = table["state"].isin(["complete", "reference"]) & (numeric(table, loss.name) > ends[1])
+    count = int(outside.sum())
+    designs = f"{count:,} design{'' if count == 1 else 's'}"
+    return f"and {designs} beyond {ends[1]:.2g} {loss.unit}" if count else ""
 
 
 def searched_objectives(run: Run) -> tuple[str, ...]:

@@ -137,6 +137,7 @@ def render(run: Run) -> str:
         captions=captions(run),
         mode=evidence.mode(run),
         axes=_axis_choices(data),
+        beyond=evidence.beyond(run),
         like_layers=like_layers(run.experts),
         breakdowns=available_breakdowns(run),
         map_columns=data["mapColumns"],
@@ -197,14 +198,17 @@ def page_layers(run: Run, shown: pd.DataFrame) -> pd.DataFrame:
 
 def available_breakdowns(run: Run) -> dict[str, str]:
     """The drill-downs that the run's tables allow, by quantity and split, with their levels."""
-    found = []
-    for quantity in ("energy", "latency", "area"):
-        if layer_columns(run.layers, quantity):
-            found.append(f"{quantity}:layer")
-    for quantity in ("energy", "latency", "area"):
-        for by in ("component", "module"):
-            if breakdown_columns(run.candidates, quantity, by):
-                found.append(f"{quantity}:{by}")
+    found = [
+        f"{quantity}:{by}"
+        for quantity in ("energy", "latency", "area")
+        for by in ("component", "module")
+        if breakdown_columns(run.candidates, quantity, by)
+    ]
+    found += [
+        f"{quantity}:layer"
+        for quantity in ("energy", "latency", "area")
+        if layer_columns(run.layers, quantity)
+    ]
     return {key: LEVELS[key] for key in found}
 
 
@@ -310,7 +314,8 @@ def _choices(run: Run, shown: pd.DataFrame) -> list[dict[str, Any]]:
     """The short list as the template prints it."""
     names = ("delta_loss_nats", "accuracy", "energy_j_per_token", "throughput_tokens_per_s",
              "area_mm2")  # fmt: skip
-    used = [name for name in names if name in run.candidates.columns]
+    rows = [choice.row for choice in choices.short_list(run)]
+    used = [name for name in names if not all(is_missing(row.get(name)) for row in rows)]
     return [
         {
             "role": choice.role,

@@ -23,6 +23,7 @@ from reports.columns import (
     is_missing,
     si,
     term,
+    value_term,
 )
 from reports.figures.breakdown import (
     BRANCH,
@@ -34,7 +35,13 @@ from reports.figures.breakdown import (
 )
 from reports.figures.parallel import axis_scales, position
 from reports.figures.theme import colour_scale, numeric, style_axis
-from reports.figures.trade import design_groups, error_columns, score_groups, staircase
+from reports.figures.trade import (
+    design_groups,
+    error_columns,
+    first_range,
+    score_groups,
+    staircase,
+)
 from reports.run_folder import STATES
 
 #: Designs that travel with the page. Ruled-out ones beyond this are thinned evenly; the page says
@@ -181,6 +188,9 @@ def drills(
 def column_specs(candidates: pd.DataFrame) -> dict[str, Any]:
     """How the page shows each column: label, unit, kind, and the settings of an axis."""
     specs = {}
+    # Colour is for simulated designs alone: those ruled out would only take their contrast.
+    coloured = candidates[candidates["state"] == "complete"]
+    coloured = coloured if len(coloured) else candidates
     for name in candidates.columns:
         spec = column(str(name))
         known = str(name) in COLUMNS
@@ -193,7 +203,9 @@ def column_specs(candidates: pd.DataFrame) -> dict[str, Any]:
         }  # fmt: skip
         if spec in OBJECTIVES or (spec in PARAMETERS and spec.kind != "text"):
             entry["axis"] = style_axis(spec, numeric(candidates, spec.name))
-            scale = colour_scale(numeric(candidates, spec.name), spec)
+            if ends := first_range(candidates, spec):
+                entry["axis"]["range"] = ends
+            scale = colour_scale(numeric(coloured, spec.name), spec)
             scale["log"] = "tickvals" in scale["colorbar"]
             del scale["color"]
             entry["colour"] = scale
@@ -252,10 +264,12 @@ def terms(candidates: pd.DataFrame, experts: pd.DataFrame, layers: pd.DataFrame)
     names = {str(c) for c in experts.columns} | set(STATES)
     if "module" in layers.columns:
         names |= {str(v) for v in layers["module"].unique()}
-    for source in ("placement_score", "placement_scope"):
+    found = {name: term(name) for name in sorted(names)}
+    for source in ("placement_score", "placement_scope", "analog_modules"):
         if source in candidates.columns:
-            names |= {str(v) for v in candidates[source].dropna().unique()}
-    return {name: term(name) for name in sorted(names)}
+            values = sorted(candidates[source].dropna().astype(str).unique())
+            found |= {value: value_term(source, value) for value in values}
+    return found
 
 
 def row_index(candidates: pd.DataFrame, row: pd.Series | None) -> int:

@@ -2,56 +2,58 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from reports.columns import TOTALS, breakdown_columns, is_missing, si, term
+from reports.columns import (
+    STANDARD_ERRORS,
+    TOTALS,
+    analog_parts,
+    breakdown_columns,
+    column,
+    is_missing,
+    listed,
+    si,
+    term,
+)
+from reports.compare import compare, distinguishable
 from reports.evidence import searched_objectives, step_tokens
 from reports.figures.budget import knees_by_area
 from reports.figures.step import pace
-from reports.run_folder import Run
+from reports.figures.theme import numeric
+from reports.run_folder import Run, name_of
 
 #: Share of the budget that the smaller alternative may take.
 LESS_AREA = 2 / 3
-
-
-def analog_dense(row: pd.Series) -> list[str]:
-    """Dense parts that a design computes on tiles, in words."""
-    text = row.get("analog_modules")
-    if is_missing(text) or str(text) in ("none", ""):
-        return []
-    return [
-        # Scores and values stay digital, whatever the projections do.
-        "attention projections" if name == "attention" else term(name)
-        for name in re.split(r"[+,]", str(text))
-    ]
+#: By how much a design must be better at a cost to rival the recommended one.
+WORTH_A_LOOK = 1.05
+#: The share of all digital's energy that analog has to save to be worth its risk.
+PAYS = 0.1
+COSTS = ("energy_j_per_token", "throughput_tokens_per_s", "area_mm2")
 
 
 def dense_parts(row: pd.Series) -> str:
     """Where a design's dense modules are computed, as one sentence; "" where not recorded."""
     if "analog_modules" not in row.index:
         return ""
-    analog = analog_dense(row)
+    analog = analog_parts(row.get("analog_modules"))
     if not analog:
         return "All other modules are digital."
-    return f"Of the other modules, {' and '.join(analog)} are analog, too; the rest is digital."
+    return f"Of the other modules, {listed(analog)} are analog; the rest is digital."
 
 
 def drivers(run: Run, row: pd.Series) -> list[str]:
     """Where the design's energy and time go, and which part saves against all digital."""
     table, sentences = run.candidates, []
-    limits = [
-        f"{share:.0%} of its {word} {verb} {term(part)}".replace("%", " %")
-        for quantity, by, word, verb in (
-            ("energy", "component", "energy", "is"),
-            ("latency", "module", "latency", "goes into"),
-        )
+    parts = [
+        f"{term(part)} {share:.0%} of its {quantity}".replace("%", " %")
+        for quantity, by in (("energy", "component"), ("latency", "module"), ("area", "component"))
         for part, share in largest(table, row, quantity, by)
     ]
-    if limits:
-        sentences.append(f"What limits it now: {' and '.join(limits)}.")
+    if parts:
+        sentences.append(f"The largest parts: {listed(parts)}.")
     if found := pace(run.layers, row, step_tokens(run)):
         alone = f", with {found.in_words}" if found.steps > 1 else ""
         sentences.append(f"Throughput is set by {found.resource}{alone}.")
@@ -82,8 +84,11 @@ def _saved(table: pd.DataFrame, row: pd.Series, digital: pd.Series) -> list[str]
     ours = _values(table, row, "energy", "component")
     theirs = _values(table, digital, "energy", "component")
     difference = sum(theirs.values()) - sum(ours.values())
-    if not ours or difference <= 0:
+    if not ours or difference <= 0 or row.get("tiles") == 0:
         return []
+    if difference < PAYS * sum(theirs.values()):
+        facts = listed([compare(row, digital, name) for name in COSTS])
+        return [f"Analog hardly pays here. Against all digital: {facts}."]
     part = max(ours, key=lambda name: theirs[name] - ours[name])
     share = (theirs[part] - ours[part]) / difference
     unit = TOTALS["energy"].unit
@@ -106,3 +111,48 @@ def in_less_area(run: Run, budget_mm2: float | None, row: pd.Series | None) -> p
         return None
     chosen: pd.Series = run.candidates.loc[fitting.index[-1]]
     return chosen
+
+
+def rival(run: Run, row: pd.Series) -> pd.Series | None:
+    """The design or reference that may well be better than the recommended one.
+
+    Its loss cannot be told from that one's, no searched cost is worse, and one is better by more
+    than the cost model's range. Of several, the one that is better by the largest factor.
+    """
+    loss, stderr = "delta_loss_nats", "delta_loss_stderr"
+    costs = [name for name in searched_objectives(run) if not column(name).stderr]
+    table = run.candidates
+    if not costs or is_missing(row.get(loss)) or is_missing(row.get(stderr)):
+        return None
+    apart = (numeric(table, loss) - float(row[loss])).abs()
+    chance = np.hypot(numeric(table, stderr), float(row[stderr]))
+    alike = table["state"].isin(["complete", "reference"]) & (apart <= STANDARD_ERRORS * chance)
+    if "reason" in table.columns:
+        alike &= table["reason"].isna()
+    factors = pd.DataFrame({name: _factor(table[alike], row, name) for name in costs})
+    better = factors[(factors >= 1).all(axis=1) & (factors.max(axis=1) >= WORTH_A_LOOK)]
+    for index in better.prod(axis=1).sort_values(ascending=False).index:
+        other = table.loc[index]
+        sure = [name for name in costs if distinguishable(other, row, name)]
+        if any(factors.loc[index, name] >= WORTH_A_LOOK for name in sure):
+            return other
+    return None
+
+
+def _factor(rows: pd.DataFrame, row: pd.Series, name: str) -> pd.Series:
+    """How many times better than a design others are at a cost; missing where one is."""
+    better = numeric(rows, name) / float(row[name])
+    return better if column(name).better == "higher" else 1 / better
+
+
+def doubt(run: Run, row: pd.Series) -> list[str]:
+    """That a rival may be better, as a sentence; nothing where there is none."""
+    other = rival(run, row)
+    if other is None:
+        return []
+    costs = [name for name in searched_objectives(run) if not column(name).stderr]
+    gains = [compare(other, row, name) for name in costs if distinguishable(other, row, name)]
+    return [
+        f"Look at {name_of(other)}, too: {listed(gains)}, and its difference in loss may be "
+        "chance. More --tokens or --trials would tell."
+    ]

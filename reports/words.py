@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from reports import why
-from reports.columns import column, is_missing, show, term
+from reports.columns import column, is_missing, listed, show, term
 from reports.compare import Design, keep_together
 from reports.run_folder import Run, budget_mm2, recommended_row, technology_kind
 
@@ -20,22 +20,22 @@ def recommendation(run: Run) -> list[str]:
     if row is None:
         return _nothing_to_recommend(run)
     paragraphs = [
-        f"Build {hardware(row)}. {placement(row)} {why.dense_parts(row)}".strip(),
+        f"Build {hardware(row)}."
+        + ("" if without_tiles(row) else f" {placement(row)} {why.dense_parts(row)}".rstrip()),
         expectation(run, row),
     ]
-    paragraphs += reasons(run, row) + why.drivers(run, row)
+    paragraphs += reasons(run, row) + why.doubt(run, row) + why.drivers(run, row)
     return [keep_together(text) for text in paragraphs]
 
 
 def hardware(row: Design) -> str:
     """The machine of one design as a noun phrase; leaves out what the table lacks."""
-    tiles = ""
-    if row.get("tiles") == 0 or is_missing(row.get("technology")):
-        tiles = "a machine without analog tiles"
-    elif not is_missing(row.get("tiles")):
+    tiles, accelerator = "", _accelerator(row)
+    if without_tiles(row):
+        return f"no analog tiles, only {accelerator or 'a digital accelerator'}"
+    if not is_missing(row.get("tiles")):
         tiles = f"{show(row, 'tiles')} analog tiles"
-        if not is_missing(row.get("technology")):
-            tiles += f" in {row['technology']}"
+        tiles += f" in {row['technology']}"
         size = [show(row, n) for n in ("tile_rows", "tile_cols") if not is_missing(row.get(n))]
         tiers = 1 if is_missing(row.get("tiers")) else int(row["tiers"])
         if size:
@@ -51,7 +51,17 @@ def hardware(row: Design) -> str:
         text += f", with {' and '.join(converters)}"
         shared = row.get("columns_per_adc")
         if not is_missing(shared):
-            text += f" (each ADC serves {_count(shared, 'column')})"
+            text += f" (one ADC for {'each column' if shared == 1 else _count(shared, 'column')})"
+    return f"{text}; beside them {accelerator}" if accelerator else text
+
+
+def without_tiles(row: Design) -> bool:
+    """Whether a design is a digital accelerator alone."""
+    return row.get("tiles") == 0 or is_missing(row.get("technology"))
+
+
+def _accelerator(row: Design) -> str:
+    """The digital accelerator of one design; "" where nothing of it is recorded."""
     digital = [
         part
         for name, part in (
@@ -61,9 +71,7 @@ def hardware(row: Design) -> str:
         )
         if not is_missing(row.get(name))
     ]
-    if digital:
-        text += f"; beside them a digital accelerator with {', '.join(digital)}"
-    return text
+    return f"a digital accelerator with {listed(digital)}" if digital else ""
 
 
 def placement(row: Design) -> str:
@@ -79,6 +87,8 @@ def placement(row: Design) -> str:
         amount += " of the routed experts"
     if not is_missing(count) and int(count) == 0:
         return "Compute all routed experts in analog."
+    if not is_missing(share) and share == 1:
+        return "Compute all routed experts digitally."
     score = row.get("placement_score")
     chosen = ""
     if score == "random":

@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.columns import TOTALS, breakdown_columns, plain, show, term
-from reports.figures.theme import PALETTE, empty_figure, style_axis, themed
+from reports.figures.theme import PALETTE, empty_figure, style_axis, themed, tick_unit
 from reports.run_folder import design, name_of
 
 NOT_KEPT = "Layers are kept for designs on the front and for the references."
@@ -257,7 +257,7 @@ def breakdown_bars(
             hovertemplate=f"{plain(term(part))}: %{number} {spec.unit}<extra>%{{y}}</extra>",
             meta={"part": part, "drill": f"{quantity}:{by}"},
         )  # fmt: skip
-    axis = style_axis(spec) | {"type": "linear", "dtick": None}
+    axis = style_axis(spec) | {"type": "linear", "dtick": None, "ticksuffix": tick_unit(spec)}
     figure.update_xaxes(**axis, rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(barmode="stack", legend={"traceorder": "normal"})

@@ -18,7 +18,7 @@ from reports.figures.theme import (
     style_axis,
     themed,
 )
-from reports.figures.trade import error_bars
+from reports.figures.trade import error_bars, least_range
 from reports.run_folder import with_marks
 
 OBJECTIVES = ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s")
@@ -71,7 +71,12 @@ def _add_steps(
             mode="lines", line={"color": PALETTE[place]}, showlegend=False, hoverinfo="skip",
             **panel,
         )  # fmt: skip
-    figure.update_yaxes(**style_axis(spec, values) | {"title": {"text": ""}}, **panel)
+    axis = style_axis(spec, values) | {"title": {"text": ""}}
+    if spec.kind == "percent" and not spec.stderr:
+        axis["range"] = [-0.04, 1.04]
+    elif name == "delta_loss_nats":
+        axis["range"] = least_range(values)
+    figure.update_yaxes(**axis, **panel)
 
 
 def knees_by_area(candidates: pd.DataFrame, objectives: tuple[str, ...]) -> pd.DataFrame:

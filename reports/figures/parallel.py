@@ -80,7 +80,7 @@ def axis_scales(rows: pd.DataFrame, dimensions: tuple[str, ...]) -> list[dict[st
             continue
         values = numeric(rows, name)
         low, high = values.min(), values.max()
-        if not np.isfinite(low) or low == high:
+        if not np.isfinite(low) or low == high or _tick(low, spec) == _tick(high, spec):
             continue
         log = spec.log and low > 0
         scales.append(
@@ -143,6 +143,8 @@ def _tick(value: float, spec: Column) -> str:
         return si(value, "")
     if spec.kind == "percent":
         return f"{100 * value:.3g}"
+    if spec.stderr and abs(value) < 5e-5:
+        return "0"
     return f"{value:,.0f}" if spec.kind == "count" else f"{value:.3g}"
 
 

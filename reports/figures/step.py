@@ -83,7 +83,8 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
             "%{x:.3s}s<extra></extra>",
         )  # fmt: skip
     figure.update_layout(barmode="overlay", legend={"traceorder": "normal"})
-    figure.update_xaxes(title_text="Time since the step entered (s)", tickformat="~s")
+    figure.update_xaxes(title_text="Time since the step entered (s)", tickformat="~s",
+                        ticksuffix="s")  # fmt: skip
     figure.update_yaxes(title_text="Layer (after the last: LM head)", autorange="reversed",
                         zeroline=False)  # fmt: skip
     return themed(figure, 560)
@@ -174,7 +175,7 @@ def decode_timeline(candidates: pd.DataFrame, trial: Any) -> go.Figure:
             meta={"timeline": [{"name": term(p), "column": c} for p, c in parts.items()]},
         )
     )  # fmt: skip
-    figure.update_xaxes(title_text="Time (s/token)", tickformat="~s")
+    figure.update_xaxes(title_text="Time (s/token)", tickformat="~s", ticksuffix="s")
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(margin={"t": 12})
     return themed(figure, max(240, 44 * len(parts) + 70))

@@ -100,7 +100,7 @@ def parts_bar(parts: dict[str, dict[str, float]], unit: str, title: str) -> go.F
             name=plain(column(name).label), marker={"color": PALETTE[index % len(PALETTE)]},
             hovertemplate=f"{plain(column(name).label)}: %{{x:.3s}}{unit}<extra>%{{y}}</extra>",
         )  # fmt: skip
-    figure.update_xaxes(title_text=f"{plain(title)} ({unit})", tickformat="~s")
+    figure.update_xaxes(title_text=f"{plain(title)} ({unit})", tickformat="~s", ticksuffix=unit)
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(barmode="stack")
     return themed(figure, 130 + 50 * len(parts))

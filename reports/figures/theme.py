@@ -89,17 +89,24 @@ def style_axis(spec: Column, values: pd.Series | None = None) -> dict[str, Any]:
     A logarithmic column gets a linear axis where its ``values`` span less than a factor of five.
     """
     axis: dict[str, Any] = {"title": {"text": plain(spec.title)}, "type": "linear", "dtick": None,
-                            "tickformat": ""}  # fmt: skip
+                            "tickformat": "", "ticksuffix": ""}  # fmt: skip
     if spec.kind == "percent":
         axis |= {"tickformat": ".3~%", "title": {"text": plain(spec.label)}}
     elif spec.kind == "si":
-        axis["tickformat"] = "~s"
+        axis |= {"tickformat": "~s", "ticksuffix": tick_unit(spec)}
     finite = values[values > 0] if values is not None else pd.Series(dtype=float)
     span = float(finite.max() / finite.min()) if len(finite) else 10.0
     if spec.log and span >= 5:
         # Ticks at 1, 2 and 5 of each decade; at the decades alone once there are many.
         axis |= {"type": "log", "dtick": "D2" if span < 1000 else 1, "tickformat": "~s"}
+        if span < 1000:
+            axis["ticksuffix"] = ""  # Plotly sets it at the decades alone
     return axis
+
+
+def tick_unit(spec: Column) -> str:
+    """What follows a tick's metric prefix: "m" alone could be minutes or metres."""
+    return spec.unit.partition("/")[0] if spec.unit[:1] in ("J", "s") else ""
 
 
 def numeric(table: pd.DataFrame, name: str) -> pd.Series:
@@ -130,7 +137,7 @@ def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
     if log:
         ticks = _log_ticks(10**low, 10**high)
         bar |= {"tickmode": "array", "tickvals": [math.log10(t) for t in ticks],
-                "ticktext": [_short(t) for t in ticks]}  # fmt: skip
+                "ticktext": [f"{_short(t)}{tick_unit(spec)}" for t in ticks]}  # fmt: skip
     elif spec.kind == "percent":
         bar["tickformat"] = ".3~%"
     return {

@@ -23,6 +23,10 @@ from reports.figures.theme import (
 )
 from reports.run_folder import with_marks
 
+#: Losses nearer than this (nats a token) are no difference worth a figure.
+LEAST_SPAN = 1e-3
+#: How far beyond the largest loss that matters the first view of a loss axis goes.
+ROOM = 1.5
 #: Stands for a selection score where there was nothing to select.
 NO_CHOICE = "all or none digital"
 
@@ -88,6 +92,8 @@ def pareto_front(
     figure.add_scatter(**_ring(x, y))
     figure.update_xaxes(**style_axis(specs[0], numeric(finite, x)))
     figure.update_yaxes(**style_axis(specs[1], numeric(finite, y)))
+    figure.update_xaxes(range=first_range(finite, specs[0]))
+    figure.update_yaxes(range=first_range(finite, specs[1]))
     return themed(figure, 800)
 
 
@@ -141,6 +147,33 @@ def _ring(x: str, y: str) -> dict[str, Any]:
         "marker": {"symbol": "circle-open", "size": 24, "color": ACCENT, "line": {"width": 3}},
         "meta": {"rows": "selected", "x": x, "y": y},
     }  # fmt: skip
+
+
+def first_range(candidates: pd.DataFrame, spec: Column) -> list[float] | None:
+    """Ends of a loss axis on the first view; None where all designs have room on it.
+
+    A few designs of very large loss would press all others against zero, so the view ends where
+    the recommended design and the references still have room.
+    """
+    if spec.name != "delta_loss_nats":
+        return None
+    candidates = with_marks(candidates)
+    loss = numeric(candidates, spec.name)
+    simulated = candidates["state"].isin(["complete", "reference"]) & np.isfinite(loss)
+    low, high = float(loss[simulated].min()), float(loss[simulated].max())
+    kept = loss[simulated & ((candidates["state"] == "reference") | candidates["is_knee"])]
+    end = ROOM * float(kept.max()) if len(kept) else high
+    if not low < end < high / ROOM:
+        return least_range(loss[simulated])
+    return [min(low, 0.0) - 0.05 * end, end]
+
+
+def least_range(losses: pd.Series) -> list[float] | None:
+    """Ends of an axis for losses that differ by nothing, so that it does not magnify them."""
+    low, high = float(losses.min()), float(losses.max())
+    if not high - low < LEAST_SPAN:
+        return None
+    return [(low + high) / 2 - LEAST_SPAN, (low + high) / 2 + LEAST_SPAN]
 
 
 def error_columns(table: pd.DataFrame, spec: Column) -> list[str]:
@@ -218,6 +251,8 @@ def accuracy_against_digital_share(
         )  # fmt: skip
     figure.add_scatter(**_ring("digital_expert_fraction", accuracy))
     figure.update_xaxes(**style_axis(column("digital_expert_fraction")))
-    figure.update_xaxes(title_text="Routed experts computed digitally (%)")
+    figure.update_xaxes(title_text="Routed experts computed digitally (%)", range=[-0.04, 1.04])
     figure.update_yaxes(**style_axis(spec))
+    shown = first_range(candidates, spec) or least_range(numeric(rows, spec.name))
+    figure.update_yaxes(range=shown if spec.name == "delta_loss_nats" else None)
     return themed(figure, 440)

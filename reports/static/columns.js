@@ -34,9 +34,9 @@ function si(v, unit) {
 }
 const short = (v) => String(Number(v.toPrecision(4)));
 const amount = (v, {kind, unit}) => (kind === "si" ? si(v, unit) : `${short(v)} ${unit}`);
-function withError(v, error) {
+function withError(v, error, most) {
   if (isMissing(error)) return `${short(v)} (standard error ${MISSING})`;
-  const decimals = error > 0 ? Math.max(0, Math.min(5, 1 - Math.floor(Math.log10(error)))) : 0;
+  const decimals = error > 0 ? Math.max(0, Math.min(most, 1 - Math.floor(Math.log10(error)))) : 0;
   return error > 0 ? `${(+v.toFixed(decimals) || 0).toFixed(decimals)} ± ${error.toFixed(decimals)}` : `${short(v)} ± 0`;
 }
 function show(name, i, inTable = false) {
@@ -44,7 +44,7 @@ function show(name, i, inTable = false) {
   if (isMissing(v)) return MISSING;
   if (typeof v === "string") return term(v);
   const scale = spec.kind === "percent" ? 100 : 1, suffix = !inTable && spec.unit ? ` ${spec.unit}` : "";
-  if (spec.stderr) return withError(v * scale, (value(spec.stderr, i) ?? NaN) * scale) + suffix;
+  if (spec.stderr) return withError(v * scale, (value(spec.stderr, i) ?? NaN) * scale, scale > 1 ? 2 : 4) + suffix;
   if (spec.unit === "tokens/s") return threeDigits.format(v) + suffix;
   if (spec.kind === "si") return inTable ? (v * spec.scale).toPrecision(3) : si(v, spec.unit);
   if (spec.kind === "count") return whole.format(v) + suffix;

@@ -1,6 +1,7 @@
 // Links the views: one selected design, one set of highlighted designs, the same in every view.
 "use strict";
 // ---- drawing ----
+const LOSSES = ["pareto", "share"], everyLoss = () => byId("every-loss")?.checked ?? false;
 const LINKED = ["pareto", "parallel", "share"], CLICKED = [...LINKED, "budget"];
 const dark = matchMedia("(prefers-color-scheme: dark)"), coarse = matchMedia("(pointer: coarse)");
 const specOf = (name) => run.figures[name] || run.figures[`${name}:${byId("quantity")?.value}`];
@@ -13,7 +14,11 @@ function layoutOf(name, spec) {
     dragmode: coarse.matches ? false : LINKED.includes(name) ? "select" : "zoom"};
   if (name === "pareto") {
     const {x, y} = axes();
-    Object.assign(layout, {xaxis: {...layout.xaxis, ...run.specs[x].axis}, yaxis: {...layout.yaxis, ...run.specs[y].axis}, uirevision: `${x} ${y}`});
+    Object.assign(layout, {xaxis: {...layout.xaxis, range: undefined, ...run.specs[x].axis}, yaxis: {...layout.yaxis, range: undefined, ...run.specs[y].axis}, uirevision: `${x} ${y}`});
+  }
+  if (LOSSES.includes(name) && everyLoss()) {
+    for (const axis of ["xaxis", "yaxis"]) layout[axis] = {...layout[axis], range: undefined, autorange: true};
+    layout.uirevision += " every loss";
   }
   if (name === "coverage" && layout.shapes && digitalCount() !== null) {
     layout.shapes = layout.shapes.map((line) => ({...line, x0: digitalCount() / run.expertCount, x1: digitalCount() / run.expertCount}));
@@ -92,12 +97,19 @@ function mark(rows) {
   describe();
   redraw(plots.filter((name) => LINKED.includes(name)));
 }
+// A design has no technology or converters where it has no tiles, and no score where it chose nothing.
+function hasPart(name, i) {
+  const share = value("digital_expert_fraction", i), chose = !(share === 0 || share === 1);
+  if (name.startsWith("placement_")) return chose && !isMissing(value(name, i));
+  if (["utilisation", "occupancy"].includes(name)) return value("tiles", i) !== 0;
+  return run.objectives.includes(name) || !isMissing(value(name, i));
+}
 function describe() {
   const i = state.selected, name = nameOf(i);
   byId("selected-name").textContent = `Selected: ${name}${i === run.recommended && i >= 0 ? " (recommended)" : ""}`;
   byId("marked-count").textContent = state.marked.size ? `${state.marked.size} highlighted` : "";
   for (const span of document.querySelectorAll(".selected-label")) span.textContent = name;
-  byId("card").replaceChildren(...run.card.filter((c) => i >= 0 && !(c === "reason" && !value(c, i))).map((c) => {
+  byId("card").replaceChildren(...run.card.filter((c) => i >= 0 && hasPart(c, i)).map((c) => {
     const row = element("div"), text = show(c, i);
     row.append(element("dt", run.specs[c].label), element("dd", text + likeRecommended(c, i, " ≈ recommended"), text === MISSING ? "missing" : ""));
     return row;
@@ -112,6 +124,7 @@ function along(step) {
 }
 function connect() {
   for (const id of ["axis-x", "axis-y", "axis-colour"]) byId(id).onchange = () => draw("pareto");
+  if (byId("every-loss")) byId("every-loss").onchange = () => redraw(LOSSES);
   document.addEventListener("click", ({target}) => {
     const shown = target.closest("[data-show]"), saved = target.closest("[data-svg]")?.dataset.svg;
     if (shown) select(Number(shown.dataset.show));

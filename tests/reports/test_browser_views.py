@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from report_page import all_figures, click_point, drag, drawn, see, settle, undrawn
 
-from reports import read_run
+from reports import read_run, write_report
 from reports.figures import breakdown_bars, breakdown_icicle, step_timeline
 from reports.figures.trade import staircase
 
@@ -251,3 +252,29 @@ def test_a_print_shows_every_figure(folder: Path, open_page: Callable[..., Any])
     assert page.locator("table.choices tbody button").first.is_visible()
     assert page.locator("#head button").first.is_visible()
     assert not page.locator("#copy").is_visible()
+
+
+def with_an_outlier(table: pd.DataFrame, config: dict) -> pd.DataFrame:
+    place = table.index[table["on_front"] & ~table["is_knee"]][0]
+    table.loc[place, "delta_loss_nats"] = 3.0
+    return table
+
+
+def test_a_box_shows_losses_beyond_the_first_view(
+    make_run: Callable[..., Path], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(write_report(make_run(change=with_an_outlier)))
+    see(page, "pareto", "share")
+    top = "name => document.getElementById('plot-' + name).layout.yaxis.range[1]"
+    first = [page.evaluate(top, name) for name in ("pareto", "share")]
+    assert max(first) < 1.0
+    page.get_by_label("and 1 design beyond").check()
+    see(page, "pareto", "share")
+    assert min(page.evaluate(top, name) for name in ("pareto", "share")) > 3.0
+    page.get_by_label("and 1 design beyond").uncheck()
+    see(page, "pareto", "share")
+    assert [page.evaluate(top, name) for name in ("pareto", "share")] == pytest.approx(first)
+    page.select_option("#axis-y", "area_mm2")
+    settle(page)
+    areas = page.evaluate("document.getElementById('plot-pareto').layout.yaxis.range")
+    assert areas[1] > 100, "another quantity has an axis of its own"

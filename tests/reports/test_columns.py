@@ -39,7 +39,9 @@ def test_an_error_decides_the_digits() -> None:
     assert with_error(0.021347, 0.0042) == "0.0213 ± 0.0042"
     assert with_error(0.6194, 0.006, 100) == "61.94 ± 0.60"
     assert with_error(0.0, 0.0) == "0 ± 0"
-    assert with_error(-3e-8, 1e-7) == "0.00000 ± 0.00000"  # no minus before zero
+    assert with_error(-3e-8, 1e-7) == "0.0000 ± 0.0000"  # no minus before zero
+    assert with_error(0.00062, 0.00019) == "0.0006 ± 0.0002"
+    assert with_error(0.92067, 0.00081, 100) == "92.07 ± 0.08"
 
 
 def test_an_accuracy_is_never_shown_without_its_error() -> None:

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from reports import figures, read_run
+from reports.columns import column
 from reports.figures.budget import knees_by_area
 from reports.figures.parallel import axis_scales, position
-from reports.figures.trade import staircase
+from reports.figures.trade import first_range, least_range, staircase
 from reports.run_folder import Run
 
 
@@ -155,3 +156,22 @@ def test_empty_tables_give_figures_that_say_so() -> None:
         figures.time_split({}),
     ):
         assert figure.layout.annotations[0].text.endswith(".") and not figure.data
+
+
+def test_a_loss_axis_first_shows_what_matters() -> None:
+    spec = column("delta_loss_nats")
+    table = pd.DataFrame(
+        {
+            "delta_loss_nats": [0.01, 0.02, 0.5, 0.06],
+            "state": ["complete"] * 3 + ["reference"],
+            "is_knee": [True, False, False, False],
+        }
+    )
+    ends = first_range(table, spec)
+    assert ends is not None and ends[0] < 0.01 and 0.06 < ends[1] < 0.5
+    assert first_range(table[table.index != 2], spec) is None, "all have room"
+    assert first_range(table, column("energy_j_per_token")) is None
+    # Losses that differ by 1e-8 are not stretched over the figure.
+    low, high = least_range(pd.Series([0.3, 0.3 + 1e-8])) or (0, 0)
+    assert low < 0.2995 and high > 0.3005
+    assert least_range(pd.Series([0.0, 0.1])) is None

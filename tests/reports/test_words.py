@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import choices, compare, words
+from reports import choices, compare, why, words
 from reports.run_folder import read_run, recommended_row
 
 
@@ -113,3 +113,44 @@ def test_a_projected_technology_is_named_and_joined_by_a_design_without(
     assert found["energy_j_per_token"] == others["energy_j_per_token"].min()
     kinds[row["technology"]] = "silicon"
     assert choices.without_projection(run) is None
+
+
+def rivalled(table: pd.DataFrame, config: dict) -> pd.DataFrame:
+    """Two designs beside the knee: one whose loss chance explains, one whose loss it does not."""
+    knee = table[table["is_knee"]].iloc[0]
+    for trial, worse in ((9001, 1.0), (9002, 5.0)):
+        other = knee.copy()
+        other["trial"], other["is_knee"] = trial, False
+        other["delta_loss_nats"] += worse * knee["delta_loss_stderr"]
+        other["energy_j_per_token"] *= 0.5 if worse < 2 else 0.1
+        table = pd.concat([table, other.to_frame().T], ignore_index=True)
+    return table.infer_objects()
+
+
+def test_a_design_that_chance_may_have_beaten_is_named(make_run: Callable[..., Path]) -> None:
+    run = read_run(make_run(change=rivalled))
+    row = recommended_row(run)
+    assert row is not None
+    other = why.rival(run, row)
+    assert other is not None
+    assert other["trial"] == 9001, "half the energy at a loss within the error"
+    sentence = " ".join(why.doubt(run, row))
+    assert "design 9001" in sentence and "2× less energy" in sentence
+    run.candidates.loc[run.candidates["trial"] == 9001, "reason"] = "power 20 W above 15 W"
+    found = why.rival(run, row)
+    assert found is None or found["trial"] not in (9001, 9002), "a broken limit is no rival"
+
+
+def test_a_design_without_tiles_is_said_to_be_digital_alone(make_run: Callable[..., Path]) -> None:
+    run = read_run(make_run())
+    row = recommended_row(run)
+    assert row is not None
+    row["tiles"], row["digital_expert_fraction"], row["technology"] = 0, 1.0, None
+    alone = words.hardware(row)
+    assert alone.startswith("no analog tiles, only a digital accelerator with ")
+    assert words.placement(row) == "Compute all routed experts digitally."
+
+
+def test_a_cost_that_is_the_same_is_called_so() -> None:
+    a, b = design(energy_j_per_token=1.0), design(energy_j_per_token=1.0004)
+    assert compare.compare(a, b, "energy_j_per_token") == "same energy"
