@@ -152,7 +152,7 @@ def number(value: Any, digits: int = 4) -> str:
         return "–"
     if isinstance(value, str | bool):
         return str(value)
-    return f"{float(value):.{digits}g}"
+    return units.plain_number(float(value), digits)
 
 
 def si(value: Any, unit: str) -> str:

@@ -152,9 +152,8 @@ def verdict(result: dict[str, Any], metrics: Sequence[Metric]) -> list[str]:
             continue
         better = int((second > first) == wanted.larger_is_better)
         values = (first, second)
-        text = f"{values[better]:.4g} against {values[1 - better]:.4g}"
-        unit = f" {wanted.unit}" if wanted.unit else ""
-        where[better].append(f"{wanted.label} ({text}{unit})")
+        text = f"{wanted.text(values[better])} against {wanted.text(values[1 - better])}"
+        where[better].append(f"{wanted.label} ({text})")
     for name, wins in zip(names, where, strict=True):
         if wins:
             sentences.append(f"{name} reaches the better {', '.join(wins)}.")
@@ -186,9 +185,13 @@ def _question(run: Run) -> tuple[str, ...]:
 def _other_question(first: Run, second: Run) -> str:
     """What the runs ask that differs, before anybody reads which one wins."""
     pairs = zip(_QUESTION, _question(first), _question(second), strict=True)
-    differing = [f"{name.replace('_', ' ')} ({one} and {two})" for name, one, two in pairs
-                 if one != two]  # fmt: skip
+    differing = [f"{name.replace('_', ' ')} ({_plain(one)} and {_plain(two)})"
+                 for name, one, two in pairs if one != two]  # fmt: skip
     return f"The runs ask different questions: {', '.join(differing)}."
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _best_value(front: "pandas.DataFrame", wanted: Metric) -> float:

@@ -36,6 +36,15 @@ class Metric:
     simulated: bool = False
     logarithmic: bool = True
 
+    def text(self, value: float) -> str:
+        """A value for people: `12.4 mJ`, `131 mm2`, `0.0614 nats`."""
+        if self.unit == "mm2":
+            return units.area(value)
+        if self.unit in ("", "nats"):
+            number = "0" if abs(value) < 5e-5 else f"{value:.3g}"
+            return f"{number} {self.unit}".rstrip()
+        return units.si(value, self.unit)
+
 
 METRICS = (
     Metric("delta_loss_nats", "delta_loss", "loss increase", "nats", simulated=True,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse import units
 from dse.keys import CLEAN
 from dse.limits import Limits
 from dse.mapping import NO_PARTS, join_parts
@@ -76,7 +77,7 @@ def _choose(
     costed = exact_fit(unlimited, same.space.random(SAMPLE, generator))
     row, fits = best_row(costed, problem.limits.area_mm2)
     needed = float(costed.metrics["area_mm2"][row])
-    reason = None if fits else f"does not fit: needs {needed:.4g} mm2"
+    reason = None if fits else f"does not fit: needs {units.area(needed)}"
     return same, exact_fit(unlimited, costed.indices[row : row + 1]), reason
 
 

@@ -76,6 +76,7 @@ def print_run(run: Run) -> None:
     )
     for line in source_lines(config):
         say(line)
+    say("hardware: tiles, technology, rows x columns (x tiers), bits of DAC/ADC.")
     if set(map(dense, (row for _, row in front.iterrows()))) - {"–"}:
         say(
             "dense: parts on tiles beside experts; A attention, S shared experts, all: LM head too."
@@ -151,7 +152,7 @@ def cells(row: Any) -> tuple[str, ...]:
         units.plus_minus(float(row["delta_loss_nats"]), float(row["delta_loss_stderr"]), digits=3),
         _percent(row["accuracy"], row["accuracy_stderr"]),
         si(row["energy_j_per_token"], "J"),
-        si(row["throughput_tokens_per_s"], ""),
+        si(row["throughput_tokens_per_s"], "").replace(" ", ""),  # no line breaks in 11.7k
         number(row["area_mm2"], 3),
     )
 

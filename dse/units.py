@@ -111,7 +111,13 @@ def si(value: float, unit: str, digits: int = 3) -> str:
 
 def area(value_mm2: float, digits: int = 4) -> str:
     """Format an area given in mm2: `200 mm2`."""
-    return f"{value_mm2:.{digits}g} mm2" if math.isfinite(value_mm2) else "–"
+    return f"{plain_number(value_mm2, digits)} mm2" if math.isfinite(value_mm2) else "–"
+
+
+def plain_number(value: float, digits: int) -> str:
+    """A number without prefix: `0.123`, `9,823`; beyond `digits` no power of ten up to 1e9."""
+    large = 10**digits <= abs(value) < 1e9
+    return f"{value:,.0f}" if large else f"{value:.{digits}g}"
 
 
 def memory(value_bytes: float, up: bool = False) -> str:

@@ -45,7 +45,10 @@ def sensitivity(
     seeds: int = typer.Option(8, min=2, help="Noise seeds of the check, an even number."),
     as_json: bool = JSON,
 ) -> None:
-    """How much loss each part of the model adds in analog, alone and in groups."""
+    """How much loss each part of the model adds in analog.
+
+    Alone and in groups.
+    """
     from dse.placement_table import sensitivity_tables
 
     noise = _noise(noise_model, magnitude)
@@ -64,7 +67,10 @@ def calibrate(
     tokens: int = typer.Option(4096, min=1536, help="Tokens of the sweep."),
     as_json: bool = JSON,
 ) -> None:
-    """Choose the converters' ranges (kappa and lambda) for a model on its calibration text."""
+    """Choose the ranges of converters for a model.
+
+    These are kappa and lambda, tried on the model's calibration text.
+    """
     from dse.calibration import calibrate as sweep
     from dse.setup import load_architecture
     from dse.simulation import Noise
@@ -104,7 +110,10 @@ def mitigate(
     max_memory: str = MAX_MEMORY,
     as_json: bool = JSON,
 ) -> None:
-    """What router recalibration and expert replacement change in a placement's loss."""
+    """What two mitigations change in a placement's loss.
+
+    They are router recalibration and expert replacement.
+    """
     from dse.mitigation_table import checkpoint_mitigation_table, mitigation_table
     from dse.placement import MITIGATIONS
 
@@ -169,7 +178,9 @@ def reproduce(
     output: Path | None = typer.Option(None, help="Write the figure here, as HTML."),
     as_json: bool = JSON,
 ) -> None:
-    """Repeat a figure of the paper on the miniatures and say whether its claim holds there.
+    """Repeat a figure of the paper on the miniatures.
+
+    Says whether its claim holds there.
 
     Each finished simulation is kept in the user's cache folder: the command can be stopped with
     Ctrl-C and goes on from there when it is given again.

@@ -47,7 +47,10 @@ def benchmark(
     ),
     as_json: bool = JSON,
 ) -> None:
-    """Accuracy on PIQA, ARC, BoolQ, HellaSwag, WinoGrande, MathQA and MMLU, clean and noisy."""
+    """Accuracy on the paper's benchmarks, clean and noisy.
+
+    PIQA, ARC (easy and challenge), BoolQ, HellaSwag, WinoGrande, MathQA and MMLU.
+    """
     from dse.converter_ranges import with_ranges
     from dse.evaluation import EvaluationSettings, Scorer
     from dse.simulation import Noise

@@ -84,7 +84,10 @@ def explore(
     go_on: bool = typer.Option(False, "--resume", help="Go on with the run in --output."),
     as_json: bool = JSON,
 ) -> None:
-    """Find the designs that no other beats in accuracy, energy and throughput under a budget."""
+    """Find the best designs under an area budget.
+
+    Those that no other beats in accuracy, energy and throughput.
+    """
     timeout_s = read_effort(timeout, jobs)
     asked = _asked(ctx)
     _check_together(ctx, asked)

@@ -29,12 +29,12 @@ def models(as_json: bool = JSON) -> None:
             f"{model.experts_per_token}",
             f"{model.total_parameters() / 1e9:.2f}",
             f"{model.active_parameters() / 1e9:.2f}",
-            model.stand_in,
+            model.stand_in.removesuffix("-mini"),
         )
         for model in found
     ]
-    headers = ("name", "model", "layers", "experts", "used", "total B", "active B", "stands for it")
-    print_table(headers, rows, left=2)
+    headers = ("name", "model", "layers", "experts", "used", "total B", "active B", "miniature")
+    print_table(headers, rows, left=2, whole=(0,))
 
 
 def _model_document(model: Any) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def best(
     count: int = typer.Option(3, min=1, help="How many designs."),
     as_json: bool = JSON,
 ) -> None:
-    """The designs of a run that are best for given weights of the metrics."""
+    """The best designs of a run for given weights."""
     from dse.console import print_json, print_table, records
     from dse.decide import best as choose
     from dse.decide import read_weights
@@ -95,9 +95,10 @@ def compare(
     second: Path = typer.Argument(help="Another run folder."),
     as_json: bool = JSON,
 ) -> None:
-    """Say which of two runs has the better front, by how much, and where."""
-    from dse.console import number, print_json, print_table, say
+    """Which of two runs has the better front, and where."""
+    from dse.console import print_json, print_table, say
     from dse.decide import compare as compare_runs
+    from dse.limits import metric
     from dse.run import load_run
 
     result = compare_runs(load_run(first), load_run(second))
@@ -113,7 +114,8 @@ def compare(
          f"{two['designs_beaten_by_the_other']}"),
     ]  # fmt: skip
     for entry in result["best_of_each_objective"]:
-        rows.append((f"best {entry['objective']}", number(entry["first"]), number(entry["second"])))
+        shown = (metric(entry["objective"]).text(entry[run]) for run in ("first", "second"))
+        rows.append((f"best {entry['objective']}", *shown))
     print_table(("", str(first), str(second)), rows)
     for sentence in result["verdict"]:
         say(sentence)
@@ -149,7 +151,10 @@ def report(
     study: str = typer.Option("", help="Its name in --storage; the run's own by default."),
     as_json: bool = JSON,
 ) -> None:
-    """Draw report.html again; of a search under way, or by --storage, as its study stands now."""
+    """Draw report.html again, also of a search under way.
+
+    With --storage it shows the study as it stands now.
+    """
     from dse.console import print_json
     from dse.redraw import draw
 

@@ -27,7 +27,10 @@ def placements(
     seeds: int = typer.Option(16, help="Noise seeds, an even number from 8."),
     as_json: bool = JSON,
 ) -> None:
-    """Compare ways of choosing the digital experts at equal area, energy and throughput."""
+    """Compare ways of choosing the digital experts.
+
+    At equal area, energy and throughput.
+    """
     from dse.console import print_json, records, say
     from dse.placements import compare_placements
     from dse.settings import Settings

@@ -21,7 +21,10 @@ def scores(
     ),
     as_json: bool = JSON,
 ) -> None:
-    """Which experts each selection score makes digital; with --checkpoint, every expert's score."""
+    """Which experts each selection score makes digital.
+
+    With --checkpoint, every expert's score.
+    """
     from dse.console import print_frame, print_json, records
 
     if checkpoint is None:

@@ -17,7 +17,10 @@ def validate(
     seed: bool = typer.Option(False, "--seed", help="The paper's Table 2 beside the prediction."),
     as_json: bool = JSON,
 ) -> None:
-    """Hold the models against published chips, GPUs and systems, each chip left out of the fit."""
+    """Hold the models against published chips and GPUs.
+
+    And against systems; each chip is left out of the fit once.
+    """
     from dse.console import print_json, records
     from dse.validation_sheet import print_tables
 
@@ -62,7 +65,10 @@ def tornado(
     against: int | None = typer.Option(None, help="Another design, to compare with."),
     as_json: bool = JSON,
 ) -> None:
-    """Which constants move a design's energy, throughput and area most, and its ranges."""
+    """Which constants move a design's costs most.
+
+    Its energy, throughput and area, with their ranges.
+    """
     from dse.console import print_json
     from dse.run import load_run
     from dse.tornado_sheet import print_tornado, tornado_document

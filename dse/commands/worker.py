@@ -19,7 +19,10 @@ def worker(
     timeout: str = typer.Option("", help="Leave after this time, such as 8h."),
     as_json: bool = JSON,
 ) -> None:
-    """Work on a study that dse explore --storage started; come and go at any time."""
+    """Join a study that dse explore --storage started.
+
+    Workers come and go at any time.
+    """
     from dse.console import print_json
     from dse.storage import shared_place
     from dse.workers import work
@@ -51,7 +54,7 @@ def storage_proxy(
     port: int = typer.Option(13000, min=1, max=65535, help="Port to listen on."),
     as_json: bool = JSON,
 ) -> None:
-    """Serve a database to workers as grpc://host:port, until Ctrl-C.
+    """Serve a database to workers until Ctrl-C.
 
     Workers then need no way to the database and no password; neither has the proxy one, so keep
     it in a trusted network.

@@ -54,6 +54,13 @@ def test_formatting(value: float, unit: str, expected: str) -> None:
     assert units.si(value, unit) == expected
 
 
+def test_large_numbers_are_not_powers_of_ten() -> None:
+    assert units.area(10417.3) == "10,417 mm2"
+    assert units.area(9823.1) == "9823 mm2"
+    assert units.plain_number(9823.1, 3) == "9,823"
+    assert units.plain_number(0.01237, 3) == "0.0124"
+
+
 @given(st.floats(min_value=1e-9, max_value=1e5), st.sampled_from(["J", "W", "s"]))
 def test_formatted_values_read_back(value: float, unit: str) -> None:
     kind = {"J": "energy", "W": "power", "s": "time"}[unit]
