@@ -71,8 +71,8 @@ QUESTIONS = (
              "Shares of the work are over all tokens of the miniature's held-out text and tasks."),
     Question("Which parts of the model suffer most in analog?",
              ("dse sensitivity --model olmoe",),
-             "Per parameter the LM head, the router and attention lose most: the reason why dense "
-             "modules stay digital."),
+             "Per parameter the LM head, the router and attention lose most: the reason why the "
+             "paper keeps dense modules digital. `dse explore` puts them on tiles where it pays."),
     Question("What is the least area for Mixtral-8x7B?",
              ("dse explore --model mixtral --budget-area 20mm2",),
              "A budget that nothing meets is told before any simulation, with the one that works; "
@@ -124,7 +124,7 @@ def example_section(output: str, config: dict[str, Any]) -> str:
     took = (
         f"{seconds:.0f} s on two cores for this run: {counts['designs_costed']:,} designs costed, "
         f"{counts['simulations']} accuracies simulated. The report of the run, the table of every "
-        "candidate and all it takes to repeat it lie in the folder of the last line. Ten more "
+        "candidate and all it takes to repeat it lie in the folder of the last line. Ten "
         "questions with their answers stand in [docs/cookbook.md](docs/cookbook.md)."
     )
     return f"{block((MAIN,), output)}\n\n{took}"

@@ -102,5 +102,5 @@ def parts_bar(parts: dict[str, dict[str, float]], unit: str, title: str) -> go.F
         )  # fmt: skip
     figure.update_xaxes(title_text=f"{plain(title)} ({unit})", tickformat="~s", ticksuffix=unit)
     figure.update_yaxes(autorange="reversed")
-    figure.update_layout(barmode="stack")
+    figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
     return themed(figure, 130 + 50 * len(parts))

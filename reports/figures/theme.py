@@ -51,7 +51,10 @@ def _template(ground: str, text: str, faint: str, grid: str, veil: str) -> dict[
         "yaxis": axis,
         "margin": {"l": 64, "r": 16, "t": 36, "b": 52},
         "hovermode": "closest",
-        "hoverlabel": {"font": {"family": FONT, "size": 12}, "align": "left"},
+        "hoverlabel": {"font": {"family": FONT, "size": 12, "color": text}, "align": "left",
+                       "bgcolor": ground, "bordercolor": faint},
+        # Along the right edge, where it hides no legend.
+        "modebar": {"orientation": "v"},
         "legend": {
             "orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "xanchor": "left",
             "font": {"size": 12, "color": text}, "bgcolor": "rgba(0,0,0,0)",
@@ -137,7 +140,7 @@ def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
     if log:
         ticks = _log_ticks(10**low, 10**high)
         bar |= {"tickmode": "array", "tickvals": [math.log10(t) for t in ticks],
-                "ticktext": [f"{_short(t)}{tick_unit(spec)}" for t in ticks]}  # fmt: skip
+                "ticktext": [_tick(t, spec) for t in ticks]}  # fmt: skip
     elif spec.kind == "percent":
         bar["tickformat"] = ".3~%"
     return {
@@ -155,6 +158,13 @@ def _log_ticks(low: float, high: float) -> list[float]:
     ticks = [s * 10.0**d for d in decades for s in steps]
     inside = [t for t in ticks if low * 0.999 <= t <= high * 1.001]
     return inside if len(inside) > 1 else [low, high]
+
+
+def _tick(value: float, spec: Column) -> str:
+    """A tick's label: with a metric prefix where the unit takes one, else as a plain number."""
+    if spec.kind == "si":
+        return f"{_short(value)}{tick_unit(spec)}"
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def _short(value: float) -> str:

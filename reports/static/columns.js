@@ -52,7 +52,14 @@ function show(name, i, inTable = false) {
 }
 // Plotly reads a little HTML in labels, so whatever comes from the data is escaped.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+// A design has no technology or converters where it has no tiles, and no score where it chose nothing.
+function hasPart(name, i) {
+  const share = value("digital_expert_fraction", i), chose = !(share === 0 || share === 1);
+  if (name.startsWith("placement_")) return chose && !isMissing(value(name, i));
+  if (["utilisation", "occupancy"].includes(name)) return value("tiles", i) !== 0;
+  return run.objectives.includes(name) || !isMissing(value(name, i));
+}
 const hovers = [];
 const hover = (i) => (hovers[i] ??= `<b>${plain(nameOf(i))}</b><br>` + run.hover
-  .filter((name) => name !== "reason" || value(name, i))
+  .filter((name) => hasPart(name, i))
   .map((name) => `${plain(run.specs[name].label)}: ${plain(show(name, i))}`).join("<br>"));

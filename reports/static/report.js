@@ -97,13 +97,6 @@ function mark(rows) {
   describe();
   redraw(plots.filter((name) => LINKED.includes(name)));
 }
-// A design has no technology or converters where it has no tiles, and no score where it chose nothing.
-function hasPart(name, i) {
-  const share = value("digital_expert_fraction", i), chose = !(share === 0 || share === 1);
-  if (name.startsWith("placement_")) return chose && !isMissing(value(name, i));
-  if (["utilisation", "occupancy"].includes(name)) return value("tiles", i) !== 0;
-  return run.objectives.includes(name) || !isMissing(value(name, i));
-}
 function describe() {
   const i = state.selected, name = nameOf(i);
   byId("selected-name").textContent = `Selected: ${name}${i === run.recommended && i >= 0 ? " (recommended)" : ""}`;
