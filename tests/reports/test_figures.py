@@ -129,7 +129,7 @@ def test_a_sweep_over_decades_is_coloured_by_ratio() -> None:
     table = pd.DataFrame(cells, columns=["tiers", "tile_rows", "area_mm2"])
     shown = figures.heat_map(table, "tiers", "tile_rows", "area_mm2").data[0]
     np.testing.assert_allclose(np.diff(np.array(shown.z), axis=0), 1.0)
-    assert shown.text[2][1] == "1,000" and "1k" in shown.colorbar.ticktext
+    assert shown.text[2][1] == "1,000" and "1,000" in shown.colorbar.ticktext
 
 
 NUMBERS = (
