@@ -154,5 +154,5 @@ def doubt(run: Run, row: pd.Series) -> list[str]:
     gains = [compare(other, row, name) for name in costs if distinguishable(other, row, name)]
     return [
         f"Look at {name_of(other)}, too: {listed(gains)}, and its difference in loss may be "
-        "chance. More --tokens or --trials would tell."
+        "chance. More tokens or trials would tell."
     ]
