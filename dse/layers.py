@@ -18,7 +18,7 @@ from dse.expert_tables import ExpertTables
 from dse.latency import DigitalWork, ExpertWork, LayerStage, layer_stages, mvm_time_s
 from dse.mapping import Mapping, blocks
 from dse.step import Step, areas, expert_work, mapped, part_times
-from dse.step_energy import energies, expert_energy
+from dse.step_energy import energies, expert_energy, unit_energies
 from dse.uncertainty import Model, analog_modules, systems
 from hwmodels.digital import stage_time_s, step_time_s
 from hwmodels.tile import tile_latency_s
@@ -232,18 +232,19 @@ def _expert_stages(
     by_tiles = np.maximum(stage.tiles_s, analog_shared) - shared > stage.digital_s
     by_shared = by_tiles & (analog_shared > stage.tiles_s)
     work = DigitalWork(tokens * experts.macs, unique * experts.bytes)
-    on_tiles = tile_shares(system)
+    on_tiles, unit = tile_shares(system), unit_energies(system.accelerator)
     found = _shared_stages(placed, now, shared, analog_shared, by_shared * stage.stage_s)
     return [
         *found,
         Stage(
             "digital_experts", ACCELERATOR, now + shared, stage.digital_s,
-            expert_energy(step, system, zero, tokens, unique), ~by_tiles * stage.stage_s,
+            expert_energy(step, system, unit, zero, tokens, unique), ~by_tiles * stage.stage_s,
             accelerator_shares(system, work, unique > 0),
         ),
         Stage(
             "analog_experts", TILES, now, stage.tiles_s,
-            expert_energy(step, system, tables.analog_tokens[moe_layer].take(row), zero, zero),
+            expert_energy(step, system, unit, tables.analog_tokens[moe_layer].take(row), zero,
+                          zero),
             (by_tiles & ~by_shared) * stage.stage_s, on_tiles,
             rows.analog * mapping.expert_blocks,
         ),
