@@ -7,7 +7,7 @@ in chunks so that memory stays bounded, and an entry does not depend on its neig
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -152,13 +152,13 @@ def evaluate(
     system = _rebuild(system, flat)
     which, count = flat(which.astype(np.int64)), flat(count.astype(np.int64))
     analog = {name: flat(flags) for name, flags in analog.items()}
-    planar = flat(np.asarray(system.tile.tiers) <= 1)
     result: dict[str, Any] = {}
-    for rows in _chunks(planar):
+    for start in range(0, max(size, 1), CHUNK):  # once without designs, too: names, no entries
+        rows = slice(start, start + CHUNK)
         flags: dict[str, Any] = {name: values[rows] for name, values in analog.items()}
         prefill = workload.mode == "prefill"
         step = Step(architecture, workload.batch, workload.context, prefill, flags)
-        taken = _rebuild(system, itemgetter(rows))
+        taken = system if size <= CHUNK else _rebuild(system, itemgetter(rows))
         _store(result, step_costs(step, tables, taken, which[rows], count[rows]), rows, size)
     return Costs(**_reshape(result, shape))
 
@@ -237,18 +237,7 @@ def _rebuild(value: Any, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Any:
     return copy
 
 
-def _chunks(planar: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
-    """Indices of designs to work on together: planar ones need no look at what shares a tile."""
-    for group in (np.flatnonzero(planar), np.flatnonzero(~planar)):
-        for start in range(0, len(group), CHUNK):
-            yield group[start : start + CHUNK]
-    if not len(planar):  # no designs at all: the names, no entries
-        yield np.zeros(0, dtype=np.int64)
-
-
-def _store(
-    result: dict[str, Any], part: dict[str, Any], rows: NDArray[np.int64], size: int
-) -> None:
+def _store(result: dict[str, Any], part: dict[str, Any], rows: slice, size: int) -> None:
     """Put costs of some designs into the arrays of all, which are made on first use."""
     for name, value in part.items():
         if isinstance(value, dict):

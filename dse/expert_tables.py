@@ -39,7 +39,8 @@ class ExpertTables:
         mean_load: same shape, expected tokens of an analog expert, their mean.
         load_beyond_first: same shape, the same without the first token of a step.
         least_load: same shape, those of the least used one.
-        largest_load: same shape, expected load of the most loaded analog expert.
+        own_slots: same shape, expected load of the most loaded analog expert, and one more if it
+            is used: its last token passes gate and up, then down.
         largest_deviation: same shape, standard deviation of that load and one more if used.
         load_deviation: same shape, standard deviation of an analog expert's tokens, their mean
             square, were experts independent.
@@ -47,6 +48,7 @@ class ExpertTables:
             the first token of a step.
         total_deviation: same shape, standard deviation of the tokens on analog experts.
         used: same shape, chance that any analog expert is used.
+        idle: same shape, chance that none is.
         used_deviation: same shape, standard deviation of whether any is.
         digital_tokens: same shape, expected tokens on digital experts.
         unique_digital: same shape, expected different digital experts in a step.
@@ -61,12 +63,13 @@ class ExpertTables:
     mean_load: Array
     load_beyond_first: Array
     least_load: Array
-    largest_load: Array
+    own_slots: Array
     largest_deviation: Array
     load_deviation: Array
     load_spread: Array
     total_deviation: Array
     used: Array
+    idle: Array
     used_deviation: Array
     digital_tokens: Array
     unique_digital: Array
@@ -83,25 +86,18 @@ class ExpertTables:
         """Experts of a layer."""
         return self.used.shape[2] - 1
 
-    def rows(self, layer: int, place: NDArray[np.int64]) -> LayerRows:
-        """What designs of these `place`s have in a layer."""
-        row = self.row_in_layer[layer].take(place).astype(np.int64)  # once for all that follows
-        analog, used = self.analog_experts[layer].take(row), self.used[layer].take(row)
-        return LayerRows(layer, row, analog, used)
+    def rows(self, layers: slice, place: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where designs of these `place`s are in the tables of some layers [layers, designs].
+
+        An index into all entries of a table, as `take` wants it.
+        """
+        first = np.arange(self.layers)[layers, None] * self.used[0].size
+        found = self.row_in_layer.reshape(self.layers, -1)[layers].take(place, axis=1)
+        return np.asarray(found + first, dtype=np.int64)
 
     def place(self, order: NDArray[np.int64], digital_experts: NDArray[np.int64]) -> Any:
         """Entry of designs in the tables over all experts of the model."""
         return order * self.analog_activations.shape[1] + digital_experts
-
-
-@dataclass(frozen=True)
-class LayerRows:
-    """One layer of designs: the row of its tables, analog experts, chance that any is used."""
-
-    layer: int
-    row: NDArray[np.int64]
-    analog: Array
-    used: Array
 
 
 @lru_cache(maxsize=4)
@@ -174,12 +170,13 @@ def _layer_tables(probability: bytes, shape: tuple[int, ...], tokens: int) -> di
         "mean_load": tokens_left / some,
         "load_beyond_first": (tokens_left - used) / some,
         "least_load": _least(mean),
-        "largest_load": loads.largest,
+        "own_slots": loads.largest + used,
         "largest_deviation": np.sqrt(loads.deviation**2 + one_more),
         "load_deviation": np.sqrt(variance / some),
         "load_spread": np.sqrt(np.maximum(variance + uneven - used, 0.0) / some),
         "total_deviation": np.sqrt(shared),
         "used": used,
+        "idle": 1 - used,
         "used_deviation": np.sqrt(used * (1 - used)),
         "digital_tokens": _prefix(mean),
         "unique_digital": _prefix(1 - unused),
@@ -220,7 +217,7 @@ def largest_of_normals(most: int) -> Array:
 
 @dataclass(frozen=True)
 class LayerSlots:
-    """MVM slots of one layer's analog experts in a step; arrays over designs.
+    """MVM slots of the analog experts of layers in a step; arrays [layers, designs].
 
     Attributes:
         slots: for which the busiest tile holds up the stage, expected.
@@ -231,37 +228,37 @@ class LayerSlots:
     deviation: Array
 
 
-def own_tile_slots(tables: ExpertTables, rows: LayerRows) -> LayerSlots:
-    """Slots of a layer whose experts have tiles of their own: the most loaded expert decides.
-
-    Its last token passes gate and up, then down: one slot more than its load.
-    """
-    slots = tables.largest_load[rows.layer].take(rows.row) + rows.used
-    return LayerSlots(slots, tables.largest_deviation[rows.layer].take(rows.row))
+def own_tile_slots(tables: ExpertTables, row: NDArray[np.int64]) -> LayerSlots:
+    """Slots of layers whose experts have tiles of their own: the most loaded expert decides."""
+    return LayerSlots(tables.own_slots.take(row), tables.largest_deviation.take(row))
 
 
 def shared_tile_slots(
-    tables: ExpertTables, rows: LayerRows, mapping: Mapping, start: Array, end: Array
+    tables: ExpertTables,
+    row: NDArray[np.int64],
+    analog: Array,
+    mapping: Mapping,
+    tiles: Array,
 ) -> LayerSlots:
-    """Slots of a layer that lies on the tiles from `start` to `end`, not rounded.
+    """Slots of layers whose `analog` experts lie on `tiles` tiles, of designs that share tiles.
 
     Up to one block a tile, experts have tiles of their own. Beyond, a layer's tiles form groups
     that hold several experts, and the most loaded group decides. With less than one group, all
     experts of the layer share its tiles.
     """
-    found = _one_group(tables, rows, mapping, start, end)
-    groups = np.floor(rows.analog / mapping.sharing)
-    several = np.flatnonzero(groups >= 1)
-    if len(several):
-        row, analog, used = rows.row[several], rows.analog[several], rows.used[several]
-        some = LayerRows(rows.layer, row, analog, used)
-        these = _fullest_group(tables, some, mapping.sharing[several], groups[several])
+    found = _one_group(tables, row, analog, mapping, tiles)
+    layer, design = several = np.nonzero(analog >= mapping.sharing)  # at least one group
+    if len(layer):
+        these = _fullest_group(tables, row[several], analog[several], mapping.sharing[design])
         found.slots[several], found.deviation[several] = these.slots, these.deviation
     return found
 
 
 def _fullest_group(
-    tables: ExpertTables, rows: LayerRows, sharing: Array, groups: Array
+    tables: ExpertTables,
+    row: NDArray[np.int64],
+    analog: Array,
+    sharing: Array,
 ) -> LayerSlots:
     """Slots of layers whose tiles form groups that hold several experts.
 
@@ -270,48 +267,61 @@ def _fullest_group(
     so that it is the least used one. Either one of these has the most, or one of all at their mean
     size.
     """
-    own, layer, row = own_tile_slots(tables, rows), rows.layer, rows.row
+    own = own_tile_slots(tables, row)
     extreme = largest_of_normals(tables.experts)
-    deviation = tables.load_deviation[layer].take(row)
-    mean_size = rows.analog / groups
+    deviation = tables.load_deviation.take(row)
+    groups = np.floor(analog / sharing)
+    mean_size = analog / groups
     size = np.ceil(mean_size)
-    full = np.maximum(groups - (groups * size - rows.analog), 0).astype(np.int64)
-    least = (size - mean_size) * tables.least_load[layer].take(row)
+    full = np.maximum(groups - (groups * size - analog), 0).astype(np.int64)
+    least = (size - mean_size) * tables.least_load.take(row)
     largest = least + np.sqrt(size) * deviation * extreme.take(full)
     spread = np.sqrt(mean_size) * deviation
     largest = np.maximum(largest, spread * extreme.take(groups.astype(np.int64)))
-    load = mean_size * tables.mean_load[layer].take(row) + largest
-    slots = np.maximum(own.slots, load + rows.used)
+    load = mean_size * tables.mean_load.take(row) + largest
+    slots = np.maximum(own.slots, load + tables.used.take(row))
     varies = np.maximum(own.deviation, LARGEST_VARIES * spread)
     shares = sharing > 1
     return LayerSlots(np.where(shares, slots, own.slots), np.where(shares, varies, own.deviation))
 
 
 def _one_group(
-    tables: ExpertTables, rows: LayerRows, mapping: Mapping, start: Array, end: Array
+    tables: ExpertTables,
+    row: NDArray[np.int64],
+    analog: Array,
+    mapping: Mapping,
+    tiles: Array,
 ) -> LayerSlots:
     """Slots of layers whose experts share all their tiles.
 
-    A layer has the whole tiles between its rounded boundaries, or lies on the tile of its middle.
     Blocks are dealt in turn: of each expert a tile has the integer part of blocks over tiles, and
     of what is left the fullest tile has one block of some experts. To the mean work come the
     expected largest of these remainders and what the last token waits because down cannot start
     before gate and up.
     """
-    layer, row, blocks = rows.layer, rows.row, mapping.expert_blocks
-    tiles = np.maximum(np.rint(end) - np.rint(start), 1.0)
-    per_tile = blocks / tiles
+    per_tile = mapping.expert_blocks / tiles
     whole = np.floor(per_tile)
-    share = per_tile - whole
-    left = rows.analog * (blocks - tiles * whole) / tiles  # of whole numbers: its ceil is exact
+    left = mapping.expert_blocks - tiles * whole
+    left *= analog
+    left /= tiles  # of whole numbers: its ceil is exact
     most_left = np.ceil(left)  # blocks that the fullest tile has of these
-    uneven = tables.load_beyond_first[layer].take(row) * (most_left - left)
-    most = largest_of_normals(LARGEST_GROUP)
-    extreme = most.take(np.minimum(tiles, LARGEST_GROUP).astype(np.int64))
-    spread = extreme * tables.load_spread[layer].take(row)
-    bubble = np.ceil(mapping.up_blocks / tiles) + np.ceil(mapping.down_blocks / tiles) - per_tile
+    uneven = tables.load_beyond_first.take(row)
+    uneven *= most_left - left
+    extreme = largest_of_normals(LARGEST_GROUP)
+    spread = extreme.take(tiles.astype(np.int64), mode="clip")
+    spread *= tables.load_spread.take(row)
+    bubble = np.ceil(mapping.up_blocks / tiles)
+    bubble += np.ceil(mapping.down_blocks / tiles)
+    bubble -= per_tile
     # Three reasons to wait that do not add: they are the same tile's only now and then.
-    waits = np.sqrt(uneven**2 + spread**2 * most_left * (1 - share) + (rows.used * bubble) ** 2)
-    deviation = tables.total_deviation[layer].take(row) * per_tile
-    deviation = deviation + bubble * tables.used_deviation[layer].take(row)
-    return LayerSlots(tables.analog_tokens[layer].take(row) * per_tile + waits, deviation)
+    waits = spread**2 * most_left
+    waits *= 1 - (per_tile - whole)
+    waits += uneven**2
+    waits += (tables.used.take(row) * bubble) ** 2
+    slots = tables.analog_tokens.take(row)
+    slots *= per_tile
+    slots += np.sqrt(waits, out=waits)
+    deviation = tables.total_deviation.take(row)
+    deviation *= per_tile
+    deviation += bubble * tables.used_deviation.take(row)
+    return LayerSlots(slots, deviation)

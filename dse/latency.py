@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.expert_tables import ExpertTables, own_tile_slots, shared_tile_slots
+from dse.expert_tables import ExpertTables, LayerSlots, own_tile_slots, shared_tile_slots
 from dse.mapping import Mapping, Part, blocks
 from hwmodels.digital import Accelerator, stage_time_s
 from hwmodels.tile import Tile, tile_latency_s
@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 ANALOG_PHASES = {"attention": 2, "mamba": 4}
 """Analog phases with digital work between them; other parts pass tokens on without a break."""
 
+
+AT_ONCE = 16_000
+"""Layers times designs worked on at once: their arrays stay in the processor's cache."""
 
 EXCESS_STEPS = 256
 _POINTS = (np.arange(6 * EXCESS_STEPS) + 0.5) / EXCESS_STEPS
@@ -120,23 +123,28 @@ def expected_maximum(first: Array, second: Array, deviation: Array, idle: Array)
     one falls below the other in twice the normal tail at most, or when it is `idle` (its chance),
     and then by no more than the other's mean.
     """
-    larger, smaller = np.maximum(first, second), np.minimum(first, second)
-    place = (larger - smaller) * (EXCESS_STEPS / np.maximum(deviation, 1e-300))
-    step = np.minimum(place, len(EXCESS) - 1.0).astype(np.int64)
-    most = np.maximum(smaller, 0.0) * np.maximum(TWICE_BEYOND.take(step), idle)
-    return larger + np.minimum(deviation * EXCESS.take(step), most)
+    found = np.maximum(first, second)
+    place = np.abs(first - second)
+    place *= EXCESS_STEPS / np.maximum(deviation, 1e-300)
+    near = np.flatnonzero(place < len(EXCESS) - 1)  # elsewhere the larger one is
+    larger, step = found.take(near), place.take(near).astype(np.int64)
+    smaller = np.minimum(first.take(near), second.take(near))
+    most = np.maximum(smaller, 0.0) * np.maximum(TWICE_BEYOND.take(step), idle.take(near))
+    excess = np.minimum(deviation.take(near) * EXCESS.take(step), most)
+    found.reshape(-1)[near] = larger + excess
+    return found
 
 
 @dataclass(frozen=True)
-class LayerStage:
-    """The experts' stage of one layer; arrays over designs.
+class LayerStages:
+    """The experts' stages of some layers; arrays [layers, designs], or of one layer [designs].
 
     Attributes:
-        stage_s: what it takes beyond the digital shared experts.
+        stage_s: what they take beyond the digital shared experts.
         digital_s: time of the digital experts on the accelerator.
-        tiles_s: time for which the busiest of the layer's tiles is occupied.
+        tiles_s: time for which the busiest of a layer's tiles is occupied.
         deviation_s: standard deviation of the difference between tiles and accelerator.
-        tile: a number that it has in common with the layers on the same tile.
+        tile: a number that a layer has in common with those on the same tile.
     """
 
     stage_s: Array
@@ -145,47 +153,114 @@ class LayerStage:
     deviation_s: Array
     tile: Array
 
+    def each(self) -> Iterator[LayerStages]:
+        """Layer by layer."""
+        for values in zip(*vars(self).values(), strict=True):
+            yield LayerStages(*values)
 
-def layer_stages(
+
+@dataclass(frozen=True)
+class StageDesigns:
+    """What the experts' stages need of each design; arrays of one length.
+
+    Attributes:
+        mac_s, byte_s: time of an expert's arithmetic for a token, and of fetching its weights.
+        overhead_s: time that the digital experts of a layer take beyond these, if any is used.
+        slot_s: time of one MVM.
+        analog_shared_s, digital_shared_s: time of a layer's shared experts, on tiles and on the
+            accelerator.
+    """
+
+    mapping: Mapping
+    mac_s: Array
+    byte_s: Array
+    overhead_s: Array
+    slot_s: Array
+    analog_shared_s: Array
+    digital_shared_s: Array
+
+    def some(self, designs: NDArray[np.int64]) -> StageDesigns:
+        """Those of some designs."""
+        times = {name: np.broadcast_to(value, self.mapping.sharing.shape)[designs]
+                 for name, value in vars(self).items() if name != "mapping"}  # fmt: skip
+        mapping = {name: value[designs] for name, value in vars(self.mapping).items()}
+        return StageDesigns(Mapping(**mapping), **times)
+
+
+def stage_designs(
     work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
-) -> Iterator[LayerStage]:
-    """The experts' stage of each layer.
+) -> StageDesigns:
+    """What the experts' stages need of designs."""
+    return StageDesigns(
+        mapping,
+        np.minimum(stage_time_s(accelerator, 1.0, 0.0, 0), 1e30) * work.macs,
+        np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes,
+        stage_time_s(accelerator, 0.0, 0.0, 1),
+        slot_s,
+        work.analog_shared_s,
+        work.digital_shared_s,
+    )
+
+
+def layer_stages(tables: ExpertTables, designs: StageDesigns) -> Iterator[LayerStages]:
+    """The experts' stages of all layers, as many layers at once as `AT_ONCE` allows.
 
     Analog experts, analog shared experts, and the accelerator (shared and digital experts, one
     after another) work at the same time; the slowest sets the stage.
     """
-    tables = work.tables
-    mac_s = np.minimum(stage_time_s(accelerator, 1.0, 0.0, 0), 1e30) * work.macs
-    byte_s = np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes
-    overhead = stage_time_s(accelerator, 0.0, 0.0, 1)
-    start = np.zeros(mapping.sharing.shape)  # tiles that the layers before take, not rounded
-    tile = np.full(start.shape, np.nan)
-    own_tiles = mapping.sharing.max(initial=1.0) <= 1
+    mapping = designs.mapping
     place = tables.place(mapping.order, mapping.digital_experts)
-    for layer in range(tables.layers):
-        rows = tables.rows(layer, place)
-        row = rows.row
+    start = np.zeros(mapping.sharing.shape)  # tiles that the layers before take, not rounded
+    own_tiles = mapping.sharing.max(initial=1.0) <= 1
+    together = max(AT_ONCE // max(start.size, 1), 1)
+    for first in range(0, tables.layers, together):
+        row = tables.rows(slice(first, first + together), place)
         if own_tiles:
-            found = own_tile_slots(tables, rows)
+            found, tile = own_tile_slots(tables, row), np.full(row.shape, np.nan)
         else:
-            end = start + rows.analog * mapping.tiles_per_expert
-            found = shared_tile_slots(tables, rows, mapping, start, end)
+            analog = tables.analog_experts.take(row)
+            bounds = _bounds(start, analog * mapping.tiles_per_expert)
+            start = bounds[-1]
+            # The whole tiles between rounded boundaries, or the tile of the middle.
+            rounded = np.rint(bounds)
+            tiles = np.maximum(rounded[1:] - rounded[:-1], 1.0)
+            found = shared_tile_slots(tables, row, analog, mapping, tiles)
             # Less than a tile lies on that of its middle; more never shares: no whole number.
-            tile = np.floor((start + end) / 2) + (end - start >= 1) * 0.5
-            start = end
-        unique = tables.unique_digital[layer].take(row)
-        arithmetic, streaming = tables.digital_tokens[layer].take(row) * mac_s, unique * byte_s
-        digital_s = np.maximum(arithmetic, streaming) + (unique > 0) * overhead
-        slots_s = found.slots * slot_s
-        analog_s = np.maximum(slots_s, work.analog_shared_s)
-        varies_s = found.deviation * slot_s + np.where(
-            streaming > arithmetic,
-            tables.unique_deviation[layer].take(row) * byte_s,
-            tables.total_deviation[layer].take(row) * mac_s,
-        )
-        first_s = analog_s - work.digital_shared_s
-        stage = expected_maximum(first_s, digital_s, varies_s, 1 - rows.used)
-        yield LayerStage(stage, digital_s, slots_s, varies_s, tile)
+            tile = np.floor((bounds[:-1] + bounds[1:]) / 2)
+            tile += (bounds[1:] - bounds[:-1] >= 1) * 0.5
+        yield _stages(tables, designs, row, found, tile)
+
+
+def _bounds(start: Array, lengths: Array) -> Array:
+    """Where lengths [layers, designs] begin and end that follow one another from `start` on."""
+    bounds = np.empty((len(lengths) + 1, *start.shape))
+    bounds[0] = start
+    for layer, length in enumerate(lengths):
+        np.add(bounds[layer], length, out=bounds[layer + 1])
+    return bounds
+
+
+def _stages(
+    tables: ExpertTables,
+    designs: StageDesigns,
+    row: NDArray[np.int64],
+    found: LayerSlots,
+    tile: Array,
+) -> LayerStages:
+    """Stages of layers whose analog experts take these slots."""
+    unique = tables.unique_digital.take(row)
+    arithmetic, streaming = tables.digital_tokens.take(row) * designs.mac_s, unique * designs.byte_s
+    digital_s = np.maximum(arithmetic, streaming) + np.sign(unique) * designs.overhead_s
+    slots_s = found.slots * designs.slot_s
+    first_s = np.maximum(slots_s, designs.analog_shared_s) - designs.digital_shared_s
+    streams = streaming > arithmetic
+    varies_s = found.deviation * designs.slot_s + (
+        # Not np.where, which takes several times as long where neighbours differ.
+        streams * (tables.unique_deviation.take(row) * designs.byte_s)
+        + ~streams * (tables.total_deviation.take(row) * designs.mac_s)
+    )
+    stage_s = expected_maximum(first_s, digital_s, varies_s, tables.idle.take(row))
+    return LayerStages(stage_s, digital_s, slots_s, varies_s, tile)
 
 
 def expert_stages(
@@ -194,13 +269,30 @@ def expert_stages(
     """Sum over layers of the experts' stage beyond the digital shared experts and of its digital
     part, the busiest tiles, and the standard deviation of the sum (s).
     """
-    stages = np.zeros(mapping.sharing.shape)
-    accelerator_s, busiest, crowd, variance = (stages.copy() for _ in range(4))
-    last = np.full(stages.shape, np.nan)
-    for layer in layer_stages(work, mapping, accelerator, slot_s):
-        stages = stages + layer.stage_s
-        accelerator_s = accelerator_s + layer.digital_s
-        crowd = crowd * (layer.tile == last) + layer.tiles_s  # layers on one tile take turns on it
-        busiest, last = np.maximum(busiest, crowd), layer.tile
-        variance = variance + layer.deviation_s**2
-    return stages, accelerator_s, busiest, np.sqrt(variance)
+    designs = stage_designs(work, mapping, accelerator, slot_s)
+    found = np.empty((4, *mapping.sharing.shape))
+    own = mapping.sharing <= 1  # these need no look at what shares a tile
+    for group in (np.flatnonzero(own), np.flatnonzero(~own)):
+        if len(group):
+            stages = layer_stages(work.tables, designs.some(group))
+            found[:, group] = _over_layers(stages, len(group))
+    total_s, accelerator_s, busiest_s, variance = found
+    return total_s, accelerator_s, busiest_s, np.sqrt(variance)
+
+
+def _over_layers(stages: Iterator[LayerStages], count: int) -> Array:
+    """Sums of the stages and of their digital part, the busiest tiles (s), and the sum of the
+    stages' variances [4, designs].
+    """
+    total, accelerator_s, busiest, variance, crowd = found = np.zeros((5, count))
+    last = np.full(count, np.nan)
+    for some in stages:
+        for layer in some.each():
+            total += layer.stage_s
+            accelerator_s += layer.digital_s
+            crowd *= layer.tile == last  # layers on one tile take turns on it
+            crowd += layer.tiles_s
+            np.maximum(busiest, crowd, out=busiest)
+            variance += layer.deviation_s**2
+            last = layer.tile
+    return found[:4]

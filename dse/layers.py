@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 
 from dse.cost import placement_tables
 from dse.expert_tables import ExpertTables
-from dse.latency import DigitalWork, ExpertWork, LayerStage, layer_stages, mvm_time_s
+from dse.latency import (
+    DigitalWork,
+    ExpertWork,
+    LayerStages,
+    layer_stages,
+    mvm_time_s,
+    stage_designs,
+)
 from dse.mapping import Mapping, blocks
 from dse.step import Step, areas, expert_work, mapped, part_times
-from dse.step_energy import energies, expert_energy
+from dse.step_energy import energies, expert_energy, unit_energies
 from dse.uncertainty import Model, analog_modules, systems
 from hwmodels.digital import stage_time_s, step_time_s
 from hwmodels.tile import tile_latency_s
@@ -182,7 +189,10 @@ def _places(placed: Placed) -> list[Place]:
     """The embedding, each layer, and what follows the last one."""
     system, zero = placed.system, placed.zero
     experts = expert_work(placed.step, placed.tables, system, placed.part_s)
-    stages = layer_stages(experts, placed.mapping, system.accelerator, mvm_time_s(system.tile))
+    slot_s = mvm_time_s(system.tile)
+    designs = stage_designs(experts, placed.mapping, system.accelerator, slot_s)
+    together = layer_stages(placed.tables, designs)
+    stages = (stage for some in together for stage in some.each())
     places, moe_layer = [_embedding(placed)], 0
     for layer in range(placed.step.architecture.layers):
         now, found = zero, []
@@ -215,7 +225,7 @@ def _dense_stages(placed: Placed, name: str, now: Array) -> list[Stage]:
 
 
 def _expert_stages(
-    placed: Placed, experts: ExpertWork, stage: LayerStage, moe_layer: int, now: Array
+    placed: Placed, experts: ExpertWork, stage: LayerStages, moe_layer: int, now: Array
 ) -> list[Stage]:
     """Shared, digital and analog experts of one layer; the slowest sets what the layer waits for.
 
@@ -223,29 +233,28 @@ def _expert_stages(
     """
     step, system, tables = placed.step, placed.system, placed.tables
     zero, mapping = placed.zero, placed.mapping
-    rows = tables.rows(moe_layer, tables.place(mapping.order, mapping.digital_experts))
-    row = rows.row
-    tokens = tables.digital_tokens[moe_layer].take(row)
-    unique = tables.unique_digital[moe_layer].take(row)
+    place = tables.place(mapping.order, mapping.digital_experts)
+    (row,) = tables.rows(slice(moe_layer, moe_layer + 1), place)
+    tokens, unique = tables.digital_tokens.take(row), tables.unique_digital.take(row)
     shared = experts.digital_shared_s + zero
     analog_shared = np.asarray(experts.analog_shared_s) + zero
     by_tiles = np.maximum(stage.tiles_s, analog_shared) - shared > stage.digital_s
     by_shared = by_tiles & (analog_shared > stage.tiles_s)
     work = DigitalWork(tokens * experts.macs, unique * experts.bytes)
-    on_tiles = tile_shares(system)
+    on_tiles, unit = tile_shares(system), unit_energies(system.accelerator)
     found = _shared_stages(placed, now, shared, analog_shared, by_shared * stage.stage_s)
     return [
         *found,
         Stage(
             "digital_experts", ACCELERATOR, now + shared, stage.digital_s,
-            expert_energy(step, system, zero, tokens, unique), ~by_tiles * stage.stage_s,
+            expert_energy(step, system, unit, zero, tokens, unique), ~by_tiles * stage.stage_s,
             accelerator_shares(system, work, unique > 0),
         ),
         Stage(
             "analog_experts", TILES, now, stage.tiles_s,
-            expert_energy(step, system, tables.analog_tokens[moe_layer].take(row), zero, zero),
+            expert_energy(step, system, unit, tables.analog_tokens.take(row), zero, zero),
             (by_tiles & ~by_shared) * stage.stage_s, on_tiles,
-            rows.analog * mapping.expert_blocks,
+            tables.analog_experts.take(row) * mapping.expert_blocks,
         ),
     ]  # fmt: skip
 

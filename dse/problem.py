@@ -6,7 +6,7 @@ a design out, and names the simulation whose result is its accuracy.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from dse.limits import Limits, Metric
 from dse.mapping import ANALOG_PARTS, join_parts, placeable_parts, read_parts
 from dse.placement import digital_mask
 from dse.space import Columns, Space
-from dse.system import System
+from dse.system import System, hardware
 from hwmodels.digital import Accelerator, accelerator_area_mm2, load_accelerator
 from hwmodels.technology import load_technology, stack_technologies
 from hwmodels.tile import Tile, tile_area_mm2
@@ -152,22 +152,8 @@ class Problem:
         most = np.broadcast_to(np.asarray(technology.max_tiers), columns["tiers"].shape)
         columns["tiers"] = np.minimum(columns["tiers"], most.astype(int))
         columns["columns_per_adc"] = np.minimum(columns["columns_per_adc"], columns["tile_cols"])
-        tile = Tile(
-            technology=technology,
-            rows=columns["tile_rows"],
-            cols=columns["tile_cols"],
-            tiers=columns["tiers"],
-            dac_bits=columns["dac_bits"],
-            adc_bits=columns["adc_bits"],
-            columns_per_adc=columns["columns_per_adc"],
-        )
+        tile, accelerator = hardware(technology, self.base, columns)
         columns["tile_area_mm2"] = _total(tile_area_mm2(tile))
-        accelerator = replace(
-            self.base,
-            mac_units=columns["mac_units"],
-            sram_bytes=columns["sram_mib"] * 2.0**20,
-            hbm_stacks=columns["hbm_stacks"],
-        )
         return tile, accelerator
 
     @cached_property

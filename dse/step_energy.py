@@ -5,6 +5,7 @@ Energies are per step (J); `dse.step` divides by the step's tokens.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +38,26 @@ def weight_bytes(accelerator: Accelerator) -> Array:
     return np.asarray(accelerator.weight_bits, dtype=float) / 8
 
 
+@dataclass(frozen=True)
+class UnitEnergies:
+    """What one multiply-accumulate, one byte of memory and one of SRAM cost (J)."""
+
+    mac_j: Array
+    memory_j: Array
+    sram_j: Array
+
+
+def unit_energies(accelerator: Accelerator) -> UnitEnergies:
+    """Of the accelerator, computed once for all modules."""
+    return UnitEnergies(
+        mac_energy_j(accelerator),
+        memory_energy_j_per_byte(accelerator),
+        sram_energy_j_per_byte(accelerator),
+    )
+
+
 def _analog_energy(
-    shapes: tuple[tuple[int, int, int], ...], evaluations: Any, system: System
+    shapes: tuple[tuple[int, int, int], ...], evaluations: Any, system: System, unit: UnitEnergies
 ) -> dict[str, Array]:
     """Energy of evaluating matrices on tiles: the tiles, the links, the digital sums (J)."""
     tile: Tile = system.tile
@@ -49,7 +68,7 @@ def _analog_energy(
     moved = evaluations * moved_bytes(tile, shapes)
     parts["link"] = link.energy_j(moved, link.hops(np.asarray(system.tiles)), node)
     sums = evaluations * partial_sums(shapes, tile.rows)
-    parts["mac"] = sums * mac_energy_j(system.accelerator)
+    parts["mac"] = sums * unit.mac_j
     return parts
 
 
@@ -62,14 +81,14 @@ def energies(
     interval: Array,
 ) -> dict[str, dict[str, Array]]:
     """Energy of a step by module and component (J); static energy is a module of its own."""
-    accelerator = system.accelerator
+    accelerator, unit = system.accelerator, unit_energies(system.accelerator)
     energy = {}
     for name, part in step.parts.items():
         cache = step.cache_bytes if name == "attention" else 0
-        parts = _digital_energy(accelerator, work[name], cache, _streamed(step, part, accelerator))
+        parts = _digital_energy(unit, work[name], cache, _streamed(step, part, accelerator))
         if np.any(step.is_analog(name)):
             evaluations = np.where(step.is_analog(name), float(step.part_tokens(name)), 0.0)
-            parts = _add(parts, _analog_energy(part.shapes, evaluations, system))
+            parts = _add(parts, _analog_energy(part.shapes, evaluations, system, unit))
         energy[name] = parts
     place = tables.place(mapping.order, mapping.digital_experts)
     evaluated = tables.analog_activations.take(place)
@@ -77,6 +96,7 @@ def energies(
     energy["routed_expert"] = expert_energy(
         step,
         system,
+        unit,
         analog=evaluated,
         digital=all_analog - evaluated,
         unique=tables.unique_total.take(place),
@@ -93,31 +113,30 @@ def _streamed(step: Step, part: Part, accelerator: Accelerator) -> Array:
 
 
 def _digital_energy(
-    accelerator: Accelerator, work: DigitalWork, cache_bytes: int, streamed: Array
+    unit: UnitEnergies, work: DigitalWork, cache_bytes: int, streamed: Array
 ) -> dict[str, Array]:
-    per_byte = memory_energy_j_per_byte(accelerator)
     return {
-        "mac": work.macs * mac_energy_j(accelerator),
-        "weight_memory": (work.memory_bytes - cache_bytes) * per_byte,
-        "kv_cache": cache_bytes * per_byte,
-        "sram": (streamed + cache_bytes) * sram_energy_j_per_byte(accelerator),
+        "mac": work.macs * unit.mac_j,
+        "weight_memory": (work.memory_bytes - cache_bytes) * unit.memory_j,
+        "kv_cache": cache_bytes * unit.memory_j,
+        "sram": (streamed + cache_bytes) * unit.sram_j,
     }
 
 
 def expert_energy(
-    step: Step, system: System, analog: Array, digital: Array, unique: Array
+    step: Step, system: System, unit: UnitEnergies, analog: Array, digital: Array, unique: Array
 ) -> dict[str, Array]:
     """Energy of routed experts: evaluations of analog ones and of digital ones, with the weights
     of the unique digital experts.
     """
     model, accelerator = model_shape(step.architecture), system.accelerator
-    parts = _analog_energy(model.expert_shapes, analog, system)
+    parts = _analog_energy(model.expert_shapes, analog, system, unit)
     # Activation function and product with the gate, and the weighted sum of the experts.
     elementwise = analog * (2 * model.expert_width + model.hidden_size)
     macs = digital * float(model.expert_weights) + elementwise
     fetched = unique * (model.expert_weights * weight_bytes(accelerator))
     work = DigitalWork(macs, fetched)
-    return _add(parts, _digital_energy(accelerator, work, 0, fetched))
+    return _add(parts, _digital_energy(unit, work, 0, fetched))
 
 
 def _add(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:

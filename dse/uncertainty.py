@@ -8,19 +8,17 @@ both, so that their ratio moves only by the difference of its effects: that canc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dse.cost import Costs, Workload, evaluate
-from dse.mapping import NO_PARTS, read_parts
-from dse.system import System
+from dse.mapping import ANALOG_PARTS, NO_PARTS, read_parts
+from dse.system import System, hardware
 from hwmodels.digital import Accelerator, load_accelerator
 from hwmodels.technology import Technology, load_technology, stack_technologies
-from hwmodels.tile import Tile
 from hwmodels.uncertainty import ConstantRange, accelerator_ranges, scaled, technology_ranges
 from workloads.architecture import MoEArchitecture
 from workloads.routing import Routing
@@ -104,16 +102,6 @@ def run_model(architecture: MoEArchitecture, workload: Workload, experts: pd.Dat
     return Model(architecture, routing, orders, workload, load_accelerator("edge-7nm"))
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """Hardware of some designs: technologies, and the columns of the table."""
-
-    technologies: tuple[Technology, ...]
-    index: NDArray[np.int64]
-    accelerator: Accelerator
-    columns: dict[str, NDArray[Any]]
-
-
 def _column(table: pd.DataFrame, name: str) -> NDArray[Any]:
     import pandas as pd
 
@@ -122,75 +110,90 @@ def _column(table: pd.DataFrame, name: str) -> NDArray[Any]:
     return filled if name == "sram_mib" else filled.astype(np.int64)
 
 
-def _parts(model: Model, table: pd.DataFrame) -> _Parts:
-    named = [text if isinstance(text, str) else _ANY_TECHNOLOGY for text in table["technology"]]
-    unique, index = np.unique(np.array(named), return_inverse=True)
+def _columns(table: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """What hardware and placement of a table's designs follow from, without gaps."""
     numbers = ("tile_rows", "tile_cols", "tiers", "dac_bits", "adc_bits", "columns_per_adc",
                "tiles", "mac_units", "sram_mib", "hbm_stacks", "digital_experts")  # fmt: skip
-    columns = {name: _column(table, name) for name in numbers}
-    accelerator = replace(
-        model.base,
-        mac_units=columns["mac_units"],
-        sram_bytes=columns["sram_mib"] * 2.0**20,
-        hbm_stacks=columns["hbm_stacks"],
-    )
+    return {name: _column(table, name) for name in numbers}
+
+
+def _technologies(table: pd.DataFrame) -> tuple[list[Technology], NDArray[np.int64]]:
+    """Technologies of a table, and which is each design's."""
+    named = [text if isinstance(text, str) else _ANY_TECHNOLOGY for text in table["technology"]]
+    unique, index = np.unique(np.array(named), return_inverse=True)
+    return [load_technology(str(name)) for name in unique], index.astype(np.int64).reshape(-1)
+
+
+def _order_index(model: Model, table: pd.DataFrame) -> NDArray[np.int64]:
     keys = list(model.orders)
     pairs = zip(table["placement_score"], table["placement_scope"], strict=True)
-    columns["order"] = np.array([keys.index(key) if key in keys else 0 for key in pairs])
-    technologies = tuple(load_technology(str(name)) for name in unique)
-    return _Parts(technologies, index.astype(np.int64).reshape(-1), accelerator, columns)
-
-
-def _system(parts: _Parts) -> System:
-    columns = parts.columns
-    tile = Tile(
-        technology=stack_technologies(list(parts.technologies), parts.index),
-        rows=columns["tile_rows"],
-        cols=columns["tile_cols"],
-        tiers=columns["tiers"],
-        dac_bits=columns["dac_bits"],
-        adc_bits=columns["adc_bits"],
-        columns_per_adc=columns["columns_per_adc"],
-    )
-    return System(tile, columns["tiles"], parts.accelerator)
+    return np.array([keys.index(key) if key in keys else 0 for key in pairs], dtype=np.int64)
 
 
 def systems(model: Model, table: pd.DataFrame) -> tuple[System, NDArray[Any], NDArray[Any]]:
     """Hardware, index into the model's orders and digital experts of a table's designs."""
-    parts = _parts(model, table)
-    return _system(parts), parts.columns["order"], parts.columns["digital_experts"]
+    columns = _columns(table)
+    tile, accelerator = hardware(stack_technologies(*_technologies(table)), model.base, columns)
+    system = System(tile, columns["tiles"], accelerator)
+    return system, _order_index(model, table), columns["digital_experts"]
 
 
-def _cost(model: Model, parts: _Parts, analog_modules: tuple[str, ...]) -> Array:
-    """Quantities [quantities, designs] of designs with the same analog modules."""
+@dataclass(frozen=True)
+class _Moved:
+    """Constants at both of their ends, one variant after another; the first moves nothing.
+
+    Attributes:
+        constants: with the technology or accelerator that owns each; each has two variants.
+        technologies: those of the designs, and each moved one.
+        index: of these, which a design has in a variant [variants, designs].
+        factors: of the accelerator's constants, in each variant.
+    """
+
+    constants: list[tuple[str, ConstantRange]]
+    technologies: list[Technology]
+    index: NDArray[np.int64]
+    factors: dict[str, Array]
+
+
+def _moved(technologies: list[Technology], index: NDArray[np.int64], base: Accelerator) -> _Moved:
+    constants, found, indices = [], list(technologies), [index]
+    for place, technology in enumerate(technologies):
+        for one in technology_ranges(technology):
+            constants.append((str(technology.name), one))
+            for end in (one.low, one.high):
+                indices.append(np.where(index == place, len(found), index))
+                found.append(scaled(technology, one.name, end / one.nominal))
+    ranges = accelerator_ranges(base)
+    factors = {one.name: np.ones(len(indices) + 2 * len(ranges)) for one in ranges}
+    for one in ranges:
+        constants.append((base.name, one))
+        for end in (one.low, one.high):
+            factors[one.name][len(indices)] = end / one.nominal
+            indices.append(index)
+    return _Moved(constants, found, np.stack(indices), factors)
+
+
+def _costs_of_variants(model: Model, table: pd.DataFrame, moved: _Moved) -> Array:
+    """Quantities [quantities, variants, designs], all costed at once."""
+    variants, designs = moved.index.shape
+    columns = {name: np.tile(values, variants) for name, values in _columns(table).items()}
+    technology = stack_technologies(moved.technologies, moved.index.reshape(-1))
+    tile, accelerator = hardware(technology, model.base, columns)
+    for name, factors in moved.factors.items():
+        accelerator = scaled(accelerator, name, np.repeat(factors, designs))
+    modules = analog_modules(table)
     costs: Costs = evaluate(
         model.architecture,
         model.routing,
         model.orders,
-        _system(parts),
-        parts.columns["order"],
-        parts.columns["digital_experts"],
+        System(tile, columns["tiles"], accelerator),
+        np.tile(_order_index(model, table), variants),
+        columns["digital_experts"],
         model.workload,
-        analog_modules,
+        {part: np.tile([part in own for own in modules], variants) for part in ANALOG_PARTS},
     )
-    return np.stack([np.asarray(getattr(costs, name), dtype=float) for name in QUANTITIES])
-
-
-def _perturbations(parts: _Parts) -> Iterator[tuple[str, ConstantRange, list[_Parts]]]:
-    """Each constant of each technology and of the accelerator at its low and its high end."""
-    for place, technology in enumerate(parts.technologies):
-        for one in technology_ranges(technology):
-            moved = []
-            for end in (one.low, one.high):
-                changed = list(parts.technologies)
-                changed[place] = scaled(technology, one.name, end / one.nominal)
-                moved.append(replace(parts, technologies=tuple(changed)))
-            yield str(technology.name), one, moved
-    scalar = load_accelerator(parts.accelerator.name)
-    for one in accelerator_ranges(scalar):
-        ends = (one.low, one.high)
-        accelerators = [scaled(parts.accelerator, one.name, end / one.nominal) for end in ends]
-        yield scalar.name, one, [replace(parts, accelerator=other) for other in accelerators]
+    found = [np.asarray(getattr(costs, name), dtype=float) for name in QUANTITIES]
+    return np.stack(found).reshape(len(QUANTITIES), variants, designs)
 
 
 def analog_modules(table: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -206,31 +209,19 @@ def effects(model: Model, table: pd.DataFrame) -> Effects:
 
     A row whose recorded cost does not come out again (it lacks a tile that it has) is NaN.
     """
-    modules = analog_modules(table)
-    found: dict[tuple[str, str], tuple[ConstantRange, Array]] = {}
-    shape = (2, len(QUANTITIES), len(table))
-    values = np.full(shape[1:], np.nan)
-    for group in dict.fromkeys(modules):
-        rows = np.array([index for index, own in enumerate(modules) if own == group])
-        parts = _parts(model, table.iloc[rows])
-        nominal = _cost(model, parts, group)
-        values[:, rows] = nominal
-        for owner, one, moved in _perturbations(parts):
-            _, change = found.setdefault((owner, one.name), (one, np.zeros(shape)))
-            for end, other in enumerate(moved):
-                change[end][:, rows] = np.log(_cost(model, other, group) / nominal)
+    if not len(table):
+        return Effects((), (), np.zeros((0, 2, len(QUANTITIES), 0)), np.zeros((len(QUANTITIES), 0)))
+    moved = _moved(*_technologies(table), model.base)
+    costs = _costs_of_variants(model, table, moved)
+    values = costs[:, 0]
+    change = np.log(costs[:, 1:] / costs[:, :1])  # [quantities, 2 a constant, designs]
+    change = change.swapaxes(0, 1).reshape(-1, 2, *values.shape)
     recorded = np.stack([table[name].to_numpy(dtype=float) for name in QUANTITIES])
     with np.errstate(invalid="ignore"):
         same = (np.abs(values / recorded - 1) <= _SAME).all(axis=0)
     values[:, ~same] = np.nan
-    constants = tuple(one for one, _ in found.values())
-    changes = [change for _, change in found.values()]
-    return Effects(
-        constants,
-        tuple(owner for owner, _ in found),
-        np.stack(changes) if changes else np.zeros((0, *shape)),
-        values,
-    )
+    owners, constants = zip(*moved.constants, strict=True)
+    return Effects(constants, owners, change, values)
 
 
 def with_ranges(table: pd.DataFrame, found: Effects, chosen: int | None) -> pd.DataFrame:

@@ -6,8 +6,10 @@ What a chip is made of stands in `chip_tiles`; here its energy, latency, efficie
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwmodels.chip_table import Chip
 from hwmodels.chip_tiles import (
@@ -41,16 +43,20 @@ SYSTEM_ANALOG_PER_DIGITAL = 325.0
 """Analog over digital operations of the five-chip system (Ambrogio et al., Nature 2023)."""
 
 
-def _total(parts: dict[str, np.ndarray]) -> float:
-    return float(sum(parts.values()))
+Value = float | NDArray[np.float64]
 
 
-def energy_parts_j(chip: Chip, constants: Constants, tile: Tile) -> dict[str, float]:
+def _total(parts: dict[str, NDArray[np.float64]]) -> Value:
+    total: Any = sum(parts.values())
+    return total[()]
+
+
+def energy_parts_j(chip: Chip, constants: Constants, tile: Tile) -> dict[str, Value]:
     """Energy of one product of the whole array by component of `tile_energy_j` (J).
 
     Where pulses leave a tile as they are, what reads them belongs to the chip.
     """
-    parts = {name: float(energy) for name, energy in tile_energy_j(tile).items()}
+    parts: dict[str, Value] = {name: part[()] for name, part in tile_energy_j(tile).items()}
     if not chip.durations:
         return parts
     parts["digital"] = 0.0
@@ -58,7 +64,7 @@ def energy_parts_j(chip: Chip, constants: Constants, tile: Tile) -> dict[str, fl
     return {name: energy + rim.get(name, 0.0) for name, energy in parts.items()}
 
 
-def _energy_j(chip: Chip, constants: Constants, tile: Tile | None) -> float:
+def _energy_j(chip: Chip, constants: Constants, tile: Tile | None) -> Value:
     """Energy of one product of the whole array, arrays and converters only."""
     if tile is not None:
         return sum(energy_parts_j(chip, constants, tile).values())
@@ -73,10 +79,10 @@ def _energy_j(chip: Chip, constants: Constants, tile: Tile | None) -> float:
     # One-bit products: a gate a weight bit, a quarter of which rise.
     gate = float(mac.gate_energy_j(volts, chip.node_nm))
     products = chip.rows * (chip.weight_bits or 1) * gate * 0.25
-    return (float(tree) + products) * chip.cols * chip.input_bits
+    return (tree[()] + products) * chip.cols * chip.input_bits
 
 
-def _latency_s(chip: Chip, constants: Constants, tile: Tile | None) -> float:
+def _latency_s(chip: Chip, constants: Constants, tile: Tile | None) -> Value:
     """Latency of one access: of all rows, or of those that a macro drives together."""
     if tile is None and chip.slot_s:
         return chip.slot_s * chip.input_bits
@@ -89,25 +95,28 @@ def _latency_s(chip: Chip, constants: Constants, tile: Tile | None) -> float:
     return _total(tile_latency_s(dataclasses.replace(tile, rows_at_once=None)))
 
 
-def _efficiency(chip: Chip, constants: Constants, energy_j: float) -> float:
+def _efficiency(chip: Chip, constants: Constants, energy_j: Value) -> Value:
     """TOPS/W at the level that the row describes; two operations a weight."""
     per_operation = energy_j / (2 * chip.rows * chip.cols)
     if chip.level != "tile" and not chip.durations:  # pulses need no buffers and no bus
-        per_operation /= constants.array_share_of_chip
+        per_operation = per_operation / constants.array_share_of_chip
     if chip.level == "system":
-        per_operation += SYSTEM_DIGITAL_OP_J / SYSTEM_ANALOG_PER_DIGITAL
+        per_operation = per_operation + SYSTEM_DIGITAL_OP_J / SYSTEM_ANALOG_PER_DIGITAL
     return 1e-12 / per_operation
 
 
-def _area_mm2(tile: Tile, constants: Constants) -> float:
+def _area_mm2(tile: Tile, constants: Constants) -> Value:
     """Area of a tile with a pitch-matched converter on every column."""
     unit = constants.converter_area_m2 / float(np.asarray(tile.adc_bits))
     technology = dataclasses.replace(tile.technology, adc_kind="cco", adc_unit_area_m2=unit)
     return _total(tile_area_mm2(dataclasses.replace(tile, technology=technology)))
 
 
-def predict(chip: Chip, constants: Constants) -> dict[str, float]:
+def predict(chip: Chip, constants: Constants) -> dict[str, Any]:
     """Predicted quantities of a chip from its design parameters (SI; area in mm2).
+
+    Constants may be arrays of one length, for as many sets of them; so are then the quantities that
+    they act on.
 
     A quantity that the models cannot express is absent; `why_not` says why.
     """

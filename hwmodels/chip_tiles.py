@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -225,15 +226,16 @@ def neuron_reads(chip: Chip) -> list[tuple[int, int]]:
     return [(b, max(chip.adc_bits - seen, 1)) for b, seen in zip(bits, before, strict=True)]
 
 
-def neuron_latency_s(chip: Chip, constants: Constants, tile: Tile) -> float:
-    """Latency of all reads of a chip with voltage-mode neurons."""
+def neuron_latency_s(chip: Chip, constants: Constants, tile: Tile) -> Any:
+    """Latency of all reads of a chip with voltage-mode neurons (s), of each set of constants."""
     step = constants.neuron_step_s * float(scaling.delay_factor(32.0, chip.node_nm))
     technology = dataclasses.replace(tile.technology, neuron_step_s=step)
     reads = [
         dataclasses.replace(tile, technology=technology, dac_bits=b, adc_bits=out, phases=1)
         for b, out in neuron_reads(chip)
     ]
-    return sum(float(sum(tile_latency_s(read).values())) for read in reads)
+    total: Any = sum(sum(tile_latency_s(read).values()) for read in reads)
+    return total[()]
 
 
 def _nvm_converter(chip: Chip, constants: Constants) -> float:
@@ -331,7 +333,7 @@ def _sram(chip: Chip, constants: Constants) -> Tile:
     charge = chip_class(chip) == "charge domain"
     # Capacitors and wires shrink with the linear dimension, not with the gates.
     bit = constants.charge_cell_energy_j if charge else constants.bit_line_energy_j
-    bit *= chip.node_nm / 65 * (volts / 0.8) ** 2
+    bit = bit * (chip.node_nm / 65 * (volts / 0.8) ** 2)
     at_once, ladder = chip.input_mode != "bit_serial", chip.cell == "ladder"
     # An input at once is a level (one charge) or pulses (up to one a bit), and rows seldom say
     # which: the geometric mean. A ladder and a large cell switch once. A C-2C ladder has 3C a bit

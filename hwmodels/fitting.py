@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,11 @@ def training_chips() -> list[Chip]:
 
     Circuit projections of PCM tiles, vendor figures and tables without results are left out.
     """
+    return list(_training_chips())
+
+
+@functools.cache
+def _training_chips() -> tuple[Chip, ...]:
     chips = []
     for row in read_table():
         try:
@@ -56,7 +61,7 @@ def training_chips() -> list[Chip]:
         if chip.measured and (chip.kind == "measured" or study):
             chips.append(chip)
     even = [chip for chip in survey_chips() if (survey_number(chip) or 0) % 2 == 0]
-    return chips + even
+    return (*chips, *even)
 
 
 def survey_number(chip: Chip) -> int | None:
@@ -80,21 +85,55 @@ def _targets(chip: Chip) -> list[str]:
 
 
 def _residuals(chip: Chip, constants: Constants) -> NDArray[np.float64]:
-    """Softened log errors of one chip: beyond two scales an error counts with its square root."""
+    """Softened log errors of one chip [targets, sets of constants]: beyond two scales an error
+    counts with its square root.
+    """
     predicted = predict(chip, constants)
     scale = RESIDUAL_SCALE if survey_number(chip) is None else SURVEY_SCALE
     errors = [
-        math.log(predicted[name] / chip.measured[name]) / scale
+        np.log(predicted[name] / chip.measured[name]) / scale
         for name in _targets(chip)
         if name in predicted
     ]
-    array = np.array(errors)
+    array = np.stack(np.broadcast_arrays(*map(np.atleast_1d, errors)))
     return np.sign(array) * np.sqrt(2 * (np.sqrt(1 + np.square(array)) - 1))
 
 
 def _with(constants: Constants, logs: NDArray[np.float64]) -> Constants:
     values = {name: float(np.exp(value)) for name, value in zip(PRIORS, logs, strict=True)}
     return dataclasses.replace(constants, **values)
+
+
+def _moved(constants: Constants, names: Sequence[str]) -> Constants:
+    """These constants, and as many sets more: each of the names once moved by `STEP`, as arrays."""
+    moved: dict[str, Any] = {}
+    for place, name in enumerate(names):
+        moved[name] = np.full(len(names) + 1, getattr(constants, name))
+        moved[name][place + 1] *= np.exp(STEP)
+    return dataclasses.replace(constants, **moved)
+
+
+def _linearised(
+    chips: Sequence[Chip], constants: Constants
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Residuals of chips, and their derivatives by the logarithm of each constant."""
+    names = list(PRIORS)
+    acting = {
+        kind: [name for name in names if kind in ACTS_ON[name]]
+        for kind in set(map(chip_class, chips))
+    }
+    moved = {kind: _moved(constants, found) for kind, found in acting.items()}
+    here, slopes = [], []
+    for chip in chips:
+        kind = chip_class(chip)
+        columns = [names.index(name) for name in acting[kind]]
+        found = _residuals(chip, moved[kind])
+        found = np.broadcast_to(found, (len(found), len(columns) + 1))  # where none acts, too
+        slope = np.zeros((len(found), len(names)))
+        slope[:, columns] = (found[:, 1:] - found[:, :1]) / STEP
+        here.append(found[:, 0])
+        slopes.append(slope)
+    return np.concatenate(here), np.concatenate(slopes)
 
 
 def fit(chips: Sequence[Chip], start: Constants | None = None) -> Constants:
@@ -109,27 +148,15 @@ def fit(chips: Sequence[Chip], start: Constants | None = None) -> Constants:
     spread = np.array(list(PRIORS.values()))
     base = Constants()
 
+    @functools.lru_cache(maxsize=1)  # the derivatives are asked for where the residuals were
+    def at(logs: bytes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return _linearised(chips, _with(base, np.frombuffer(logs)))
+
     def residuals(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-        constants = _with(base, logs)
-        parts = [_residuals(chip, constants) for chip in chips]
-        return np.concatenate([*parts, (logs - nominal) / spread])
+        return np.concatenate([at(logs.tobytes())[0], (logs - nominal) / spread])
 
     def jacobian(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-        here = [_residuals(chip, _with(base, logs)) for chip in chips]
-        columns = []
-        for index, name in enumerate(PRIORS):
-            moved = logs.copy()
-            moved[index] += STEP
-            constants = _with(base, moved)
-            acts = [chip_class(chip) in ACTS_ON[name] for chip in chips]
-            parts = [
-                (_residuals(chip, constants) - old) / STEP if does else np.zeros_like(old)
-                for chip, old, does in zip(chips, here, acts, strict=True)
-            ]
-            prior = np.zeros(len(nominal))
-            prior[index] = 1 / spread[index]
-            columns.append(np.concatenate([*parts, prior]))
-        return np.stack(columns, axis=1)
+        return np.concatenate([at(logs.tobytes())[1], np.diag(1 / spread)])
 
     first = nominal if start is None else np.log([getattr(start, name) for name in PRIORS])
     result = least_squares(residuals, first, jac=jacobian, xtol=1e-4, ftol=1e-4)

@@ -140,6 +140,6 @@ def _value(part: Technology | Accelerator, name: str) -> Any:
     return getattr(part, name)
 
 
-def scaled(part: Part, name: str, factor: float) -> Part:
-    """The technology or accelerator with one constant multiplied; fields may be arrays."""
+def scaled(part: Part, name: str, factor: Any) -> Part:
+    """The technology or accelerator with one constant multiplied; both may be arrays."""
     return perturbed(part, name, factor * _value(part, name))
