@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.largest import expected_maximum, largest_of_normals
 from dse.mapping import Mapping
 from workloads.routing import Routing, suffix_loads
 
 Array = NDArray[np.float64]
-
-LARGEST_VARIES = 0.7
-"""Standard deviation of the largest of a few standard normal numbers: 0.83 of two, 0.59 of ten."""
 
 LARGEST_GROUP = 512
 """Tiles up to which the expected largest of their remainders is told apart."""
@@ -38,7 +36,7 @@ class ExpertTables:
             expert).
         mean_load: same shape, expected tokens of an analog expert, their mean.
         load_beyond_first: same shape, the same without the first token of a step.
-        least_load: same shape, those of the least used one.
+        least_load, most_load: same shape, those of the least and of the most used one.
         own_slots: same shape, expected load of the most loaded analog expert, and one more if it
             is used: its last token passes gate and up, then down.
         largest_deviation: same shape, standard deviation of that load and one more if used.
@@ -63,6 +61,7 @@ class ExpertTables:
     mean_load: Array
     load_beyond_first: Array
     least_load: Array
+    most_load: Array
     own_slots: Array
     largest_deviation: Array
     load_deviation: Array
@@ -169,7 +168,8 @@ def _layer_tables(probability: bytes, shape: tuple[int, ...], tokens: int) -> di
         "analog_tokens": tokens_left,
         "mean_load": tokens_left / some,
         "load_beyond_first": (tokens_left - used) / some,
-        "least_load": _least(mean),
+        "least_load": _of_last(np.minimum, mean),
+        "most_load": _of_last(np.maximum, mean),
         "own_slots": loads.largest + used,
         "largest_deviation": np.sqrt(loads.deviation**2 + one_more),
         "load_deviation": np.sqrt(variance / some),
@@ -192,27 +192,10 @@ def _suffix(values: Array) -> Array:
     return _prefix(values[:, ::-1])[:, ::-1].copy()
 
 
-def _least(values: Array) -> Array:
-    """Smallest of the last experts, [layers, experts + 1]; zero of none."""
-    least = np.minimum.accumulate(values[:, ::-1], axis=1)[:, ::-1]
-    return np.concatenate([least, np.zeros((len(values), 1))], axis=1)
-
-
-@lru_cache(maxsize=8)
-def largest_of_normals(most: int) -> Array:
-    """Expected largest of 0, 1, ..., `most` independent standard normal numbers.
-
-    Integral of 1 - F^n - (1 - F)^n over the positive half line, F the normal distribution.
-    """
-    from scipy.special import ndtr
-
-    x = np.linspace(0.0, 9.0, 3001)
-    below, above = ndtr(x), ndtr(-x)
-    values, all_below, all_above = np.zeros(most + 1), np.ones_like(x), np.ones_like(x)
-    for n in range(1, most + 1):
-        all_below, all_above = all_below * below, all_above * above
-        values[n] = np.trapezoid(1 - all_below - all_above, dx=x[1])
-    return values
+def _of_last(choose: np.ufunc, values: Array) -> Array:
+    """Smallest or largest of the last experts, [layers, experts + 1]; zero of none."""
+    chosen = choose.accumulate(values[:, ::-1], axis=1)[:, ::-1]
+    return np.concatenate([chosen, np.zeros((len(values), 1))], axis=1)
 
 
 @dataclass(frozen=True)
@@ -262,27 +245,42 @@ def _fullest_group(
 ) -> LayerSlots:
     """Slots of layers whose tiles form groups that hold several experts.
 
-    The most loaded group has the expected largest of normal sums, or the most loaded expert if that
-    is more. The fullest groups hold one expert more than others; busy experts share with idle ones,
-    so that it is the least used one. Either one of these has the most, or one of all at their mean
-    size.
+    The most loaded group decides, or the most loaded expert if that is more: the larger one of the
+    expected largest of full groups and of those that lack an expert, loads being normal. Experts
+    are dealt from the busiest down, back and forth. If one group is full, it holds the two least
+    used experts, and if that is an odd number, the busiest one with them; of many full groups less
+    is known, and if all are full, they hold the mean. The group of the busiest expert holds the
+    least used one and others between that and the usual.
     """
     own = own_tile_slots(tables, row)
-    extreme = largest_of_normals(tables.experts)
-    deviation = tables.load_deviation.take(row)
     groups = np.floor(analog / sharing)
-    mean_size = analog / groups
-    size = np.ceil(mean_size)
-    full = np.maximum(groups - (groups * size - analog), 0).astype(np.int64)
-    least = (size - mean_size) * tables.least_load.take(row)
-    largest = least + np.sqrt(size) * deviation * extreme.take(full)
-    spread = np.sqrt(mean_size) * deviation
-    largest = np.maximum(largest, spread * extreme.take(groups.astype(np.int64)))
-    load = mean_size * tables.mean_load.take(row) + largest
+    size = np.ceil(analog / groups)
+    lacking = groups * size - analog
+    full = np.maximum(groups - lacking, 0)
+    mean, least = tables.mean_load.take(row), tables.least_load.take(row)
+    most, odd = tables.most_load.take(row), size % 2
+    edge = 2 * least + odd * (most - mean) - 2 * mean
+    full_load = size * mean + lacking / groups * edge
+    other_load = (analog * mean - full * full_load) / np.maximum(lacking, 1)
+    largest, varies = largest_of_normals(tables.experts)
+    deviation = tables.load_deviation.take(row)
+    full, lacking = full.astype(np.int64), lacking.astype(np.int64)
+    of_full, of_others = np.sqrt(size) * deviation, np.sqrt(size - 1) * deviation
+    load = expected_maximum(
+        full_load + of_full * largest.take(full),
+        other_load + of_others * largest.take(lacking),
+        np.hypot(of_full * varies.take(full), of_others * varies.take(lacking)),
+        np.zeros_like(mean),
+    )
+    # The busiest expert's group is a full one if the last round goes its way.
+    with_it = size - 1 - (1 - odd) * (lacking > 0)
+    usual = (analog * mean - most) / np.maximum(analog - 1, 1)
+    load = np.maximum(load, most + least + (with_it - 1) * (least + usual) / 2)
     slots = np.maximum(own.slots, load + tables.used.take(row))
-    varies = np.maximum(own.deviation, LARGEST_VARIES * spread)
+    spread = np.sqrt(analog / groups) * deviation
+    spread = np.maximum(own.deviation, spread * varies.take(groups.astype(np.int64)))
     shares = sharing > 1
-    return LayerSlots(np.where(shares, slots, own.slots), np.where(shares, varies, own.deviation))
+    return LayerSlots(np.where(shares, slots, own.slots), np.where(shares, spread, own.deviation))
 
 
 def _one_group(
@@ -307,8 +305,8 @@ def _one_group(
     most_left = np.ceil(left)  # blocks that the fullest tile has of these
     uneven = tables.load_beyond_first.take(row)
     uneven *= most_left - left
-    extreme = largest_of_normals(LARGEST_GROUP)
-    spread = extreme.take(tiles.astype(np.int64), mode="clip")
+    largest, _ = largest_of_normals(LARGEST_GROUP)
+    spread = largest.take(tiles.astype(np.int64), mode="clip")
     spread *= tables.load_spread.take(row)
     bubble = np.ceil(mapping.up_blocks / tiles)
     bubble += np.ceil(mapping.down_blocks / tiles)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import erfc, pi, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dse.expert_tables import ExpertTables, LayerSlots, own_tile_slots, shared_tile_slots
+from dse.largest import expected_maximum
 from dse.mapping import Mapping, Part, blocks
 from hwmodels.digital import Accelerator, stage_time_s
 from hwmodels.tile import Tile, tile_latency_s
@@ -29,14 +29,6 @@ ANALOG_PHASES = {"attention": 2, "mamba": 4}
 
 AT_ONCE = 16_000
 """Layers times designs worked on at once: their arrays stay in the processor's cache."""
-
-EXCESS_STEPS = 256
-_POINTS = (np.arange(6 * EXCESS_STEPS) + 0.5) / EXCESS_STEPS
-_BEYOND = np.array([erfc(x / sqrt(2)) / 2 for x in _POINTS])
-EXCESS = np.append(np.exp(-(_POINTS**2) / 2) / sqrt(2 * pi) - _POINTS * _BEYOND, 0.0)
-"""Mean of what a standard normal number exceeds x by, at steps of x; nothing from x = 6."""
-TWICE_BEYOND = np.append(2 * _BEYOND, 0.0)
-"""Twice the chance that a standard normal number exceeds x, at the same steps."""
 
 
 @dataclass(frozen=True)
@@ -114,25 +106,6 @@ class ExpertWork:
     bytes: Array
     analog_shared_s: Array
     digital_shared_s: Array
-
-
-def expected_maximum(first: Array, second: Array, deviation: Array, idle: Array) -> Array:
-    """Expected larger of two times with these means, as of normal numbers (Clark 1961).
-
-    `deviation` is the standard deviation of their difference. Times are not negative: the larger
-    one falls below the other in twice the normal tail at most, or when it is `idle` (its chance),
-    and then by no more than the other's mean.
-    """
-    found = np.maximum(first, second)
-    place = np.abs(first - second)
-    place *= EXCESS_STEPS / np.maximum(deviation, 1e-300)
-    near = np.flatnonzero(place < len(EXCESS) - 1)  # elsewhere the larger one is
-    larger, step = found.take(near), place.take(near).astype(np.int64)
-    smaller = np.minimum(first.take(near), second.take(near))
-    most = np.maximum(smaller, 0.0) * np.maximum(TWICE_BEYOND.take(step), idle.take(near))
-    excess = np.minimum(deviation.take(near) * EXCESS.take(step), most)
-    found.reshape(-1)[near] = larger + excess
-    return found
 
 
 @dataclass(frozen=True)
