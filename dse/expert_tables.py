@@ -264,12 +264,12 @@ def _fullest_group(
     other_load = (analog * mean - full * full_load) / np.maximum(lacking, 1)
     largest, varies = largest_of_normals(tables.experts)
     deviation = tables.load_deviation.take(row)
-    full, lacking = full.astype(np.int64), lacking.astype(np.int64)
+    many_full, many_lacking = full.astype(np.int64), lacking.astype(np.int64)
     of_full, of_others = np.sqrt(size) * deviation, np.sqrt(size - 1) * deviation
     load = expected_maximum(
-        full_load + of_full * largest.take(full),
-        other_load + of_others * largest.take(lacking),
-        np.hypot(of_full * varies.take(full), of_others * varies.take(lacking)),
+        full_load + of_full * largest.take(many_full),
+        other_load + of_others * largest.take(many_lacking),
+        np.hypot(of_full * varies.take(many_full), of_others * varies.take(many_lacking)),
         np.zeros_like(mean),
     )
     # The busiest expert's group is a full one if the last round goes its way.
