@@ -98,4 +98,4 @@ def sensitivity_tables(
         "parts": largest_first(found.table),
         "check": checked,
     }
-    return tables, {"sentence": sentence, "source": found.source}
+    return tables, {"finding": sentence, "source": found.source}

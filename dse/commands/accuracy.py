@@ -209,7 +209,7 @@ def reproduce(
         claim=result.claim,
         published=result.published,
         holds=bool(result.holds),
-        sentence=result.sentence,
+        finding=result.sentence,
         **facts,
     )
 
