@@ -191,7 +191,7 @@ def suffix_loads(probability: Array, batch: int) -> SuffixLoads:
     probability is the sum of the binomial ones plus a pairwise term: experts e and f of one token
     have covariance -v_e v_f / D, v = p (1 - p), because exactly k are drawn, and the joint
     distribution changes by batch * covariance * product of the binomial probabilities (first order
-    in the covariance). That none of them is used at all is exact: `none_used`.
+    in the covariance). That none of them is used at all: `none_used`.
 
     Args:
         probability: [layers, experts], experts in the order in which they are left out.
