@@ -232,12 +232,12 @@ def shared_tile_slots(
     found = _one_group(tables, row, analog, mapping, tiles)
     layer, design = several = np.nonzero(analog >= mapping.sharing)  # at least one group
     if len(layer):
-        these = _fullest_group(tables, row[several], analog[several], mapping.sharing[design])
+        these = fullest_group(tables, row[several], analog[several], mapping.sharing[design])
         found.slots[several], found.deviation[several] = these.slots, these.deviation
     return found
 
 
-def _fullest_group(
+def fullest_group(
     tables: ExpertTables,
     row: NDArray[np.int64],
     analog: Array,
@@ -250,7 +250,8 @@ def _fullest_group(
     are dealt from the busiest down, back and forth. If one group is full, it holds the two least
     used experts, and if that is an odd number, the busiest one with them; of many full groups less
     is known, and if all are full, they hold the mean. The group of the busiest expert holds the
-    least used one and others between that and the usual.
+    least used one and others halfway between that and the usual. These means are guesses at the
+    deal: held against draws they are up to 13 % too low where routing is very uneven.
     """
     own = own_tile_slots(tables, row)
     groups = np.floor(analog / sharing)

@@ -58,8 +58,8 @@ def interval_s(times: Times, batches: Array) -> Array:
     Whatever works longest sets it, or that each batch needs the latency of a step. A simulation of
     events comes to that bound with one batch and with plenty. In between, batches wait for one
     another: the more, the more their times scatter and the nearer a second resource is to the
-    busiest. Both numbers below were fitted to such simulations, whose errors are in
-    benchmarks/cost_simulation.py.
+    busiest. That a deviation counts whole and a second resource a fifth was fitted to such
+    simulations: benchmarks/cost_simulation.py shows the errors.
     """
     busiest = np.maximum(times.accelerator_s, times.tiles_s)
     latency_s, batches = times.latency_s, np.maximum(batches, 1.0)

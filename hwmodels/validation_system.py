@@ -33,7 +33,7 @@ REGISTER_BYTES, EDRAM_BYTES = 2048 + 256, 65536
 
 DIGITAL_OP_LOW_J = 1 / 7e12
 """Digital pipelines synthesised at 14 nm: 5 to 7 TOPS/W (Chen et al., Nature Communications 16,
-8661, 2025, on the same PCM chip)."""
+8661, 2025, on the same PCM chip; the figure as others quote it)."""
 CONSTANT_OF = {
     "input": "driver_slot_energy_j",
     "array": "mean_conductance_s",

@@ -1,11 +1,11 @@
 """The command line as tests call it."""
 
-from typer.main import get_command
+from typer.main import get_group
 from typer.testing import CliRunner
 
 from dse.cli import app
 
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = get_group(app).commands
 EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2"]
 QUICK = ["--tokens", "1536", "--trials", "2"]
 

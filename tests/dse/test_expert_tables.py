@@ -6,7 +6,7 @@ from drawn_loads import draw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.expert_tables import _fullest_group, expert_tables
+from dse.expert_tables import expert_tables, fullest_group
 from workloads.routing import Routing, zipf
 
 
@@ -70,5 +70,5 @@ def test_the_most_loaded_group_of_experts_agrees_with_draws(experts, k, spread, 
         sharing = np.array([analog / groups])
         place = tables.place(np.zeros(1, dtype=np.int64), np.array([digital]))
         row = tables.rows(slice(0, 1), place)[0]
-        found = _fullest_group(tables, row, np.array([analog]), sharing)
+        found = fullest_group(tables, row, np.array([analog]), sharing)
         assert found.slots[0] == pytest.approx(slots_drawn(rest, groups), rel=0.13)
