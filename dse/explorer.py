@@ -8,15 +8,17 @@ from typing import Any
 
 import optuna
 
-from dse import run as runs
-from dse import search, slots, units, workers
-from dse.checkpoint_search import Effort, Stage, score_front
-from dse.problem import Problem
-from dse.record import finish, first_config, write_report
-from dse.screening import Screening
-from dse.settings import Settings, slug
-from dse.setup import make_problem, settings_architecture
-from dse.storage import Place, shared_place, shown
+from dse import units
+from dse.runs import folder as runs
+from dse.runs.record import finish, first_config, write_report
+from dse.search import loop as search
+from dse.search.checkpoint_stage import Effort, Stage, score_front
+from dse.search.problem import Problem
+from dse.search.screening import Screening
+from dse.search.settings import Settings, slug
+from dse.search.setup import make_problem, settings_architecture
+from dse.search.study import slots, workers
+from dse.search.study.storage import Place, shared_place, shown
 from hwmodels.catalog import nearest
 
 
@@ -78,8 +80,8 @@ def explore(
         timeout_s: stop the search after this time.
         jobs: processes that search together.
         report: write report.html too.
-        options: further fields of `dse.settings.Settings`: batch, context, mode, trials, seed,
-            sampler, objectives, constraints, choices, tokens, noise_seeds.
+        options: further fields of `dse.search.settings.Settings`: batch, context, mode, trials,
+            seed, sampler, objectives, constraints, choices, tokens, noise_seeds.
 
     Returns:
         The run; `run.front()` is the Pareto front.

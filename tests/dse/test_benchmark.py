@@ -9,9 +9,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dse.cli import app
-from dse.evaluation import EvaluationSettings, Scorer
-from dse.simulation import Noise
+from dse.checkpoints.likelihoods import EvaluationSettings, Scorer
+from dse.cli.app import app
+from dse.simulation.simulator import Noise
 from workloads import moe
 from workloads.checkpoint import Miniature, load_miniature
 from workloads.checkpoint_export import write_checkpoint
@@ -158,7 +158,7 @@ def test_likelihoods_are_those_of_single_passes_and_are_kept(
     assert found.shape == (3, 3, 2)
     # The clean pass and that of the requests, four layers each.
     assert done == [("0 of 3 requests", layer, 4) for layer in (1, 2, 3, 4)] * 2
-    from dse.harness import evaluate
+    from dse.checkpoints.lm_eval_tasks import evaluate
 
     # A second run reads the file, also one whose last line a kill cut short.
     file.write_text(file.read_text()[:-9])
@@ -243,7 +243,7 @@ def test_nothing_is_written_when_a_weight_is_bad(
 
 
 def test_data_that_is_missing_or_of_another_task_is_named(folders: tuple[Path, Path]) -> None:
-    from dse.harness import load_tasks
+    from dse.checkpoints.lm_eval_tasks import load_tasks
 
     (folders[1] / "piqa" / "validation.jsonl").write_text('{"nothing": 1}\n')
     with pytest.raises(ValueError, match=r"data/piqa: cannot be read as task piqa"):

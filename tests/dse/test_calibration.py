@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dse.calibration import sweep
-from dse.converter_ranges import BITS, ROWS, record, with_ranges
-from dse.simulation import Noise, Simulator
+from dse.simulation.calibration import sweep
+from dse.simulation.converter_ranges import BITS, ROWS, record, with_ranges
+from dse.simulation.simulator import Noise, Simulator
 from workloads.architecture import load_model
 from workloads.checkpoint import load_miniature
 from workloads.tasks import benchmarks

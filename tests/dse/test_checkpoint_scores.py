@@ -11,10 +11,10 @@ import torch
 from checkpoint_fixture import DEEPSEEK, deepseek_tensors, write_folder
 from typer.testing import CliRunner
 
-from dse.checkpoint_scores import checkpoint_scores
-from dse.cli import app
-from dse.placement import expert_scores
-from dse.simulation import Noise, Simulator
+from dse.checkpoints.scores import checkpoint_scores
+from dse.cli.app import app
+from dse.placement.experts import expert_scores
+from dse.simulation.simulator import Noise, Simulator
 from workloads.checkpoint import load_miniature
 from workloads.checkpoint_export import write_checkpoint
 from workloads.checkpoint_folder import load_checkpoint, open_checkpoint
@@ -74,7 +74,7 @@ def test_memory_is_that_of_a_few_matrices_not_of_the_checkpoint(tmp_path: Path) 
     stored = sum(file.stat().st_size for file in folder.iterdir())
     code = """
 import resource, sys
-from dse.checkpoint_scores import checkpoint_scores
+from dse.checkpoints.scores import checkpoint_scores
 from workloads.checkpoint_folder import open_checkpoint
 def peak(): return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 small, large = map(open_checkpoint, sys.argv[1:])

@@ -15,19 +15,19 @@ import pytest
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
-from dse import checkpoint_search
-from dse.checkpoint_cache import keep_result, read_results, results_folder
-from dse.checkpoint_model import RealModel
-from dse.checkpoint_search import Effort, Stage, placement_of, run_stage, spread, wanted_codes
-from dse.checkpoint_simulation import CheckpointSimulator, Placement
-from dse.cli import app
-from dse.keys import CLEAN
-from dse.placement import expert_scores
-from dse.run import load_run
-from dse.settings import Settings
-from dse.setup import make_problem
-from dse.simulation import Noise
-from dse.statistics import rank_correlation
+from dse.checkpoints.fingerprint import keep_result, read_results, results_folder
+from dse.checkpoints.model import RealModel
+from dse.checkpoints.simulator import CheckpointSimulator, Placement
+from dse.cli.app import app
+from dse.placement.experts import expert_scores
+from dse.runs.folder import load_run
+from dse.search import checkpoint_stage as checkpoint_search
+from dse.search.checkpoint_stage import Effort, Stage, placement_of, run_stage, spread, wanted_codes
+from dse.search.settings import Settings
+from dse.search.setup import make_problem
+from dse.search.simulation_key import CLEAN
+from dse.simulation.simulator import Noise
+from dse.simulation.statistics import rank_correlation
 from workloads.checkpoint import FOLDER, load_miniature
 from workloads.checkpoint_export import write_checkpoint, write_random
 from workloads.checkpoint_folder import open_checkpoint

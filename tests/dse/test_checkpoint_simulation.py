@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from dse.checkpoint_memory import plan_memory
-from dse.checkpoint_simulation import CheckpointSimulator, text_benchmark
-from dse.checkpoint_stream import LayerWeights
-from dse.mitigation import program_expert
-from dse.noisy_model import NoisyModel
-from dse.simulation import Noise, Simulator
+from dse.checkpoints.memory import plan_memory
+from dse.checkpoints.simulator import CheckpointSimulator, text_benchmark
+from dse.checkpoints.stream import LayerWeights
+from dse.simulation.mitigation import program_expert
+from dse.simulation.noisy_model import NoisyModel
+from dse.simulation.simulator import Noise, Simulator
 from hwmodels.nonideality import ProgrammedMatrix
 from workloads.checkpoint import FOLDER, Miniature, load_miniature
 from workloads.checkpoint_export import write_checkpoint

@@ -10,8 +10,8 @@ import pytest
 from command_line import COMMANDS, EXPLORE, QUICK, invoke, one_line
 from typer.testing import CliRunner
 
-from dse.cli import app
-from dse.settings import Settings
+from dse.cli.app import app
+from dse.search.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_the_defaults_shown_are_those_of_the_settings():
 
 def test_help_and_completion_load_nothing_heavy():
     code = (
-        "import sys, dse.cli; from dse.commands import complete as offered; "
+        "import sys, dse.cli.app; from dse.cli.commands import complete as offered; "
         "assert offered.noise_models('') and offered.figures('') and offered.metrics(''); "
         "print([name for name in ('torch', 'plotly', 'pandas', 'optuna') if name in sys.modules])"
     )

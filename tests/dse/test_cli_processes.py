@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from command_line import EXPLORE, QUICK, invoke, one_line
 
-from dse.run import load_run
+from dse.runs.folder import load_run
 
 
 def begin(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -123,7 +123,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_written_file(tmp_path):
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000)); "
-        "from dse.cli import main; main()"
+        "from dse.cli.app import main; main()"
     )
     command = [sys.executable, "-c", code, *EXPLORE, *QUICK, "--output", str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from dse import console
+from dse.cli import console
 
 HEADERS = ("design", "hardware", "loss +", "J/token")
 ROWS = [("115*", "30 pcm-3d 1024x1024x1024 8/7", "0.071 ± 0.005", "12.4 mJ")] * 3

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dse.cost import Workload, evaluate
-from dse.mapping import ANALOG_PARTS, matrix_energy_j
-from dse.placement import digital_order
-from dse.system import System
+from dse.cost.evaluate import Workload, evaluate
+from dse.cost.hardware import System
+from dse.cost.mapping import ANALOG_PARTS, matrix_energy_j
+from dse.placement.experts import digital_order
 from hwmodels.digital import (
     accelerator_area_mm2,
     load_accelerator,

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from command_line import invoke, one_line
 
-from dse.run import load_run
+from dse.runs.folder import load_run
 
 EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2", "--tokens", "1536"]
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from command_line import COMMANDS, EXPLORE, QUICK, invoke, one_line
 
-from dse.calibration import calibrate
-from dse.placements import OTHERS
-from dse.run import created, is_run, load_run, locked
+from dse.experiments.equal_cost import OTHERS
+from dse.runs.folder import created, is_run, load_run, locked
+from dse.simulation.calibration import calibrate
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,9 @@ def finished(small_run, tmp_path_factory) -> Path:
 @pytest.fixture
 def short_sweeps(monkeypatch) -> None:
     """What is swept is another test's business: few scores, few converter ranges."""
-    monkeypatch.setattr("dse.placements.OTHERS", OTHERS[:1])
+    monkeypatch.setattr("dse.experiments.equal_cost.OTHERS", OTHERS[:1])
     few = {"input_ranges": (3.0,), "output_ranges": (0.5, 1.0)}
-    monkeypatch.setattr("dse.calibration.calibrate", partial(calibrate, **few))
+    monkeypatch.setattr("dse.simulation.calibration.calibrate", partial(calibrate, **few))
 
 
 def test_a_run_leaves_a_whole_folder(finished):

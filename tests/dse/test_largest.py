@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dse.largest import expected_maximum, largest_of_normals
+from dse.cost.normal_maxima import expected_maximum, largest_of_normals
 
 
 def test_largest_of_few_normals_is_as_known():

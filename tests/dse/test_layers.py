@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dse.cost import Workload, evaluate
-from dse.layers import layer_table
-from dse.uncertainty import Model, systems
+from dse.cost.evaluate import Workload, evaluate
+from dse.cost.timeline import layer_table
+from dse.cost.uncertainty import Model, systems
 from hwmodels.digital import load_accelerator
 from workloads.architecture import load_model
 from workloads.routing import Routing

@@ -3,8 +3,8 @@
 import pytest
 
 from dse import explore
-from dse.limits import read_constraint
-from dse.settings import Settings
+from dse.metrics import read_constraint
+from dse.search.settings import Settings
 
 
 @pytest.mark.parametrize(

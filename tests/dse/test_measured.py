@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import dse.sensitivity
-from dse.measured import expert_sensitivity
+import dse.simulation.sensitivity
+from dse.simulation.measured_sensitivity import expert_sensitivity
 from workloads.architecture import load_model
 from workloads.checkpoint import load_miniature
 
@@ -12,13 +12,13 @@ from workloads.checkpoint import load_miniature
 def test_measured_once_and_again_when_the_file_is_bad(tmp_path, monkeypatch):
     architecture = load_model("olmoe")
     miniature = load_miniature(architecture.stand_in)
-    estimate, calls = dse.sensitivity.estimate, []
+    estimate, calls = dse.simulation.sensitivity.estimate, []
 
     def counted(*arguments, tokens, **options):
         calls.append(tokens)
         return estimate(*arguments, tokens=2560, **options)
 
-    monkeypatch.setattr(dse.sensitivity, "estimate", counted)
+    monkeypatch.setattr(dse.simulation.sensitivity, "estimate", counted)
     first = expert_sensitivity(miniature, architecture, tmp_path)
     assert first.shape == (4, 64)
     assert first.min() >= 0 and first.sum() > 0
@@ -39,9 +39,9 @@ def test_measured_once_and_again_when_the_file_is_bad(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
     architecture = load_model("olmoe")
     miniature = load_miniature(architecture.stand_in)
-    estimate = dse.sensitivity.estimate
+    estimate = dse.simulation.sensitivity.estimate
     monkeypatch.setattr(
-        dse.sensitivity,
+        dse.simulation.sensitivity,
         "estimate",
         lambda *given, tokens, **options: estimate(*given, tokens=2560, **options),
     )

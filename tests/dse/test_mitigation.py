@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typer.testing import CliRunner
 
-from dse.cli import app
-from dse.mitigation import MitigatedModel
-from dse.settings import Settings
-from dse.simulation import Noise, Simulator
+from dse.cli.app import app
+from dse.search.settings import Settings
+from dse.simulation.mitigation import MitigatedModel
+from dse.simulation.simulator import Noise, Simulator
 from workloads.checkpoint import Miniature, load_miniature
 from workloads.moe import forward, plain_linear
 from workloads.tasks import Benchmark, benchmarks

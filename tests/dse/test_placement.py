@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.placement import SCOPES, SCORES, digital_mask, digital_order, expert_scores, stretch
+from dse.placement.experts import (
+    SCOPES,
+    SCORES,
+    digital_mask,
+    digital_order,
+    expert_scores,
+    stretch,
+)
 from workloads.routing import uniform, zipf
 
 

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from dse.placement import digital_order
-from dse.placements import (
+from dse.experiments.equal_cost import (
     RIVALS,
     affordable,
     compare_placements,
@@ -15,8 +14,9 @@ from dse.placements import (
     score_values,
     verdict,
 )
-from dse.settings import Settings
-from dse.setup import make_problem
+from dse.placement.experts import digital_order
+from dse.search.settings import Settings
+from dse.search.setup import make_problem
 from hwmodels.nonideality import Noise
 
 

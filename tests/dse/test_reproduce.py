@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from dse import reproduce_selections as module
-from dse.kept_results import Kept
-from dse.reproduce import reproduce
-from dse.reproduce_claims import verdict
-from dse.reproduce_figures import quartiles, recovery_lines
-from dse.reproduce_frequency import served_frequency
-from dse.reproduce_selections import layer_matched_random
-from dse.scores import SimulationResult
-from dse.simulation import Simulator
+from dse.experiments.reproduce import fig4_5 as module
+from dse.experiments.reproduce.claims import verdict
+from dse.experiments.reproduce.fig4_5 import layer_matched_random
+from dse.experiments.reproduce.fig6 import served_frequency
+from dse.experiments.reproduce.figures import quartiles, recovery_lines
+from dse.experiments.reproduce.reproduce import reproduce
+from dse.kept import Kept
+from dse.simulation.result import SimulationResult
+from dse.simulation.simulator import Simulator
 from workloads.checkpoint import load_miniature
 from workloads.moe import forward
 
@@ -128,7 +128,7 @@ def _stopped_before(part: int):
 
 
 def test_an_interrupted_figure_goes_on_from_its_finished_simulations(tmp_path, monkeypatch):
-    monkeypatch.setattr("dse.reproduce.MODELS", {"olmoe-mini": "olmoe"})
+    monkeypatch.setattr("dse.experiments.reproduce.reproduce.MODELS", {"olmoe-mini": "olmoe"})
     effort = {"seeds": 2, "tokens": 1536}
     whole = reproduce("fig3", **effort)
     with pytest.raises(KeyboardInterrupt):

@@ -7,13 +7,14 @@ import optuna
 import pytest
 from search_fixture import KnownLoss, LookedAt, small_problem
 
-from dse import search, slots
-from dse.keys import CLEAN, least_loss
-from dse.limits import objective_values
+from dse.metrics import objective_values
 from dse.pareto import hypervolume, non_dominated
-from dse.pool import pool_of, simulated_columns
-from dse.screening import Screening
-from dse.storage import journal_storage
+from dse.search import loop as search
+from dse.search.pool import pool_of, simulated_columns
+from dse.search.screening import Screening
+from dse.search.simulation_key import CLEAN, least_loss
+from dse.search.study import slots
+from dse.search.study.storage import journal_storage
 
 SMALL = {
     "choices": {

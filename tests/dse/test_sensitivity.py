@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from dse.noisy_model import NoisyModel
-from dse.sensitivity import check_across, check_layer, estimate_on, measure
-from dse.simulation import Noise, Simulator
+from dse.simulation.noisy_model import NoisyModel
+from dse.simulation.sensitivity import check_across, check_layer, estimate_on, measure
+from dse.simulation.simulator import Noise, Simulator
 from workloads.moe import forward
 
 _SPEC = importlib.util.spec_from_file_location(

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dse.noisy_model import NoisyModel, dense_matrices, kind_of
-from dse.placed_model import PlacedModel
-from dse.simulation import Noise, Simulator, paired_difference
-from dse.statistics import stratified_mean
+from dse.simulation.noisy_model import NoisyModel, dense_matrices, kind_of
+from dse.simulation.placed_model import PlacedModel
+from dse.simulation.simulator import Noise, Simulator, paired_difference
+from dse.simulation.statistics import stratified_mean
 from hwmodels.analog_product import analog_linear, prepare
 from workloads.architecture import load_model
 from workloads.moe import forward

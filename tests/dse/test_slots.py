@@ -8,9 +8,10 @@ import pytest
 from optuna.trial import TrialState
 from search_fixture import go, small_problem
 
-from dse import search, slots
-from dse.journal import together
-from dse.storage import journal_storage
+from dse.search import loop as search
+from dse.search.study import slots
+from dse.search.study.journal import together
+from dse.search.study.storage import journal_storage
 
 
 def empty_study():

@@ -6,8 +6,8 @@ import pytest
 from search_fixture import small_problem
 
 from dse import units
-from dse.screening import Screening
-from dse.smallest import out_of_reach, round_up_mm2, smallest_designs
+from dse.search.screening import Screening
+from dse.search.smallest import out_of_reach, round_up_mm2, smallest_designs
 
 
 def refusal(problem) -> str:

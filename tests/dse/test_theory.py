@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dse.kept_results import Kept
-from dse.theory import (
+from dse.experiments.reproduce.theory import (
     Layer,
     Setting,
     draw,
@@ -18,7 +17,13 @@ from dse.theory import (
     tolerated,
     train,
 )
-from dse.theory_table import exponents, fitted_exponent, grows_as_stated, reproduce_theory
+from dse.experiments.reproduce.theory_table import (
+    exponents,
+    fitted_exponent,
+    grows_as_stated,
+    reproduce_theory,
+)
+from dse.kept import Kept
 
 QUICK = Setting(patterns=12, experts=8, neurons=6, length=6, neuron_step=0.05)
 
@@ -165,7 +170,9 @@ def test_exponents_of_a_table_that_follows_the_theorem():
 
 def test_the_report_names_every_margin_and_has_error_bars(monkeypatch):
     table = experiment(replace(QUICK, experts=16), shares=(0.25, 0.5, 0.75), seeds=2)
-    monkeypatch.setattr("dse.theory_table.experiment", lambda *_args, **_options: table)
+    monkeypatch.setattr(
+        "dse.experiments.reproduce.theory_table.experiment", lambda *_args, **_options: table
+    )
     result = reproduce_theory(QUICK, seeds=2)
     assert set(result.table["margin"]) == set(table["margin"])
     assert "the lemma: in all" in result.sentence and "gamma to the" in result.sentence
@@ -184,6 +191,9 @@ def test_an_interrupted_theory_goes_on_from_its_trained_layers(tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         experiment(QUICK, **effort, progress=stop, kept=Kept(tmp_path))
     trained = []
-    monkeypatch.setattr("dse.theory.train", lambda *given: trained.append(given) or train(*given))
+    monkeypatch.setattr(
+        "dse.experiments.reproduce.theory.train",
+        lambda *given: trained.append(given) or train(*given),
+    )
     pd.testing.assert_frame_equal(experiment(QUICK, **effort, kept=Kept(tmp_path)), whole)
     assert [given[1:] for given in trained] == [(0.5, 1)]

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dse import workers
-from dse.settings import Settings
-from dse.simulation import Noise, Simulator
-from dse.storage import Place
-from dse.threads import in_threads
+from dse.search.settings import Settings
+from dse.search.study import workers
+from dse.search.study.storage import Place
+from dse.simulation.simulator import Noise, Simulator
+from dse.simulation.threads import in_threads
 
 _SPEC = importlib.util.spec_from_file_location(
     "model_fixture", Path(__file__).with_name("model_fixture.py")

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from search_fixture import small_problem
 
-from dse import uncertainty
-from dse.cost import Workload
-from dse.mapping import read_parts
-from dse.setup import expert_table
-from dse.smallest import exact_fit
-from dse.tables import costed_frame
-from dse.uncertainty import QUANTITIES, Effects, combine
+from dse.cost import uncertainty
+from dse.cost.evaluate import Workload
+from dse.cost.mapping import read_parts
+from dse.cost.uncertainty import QUANTITIES, Effects, combine
+from dse.runs.tables import costed_frame
+from dse.search.setup import expert_table
+from dse.search.smallest import exact_fit
 
 
 @pytest.fixture(scope="module")

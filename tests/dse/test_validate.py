@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 from command_line import invoke, one_line
 
-from dse.seed_table import PUBLISHED, attention_unit_s, seed_table, tokens_for_rate
+from dse.experiments.reproduce.table2 import (
+    PUBLISHED,
+    attention_unit_s,
+    seed_table,
+    tokens_for_rate,
+)
 from hwmodels import chip_table, gpu_table
 from workloads.architecture import load_model, model_names
 

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import nn
 
-from dse.noisy_model import PARTS, dense_matrices
-from dse.simulation import Noise, Simulator
+from dse.simulation.noisy_model import PARTS, dense_matrices
+from dse.simulation.simulator import Noise, Simulator
 from workloads.checkpoint import Miniature
 from workloads.checkpoint_folder import decoder_config, open_checkpoint, read_weights
 from workloads.families import family_weight_shapes

@@ -22,11 +22,11 @@ from database_fixture import PASSWORD, PLAIN, MariaDB, Postgres
 from optuna.trial import TrialState
 from search_fixture import go, small_problem
 
-from dse import run as runs
-from dse import slots, workers
-from dse.record import first_config
-from dse.settings import Settings
-from dse.storage import (
+from dse.runs import folder as runs
+from dse.runs.record import first_config
+from dse.search.settings import Settings
+from dse.search.study import slots, workers
+from dse.search.study.storage import (
     Place,
     hide,
     open_database,
@@ -256,7 +256,7 @@ def test_a_proxy_serves_workers_without_the_password(postgres, problem):
 def test_what_a_shared_storage_refuses_is_one_line_without_the_password(
     postgres, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("dse.storage._CONNECT_S", 1)
+    monkeypatch.setattr("dse.search.study.storage._CONNECT_S", 1)
     url = postgres.url
     wrong = url.replace(PASSWORD, PLAIN.replace("@", "") + "x")
     for address, words in (
