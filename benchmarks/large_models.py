@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from dse.cost.evaluate import Workload
 from dse.cost.mapping import placeable_parts
+from dse.cost.workload import Workload
 from dse.placement.experts import SCOPES, digital_order, stretch
 from dse.search import loop as search
 from dse.search.problem import Problem

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 import optuna
 
+from dse.files import write_atomically
 from dse.metrics import objective_values
 from dse.pareto import hypervolume, non_dominated
-from dse.runs.folder import write_atomically
 from dse.search import loop as search
 from dse.search.pool import Pool, pool_of, simulated_columns
 from dse.search.problem import Problem

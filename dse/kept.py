@@ -6,19 +6,18 @@ the part in hand.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from numpy.typing import NDArray
 
-from dse.checkpoints.fingerprint import digest_of, keep_result, read_results
-from dse.runs.folder import one_line_errors
-from dse.simulation.result import Scores
-from dse.simulation.simulator import Noise, Simulator
+from dse.files import one_line_errors, write_atomically
 from workloads.cache import cache_folder
 
 _PACKAGES = ("dse", "hwmodels", "workloads")
@@ -82,29 +81,74 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-class KeptSimulator(Simulator):
-    """A Simulator of a shipped model that takes from `kept` what it scored before.
+# Raised when the simulation of a checkpoint changes in a way that changes its numbers.
+_VERSION = "1"
 
-    setting: what tells this simulator from others of the same code (model, seeds, tokens).
+
+RESULTS = "simulations.jsonl"
+
+
+def digest_of(*parts: Any) -> str:
+    """Hexadecimal digest of arrays and of things whose repr says all about them."""
+    digest = hashlib.sha256(_VERSION.encode())
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype} {part.shape}".encode() + part.tobytes())
+        else:
+            digest.update(repr(part).encode())
+    return digest.hexdigest()
+
+
+def read_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """Results by key; a line that a kill cut off is passed over."""
+    path = folder / RESULTS
+    found: dict[str, dict[str, Any]] = {}
+    if not path.exists():
+        return found
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+            found[str(entry["key"])] = dict(entry["result"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def keep_result(folder: Path, key: str, result: Mapping[str, Any]) -> None:
+    """Append a result and flush it to disk.
+
+    Raises:
+        ValueError: the disk is full or read-only.
     """
+    from filelock import FileLock
 
-    def __init__(self, kept: Kept, setting: Sequence[Any], *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
-        self.kept = kept
-        self.setting = (*setting, self.device.type)
+    line = json.dumps({"key": key, "result": dict(result)}, allow_nan=False) + "\n"
+    path = folder / RESULTS
+    with one_line_errors(path), FileLock(folder / ".lock"), path.open("ab+") as file:
+        file.seek(0, os.SEEK_END)
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
 
-    def _noisy(
-        self,
-        noise: Noise,
-        digital: npt.NDArray[np.bool_],
-        analog_modules: Sequence[str],
-        rows: npt.NDArray[np.int64],
-    ) -> Scores | None:
-        depends_on = (self.setting, noise, digital, sorted(analog_modules), rows)
-        kept = self.kept.get(*depends_on)
-        if kept is not None:
-            return Scores(**{name: np.array(values) for name, values in kept.items()})
-        scores = super()._noisy(noise, digital, analog_modules, rows)
-        if scores is not None and np.isfinite(scores.loss).all():
-            self.kept.put({name: part.tolist() for name, part in vars(scores).items()}, *depends_on)
-        return scores
+
+def read_arrays(folder: Path, name: str) -> dict[str, NDArray[np.float64]] | None:
+    """Arrays that `keep_arrays` wrote; None when there are none that can be read."""
+    path = folder / f"{name}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def keep_arrays(folder: Path, name: str, arrays: Mapping[str, NDArray[np.float64]]) -> None:
+    """Write arrays, all or nothing."""
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    write_atomically(folder / f"{name}.npz", write)

@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dse import units
+from dse.arrays import Array
 from hwmodels.catalog import nearest
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

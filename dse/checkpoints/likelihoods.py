@@ -25,8 +25,8 @@ from dse.checkpoints.fingerprint import fingerprint
 from dse.checkpoints.memory import plan_memory
 from dse.checkpoints.scores import checkpoint_scores
 from dse.checkpoints.simulator import CheckpointSimulator, Mask, Placement
+from dse.files import held, write_atomically
 from dse.placement.experts import digital_mask, digital_order
-from dse.runs.folder import held, write_atomically
 from dse.simulation.statistics import Array
 from hwmodels.nonideality import Noise
 from workloads.cache import cache_folder

@@ -24,7 +24,7 @@ from torch import Tensor
 from dse.checkpoints.layers import LayerMitigation, Noisy, State, advance, begin, calibrate
 from dse.checkpoints.memory import LOGITS_BYTES, MemoryPlan, plan_memory
 from dse.checkpoints.stream import StreamedModel
-from dse.placement.experts import check_mitigation
+from dse.simulation.mitigation_names import check_mitigation
 from dse.simulation.noisy_model import dense_matrices, layer_of
 from dse.simulation.placed_model import PlacedModel
 from dse.simulation.result import Look, Scores, in_pairs

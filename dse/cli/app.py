@@ -1,4 +1,4 @@
-"""The command line. Commands live in dse/cli/commands; each parses, calls one function and prints."""
+"""The command line. Commands live in dse/cli/commands: parse, call one function, print."""
 
 import sys
 from collections.abc import Sequence

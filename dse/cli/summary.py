@@ -6,9 +6,9 @@ import numpy as np
 
 from dse import units
 from dse.cli.console import number, print_table, records, say, si
-from dse.cost.mapping import read_parts
 from dse.metrics import metric, objective_values
 from dse.pareto import knee, thin
+from dse.placement.parts import read_parts
 from dse.runs.folder import UNDER_WAY, Run
 from dse.search.references import EXPERTS_ANALOG
 

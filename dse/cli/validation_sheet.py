@@ -223,20 +223,6 @@ def print_seed(table: pd.DataFrame) -> None:
     _say([analog_throughput_sentence()])
 
 
-def model_error() -> dict[str, str]:
-    """How far the cost models are off on published chips that the fit did not see, in words."""
-    from hwmodels.validation import summarise_chips, validate_chips
-
-    summary = summarise_chips(validate_chips())
-    left_out = summary[summary["prediction"] == "left out"]
-    return {
-        QUANTITIES[row["quantity"]]: f"median error {100 * row['median_absolute_error']:.0f} % on "
-        f"{row['rows']} chips, {row['within_factor_2']} within a factor of 2; worst "
-        f"{row['worst_factor']:.2g} times ({row['worst_chip']})"
-        for row in _rows(left_out)
-    }
-
-
 def _say(lines: list[str]) -> None:
     for line in lines:
         say(line)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dse.arrays import Array
 from dse.cost.expert_load import ExpertTables
 from dse.cost.mapping import Mapping, Part, matrix_energy_j, model_shape, moved_bytes, partial_sums
 from dse.cost.timing import DigitalWork
@@ -26,9 +26,7 @@ from hwmodels.tile import Tile
 
 if TYPE_CHECKING:
     from dse.cost.hardware import System
-    from dse.cost.step import Step
-
-Array = NDArray[np.float64]
+    from dse.cost.workload import Step
 
 ACCELERATOR_COMPONENTS = ("mac", "weight_memory", "kv_cache", "sram", "static")
 

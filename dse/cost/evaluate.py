@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dse.arrays import Array
 from dse.cost.expert_load import ExpertTables, expert_tables, stacked
 from dse.cost.hardware import System
-from dse.cost.mapping import ANALOG_PARTS, model_shape
-from dse.cost.step import Step, step_costs
+from dse.cost.mapping import model_shape
+from dse.cost.step import step_costs
+from dse.cost.workload import Step, Workload
+from dse.placement.parts import ANALOG_PARTS
 from hwmodels.catalog import nearest
 from workloads.architecture import MoEArchitecture
 from workloads.routing import Routing
@@ -27,36 +30,11 @@ from workloads.routing import Routing
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[np.float64]
 Order = tuple[str, str]
 
-MODES = ("decode", "prefill")
 CHUNK = 16_000
 """Designs worked on at once: their arrays stay in the processor's cache, and below 128 KiB each, so
 that the memory of one is the next one's."""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What runs: `batch` sequences of `context` tokens; one decode step, or their prefill."""
-
-    batch: int = 32
-    context: int = 1024
-    mode: str = "decode"
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "context"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or int(value) != value or value < 1:
-                raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
-        if self.mode not in MODES:
-            hint = nearest(self.mode, MODES)
-            raise ValueError(f"unknown mode {self.mode!r}: choose decode or prefill{hint}")
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of one step."""
-        return self.batch * (self.context if self.mode == "prefill" else 1)
 
 
 @dataclass(frozen=True)
@@ -129,8 +107,8 @@ def evaluate(
         digital_experts: how many experts of the order are digital by choice; more become digital
             when the rest does not fit the tiles.
         workload: batch, context and mode; by default decoding 32 sequences at 1024 tokens.
-        analog_modules: dense parts computed on tiles (`dse.cost.mapping.ANALOG_PARTS`): names, or
-            for each name which designs have it there.
+        analog_modules: dense parts computed on tiles (`dse.placement.parts.ANALOG_PARTS`): names,
+            or for each name which designs have it there.
 
     Raises:
         ValueError: shapes that do not agree, an index or count out of range, an unknown module.

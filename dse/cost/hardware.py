@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dse.arrays import Array
 from hwmodels.components import link
 from hwmodels.digital import Accelerator
 from hwmodels.technology import Technology
 from hwmodels.tile import Tile
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

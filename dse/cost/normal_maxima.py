@@ -6,9 +6,8 @@ from functools import lru_cache
 from math import erfc, pi, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from dse.arrays import Array
 
 EXCESS_STEPS = 256
 _POINTS = (np.arange(6 * EXCESS_STEPS) + 0.5) / EXCESS_STEPS

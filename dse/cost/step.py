@@ -6,16 +6,15 @@ long each stage takes; `dse.cost.energy` says what each component spends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.arrays import Array
 from dse.cost.energy import energies, weight_bytes
 from dse.cost.expert_load import ExpertTables
-from dse.cost.mapping import Flags, Mapping, Part, map_experts, model_shape
+from dse.cost.mapping import Mapping, Part, map_experts, model_shape
 from dse.cost.timing import (
     DigitalWork,
     ExpertWork,
@@ -25,6 +24,7 @@ from dse.cost.timing import (
     interval_s,
     mvm_time_s,
 )
+from dse.cost.workload import ACTIVATION_BYTES, Step
 from hwmodels.components import link
 from hwmodels.digital import (
     Accelerator,
@@ -34,68 +34,9 @@ from hwmodels.digital import (
     step_time_s,
 )
 from hwmodels.tile import tile_area_mm2
-from workloads.architecture import MoEArchitecture
 
 if TYPE_CHECKING:
     from dse.cost.hardware import System
-
-Array = NDArray[np.float64]
-
-CACHE_BYTES = 2
-"""Keys and values are kept in 16 bits."""
-ACTIVATION_BYTES = 2
-
-
-@dataclass(frozen=True)
-class Step:
-    """A model and its workload, and which dense parts are analog.
-
-    Attributes:
-        analog: by name of the part; parts that no design has analog may be missing.
-    """
-
-    architecture: MoEArchitecture
-    batch: int
-    context: int
-    prefill: bool
-    analog: dict[str, Flags]
-
-    @property
-    def tokens(self) -> int:
-        return self.batch * self.context if self.prefill else self.batch
-
-    def is_analog(self, name: str) -> Flags:
-        return self.analog.get(name, False)
-
-    @property
-    def head_tokens(self) -> int:
-        """Tokens whose logits are needed: in prefill the last of each sequence."""
-        return self.batch
-
-    @cached_property
-    def parts(self) -> dict[str, Part]:
-        return {part.name: part for part in model_shape(self.architecture).parts}
-
-    def part_tokens(self, name: str) -> int:
-        return self.head_tokens if name == "lm_head" else self.tokens
-
-    @cached_property
-    def attention_macs(self) -> int:
-        """Of scores and values, all layers, one step; a prefill token sees half its context."""
-        seen = (self.context + 1) // 2 if self.prefill else self.context
-        return self.tokens * self.architecture.attention_macs(seen)
-
-    @cached_property
-    def cache_bytes(self) -> int:
-        """KV cache read and written in a step; prefill writes and reads each entry once."""
-        one, all_ = (self.architecture.kv_cache_elements(n) for n in (1, self.context))
-        if self.prefill:
-            return 2 * self.batch * all_ * CACHE_BYTES
-        return self.batch * (all_ + one) * CACHE_BYTES
-
-    @cached_property
-    def held_cache_bytes(self) -> int:
-        return self.batch * self.architecture.kv_cache_elements(self.context) * CACHE_BYTES
 
 
 def step_costs(

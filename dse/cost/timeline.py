@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.arrays import Array
 from dse.cost.energy import energies, expert_energy, unit_energies
 from dse.cost.evaluate import placement_tables
 from dse.cost.expert_load import ExpertTables
 from dse.cost.mapping import Mapping, blocks
-from dse.cost.step import Step, areas, expert_work, mapped, part_times
+from dse.cost.recorded import Model, analog_modules, systems
+from dse.cost.step import areas, expert_work, mapped, part_times
 from dse.cost.timing import (
     DigitalWork,
     ExpertWork,
@@ -26,7 +28,7 @@ from dse.cost.timing import (
     mvm_time_s,
     stage_designs,
 )
-from dse.cost.uncertainty import Model, analog_modules, systems
+from dse.cost.workload import Step
 from hwmodels.digital import stage_time_s, step_time_s
 from hwmodels.tile import tile_latency_s
 from workloads.architecture import MoEArchitecture
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
     from dse.cost.hardware import System
 
-Array = NDArray[np.float64]
 Parts = dict[str, Array]
 
 ACCELERATOR, TILES = "accelerator", "tiles"

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.cost.expert_load import ExpertTables, LayerSlots, own_tile_slots, shared_tile_slots
+from dse.arrays import Array
+from dse.cost.expert_load import ExpertTables
 from dse.cost.mapping import Mapping, Part, blocks
 from dse.cost.normal_maxima import expected_maximum
+from dse.cost.tile_slots import LayerSlots, own_tile_slots, shared_tile_slots
 from hwmodels.digital import Accelerator, stage_time_s
 from hwmodels.tile import Tile, tile_latency_s
-
-Array = NDArray[np.float64]
 
 ANALOG_PHASES = {"attention": 2, "mamba": 4}
 """Analog phases with digital work between them; other parts pass tokens on without a break."""

@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.cost.evaluate import Workload, evaluate
+from dse.arrays import Array
+from dse.cost.evaluate import evaluate
 from dse.cost.hardware import System
+from dse.cost.workload import Workload
 from dse.metrics import Limits
 from dse.placement.experts import digital_mask, digital_order, expert_scores
 from dse.search.problem import Problem
 from dse.search.settings import Settings
-from dse.search.setup import load_architecture, make_problem, traced_routing
+from dse.search.setup import make_problem, traced_routing
 from dse.search.smallest import ANY_AREA_MM2, SAMPLE, best_row, exact_fit
 from dse.simulation.converter_ranges import said, with_ranges
 from dse.simulation.measured_sensitivity import expert_sensitivity
+from workloads.architecture import load_architecture
 from workloads.checkpoint import load_miniature
 from workloads.routing import relative_positions
 
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
 
     from dse.simulation.simulator import Noise, SimulationResult
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 RIVALS = (("max_neuron_norm", "global"), ("max_neuron_norm", "per_layer"))

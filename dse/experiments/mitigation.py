@@ -11,13 +11,15 @@ import torch
 
 from dse.checkpoints.model import Layers, RealModel, real_architecture
 from dse.checkpoints.scores import checkpoint_scores
-from dse.placement.experts import check_mitigation, digital_mask, digital_order, expert_scores
-from dse.search.setup import load_architecture, traced_routing
+from dse.placement.experts import digital_mask, digital_order, expert_scores
+from dse.search.setup import traced_routing
 from dse.simulation.converter_ranges import said, with_ranges
 from dse.simulation.mitigation import MitigatedModel
+from dse.simulation.mitigation_names import check_mitigation
 from dse.simulation.noisy_model import dense_matrices
 from dse.simulation.simulator import Noise, SimulationResult, Simulator, paired_difference
 from dse.simulation.statistics import stratified_mean
+from workloads.architecture import load_architecture
 from workloads.checkpoint import load_miniature
 from workloads.miniature import corpus
 from workloads.tasks import LENGTH, benchmarks

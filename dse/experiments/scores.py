@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.placement.experts import MEASURED, SCORES, expert_scores
-from dse.search.setup import load_architecture, traced_routing
+from dse.search.setup import traced_routing
+from workloads.architecture import load_architecture
 from workloads.checkpoint import load_miniature
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ order are nested. "random" with scope "per_layer" is the layer-matched random ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwmodels.catalog import nearest
+from dse.arrays import Array
+from hwmodels.catalog import check_name
 from workloads.routing import Routing, relative_positions
 
 SCORES = (
@@ -28,15 +29,6 @@ SCORES = (
 MEASURED = ("sensitivity", "sensitivity_per_fetch")
 """Scores that need the measured sensitivity."""
 SCOPES = ("global", "per_layer")
-MITIGATIONS = ("router-recalibration", "expert-replacement")  # see dse.simulation.mitigation
-
-Array = NDArray[np.float64]
-
-
-def _check(name: str, value: str, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        hint = nearest(value, accepted)
-        raise ValueError(f"unknown {name} {value!r}: choose from {', '.join(accepted)}{hint}")
 
 
 def expert_scores(
@@ -65,7 +57,7 @@ def expert_scores(
     Raises:
         ValueError: unknown score, or what it needs is not given.
     """
-    _check("placement score", kind, SCORES)
+    check_name("placement score", kind, SCORES)
     shape = routing.probability.shape
     if kind == "activation_frequency":
         return routing.probability.copy()
@@ -107,13 +99,6 @@ def _numbers(tensor: Any) -> Array:
     return np.asarray(tensor, dtype=float)
 
 
-def check_mitigation(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once; ValueError with the nearest for an unknown one."""
-    for name in names:
-        _check("mitigation", name, MITIGATIONS)
-    return tuple(dict.fromkeys(names))
-
-
 def digital_order(scores: Array, scope: str) -> NDArray[np.int64]:
     """Experts from most to least digital-worthy, as flat indices layer * experts + expert.
 
@@ -126,7 +111,7 @@ def digital_order(scores: Array, scope: str) -> NDArray[np.int64]:
     Returns:
         A permutation of moe_layers * experts.
     """
-    _check("placement scope", scope, SCOPES)
+    check_name("placement scope", scope, SCOPES)
     if not np.all(np.isfinite(scores)):
         raise ValueError("expert scores must be finite")
     if scope == "global":

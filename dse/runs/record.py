@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 
-from dse.cli.validation_sheet import model_error
 from dse.cost import timeline as layers
 from dse.cost import uncertainty
 from dse.runs import folder as runs
@@ -28,6 +27,7 @@ from dse.search.settings import Settings
 from dse.search.setup import expert_table, settings_architecture
 from dse.search.study.storage import hide
 from dse.simulation import converter_ranges
+from hwmodels.validation import model_error
 
 if TYPE_CHECKING:
     import pandas

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from dse.explorer import find_study, screen
 from dse.runs import folder as runs
 from dse.runs.record import finish, write_report
+from dse.runs.study import find_study
 from dse.search import loop as search
+from dse.search import workers
+from dse.search.loop import screen
 from dse.search.settings import Settings
 from dse.search.setup import make_problem
-from dse.search.study import workers
 from dse.search.study.storage import Place, shared_place, shown
 
 

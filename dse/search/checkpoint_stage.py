@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse import units
-from dse.checkpoints.fingerprint import keep_result, read_results
 from dse.checkpoints.model import Layers, RealModel
 from dse.checkpoints.simulator import CheckpointSimulator, Placement
+from dse.kept import keep_result, read_results
 from dse.placement.experts import digital_mask
 from dse.search.pool import Pool, Results
 from dse.search.problem import Problem, result_columns

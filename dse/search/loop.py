@@ -19,9 +19,11 @@ from optuna.trial import TrialState
 
 from dse.metrics import objective_values
 from dse.search import interrupts
+from dse.search import loop as search
 from dse.search.pool import Pool, Results, simulated_columns
 from dse.search.problem import Problem
 from dse.search.screening import Screening
+from dse.search.settings import Settings
 from dse.search.simulation_key import CLEAN
 from dse.search.study.journal import together
 from dse.search.study.slots import (
@@ -328,3 +330,8 @@ def _anchors(screening: Screening) -> list[dict[str, Any]]:
 def progress_rows(study: optuna.Study) -> list[dict[str, Any]]:
     """The progress that finished trials recorded, in order."""
     return [t.user_attrs["progress"] for t in finished(study) if "progress" in t.user_attrs]
+
+
+def screen(settings: Settings, problem: Problem, study: optuna.Study) -> Screening:
+    """Costed designs with what the study knows of their accuracy."""
+    return Screening(problem, search.load_results(study), settings.seed)

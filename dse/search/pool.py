@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.arrays import Array
 from dse.search.problem import SIMULATED, Costed
 
-Array = NDArray[np.float64]
 Results = dict[int, dict[str, Any]]
 """What was simulated: key code -> the result's numbers, or a `reason` when it failed."""
 

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.cost.evaluate import Costs, Workload, evaluate
+from dse.arrays import Array
+from dse.cost.evaluate import Costs, evaluate
 from dse.cost.hardware import System, hardware
-from dse.cost.mapping import ANALOG_PARTS, join_parts, placeable_parts, read_parts
+from dse.cost.mapping import placeable_parts
+from dse.cost.workload import Workload
 from dse.metrics import Limits, Metric
 from dse.placement.experts import digital_mask
+from dse.placement.parts import ANALOG_PARTS, join_parts, read_parts
 from dse.search import surrogate
 from dse.search.simulation_key import (
     CLEAN,
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
     from dse.checkpoints.model import RealModel
     from dse.simulation.simulator import Noise, Simulator
 
-Array = NDArray[np.float64]
 SIMULATED = ("delta_loss_nats", "delta_loss_stderr", "top1", "top1_stderr", "accuracy",
              "accuracy_stderr")  # fmt: skip
 """Columns whose numbers come from a simulation."""

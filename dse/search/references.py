@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse import units
-from dse.cost.mapping import NO_PARTS, join_parts
 from dse.metrics import Limits
-from dse.runs.tables import costed_frame
+from dse.placement.parts import NO_PARTS, join_parts
+from dse.search.costed_table import costed_frame
 from dse.search.pool import Results
 from dse.search.problem import Costed, Problem
 from dse.search.screening import Screening

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from dse.cost.mapping import NO_PARTS
+from dse.arrays import Array
 from dse.metrics import objective_values
 from dse.pareto import hypervolume, non_dominated
+from dse.placement.parts import NO_PARTS
 from dse.search import surrogate
 from dse.search.pool import Pool, Results, pool_of, reached, simulated_columns
 from dse.search.problem import Problem
 from dse.search.simulation_key import CLEAN, least_loss, unpack
 from dse.search.smallest import nothing_fits, smallest_designs
 
-Array = NDArray[np.float64]
 # A loss increase of 0.05 nats is a perplexity 5 % higher; beyond it the hypervolume counts nothing.
 LOSS_REFERENCE_NATS = 0.05
 # Quantiles of a normal distribution at the middles of four equal parts.

@@ -13,8 +13,8 @@ from dse.metrics import (
     metric,
     read_constraint,
 )
-from dse.placement.experts import check_mitigation
 from dse.search.space import Space, check_sharing, default_space, with_enough_tiers
+from dse.simulation.mitigation_names import check_mitigation
 from hwmodels.catalog import nearest
 
 SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")

@@ -12,7 +12,7 @@ from dse.search.problem import Array, Problem
 from dse.search.settings import Settings
 from dse.search.space import Space
 from dse.simulation.measured_sensitivity import expert_sensitivity
-from workloads.architecture import MoEArchitecture, load_model
+from workloads.architecture import MoEArchitecture, load_architecture
 
 if TYPE_CHECKING:
     import pandas
@@ -24,18 +24,6 @@ if TYPE_CHECKING:
 
 # The routing is traced on other text than accuracy is measured on.
 _TRACE_TOKENS = 8192
-
-
-def load_architecture(model: str) -> MoEArchitecture:
-    """The model of a name or config.json; only those with routed experts can be explored.
-
-    Raises:
-        ValueError: unknown name (with the nearest), unreadable config.json.
-    """
-    architecture = load_model(model)
-    if not architecture.moe_layers:
-        raise ValueError(f"{model} has no routed experts: there is nothing to place")
-    return architecture
 
 
 def settings_architecture(settings: Settings) -> MoEArchitecture:
@@ -78,7 +66,7 @@ def make_problem(
         memory_bytes: that this process may hold while it works on a checkpoint.
         layers: called with words, layers done and layers during passes over a checkpoint.
     """
-    from dse.cost.evaluate import Workload
+    from dse.cost.workload import Workload
     from workloads.checkpoint import load_miniature
     from workloads.routing import resample
 

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.cost.mapping import ANALOG_PARTS
+from dse.arrays import Array
+from dse.placement.parts import ANALOG_PARTS
 
 Codes = NDArray[np.int64]
-Array = NDArray[np.float64]
-
 CLEAN = -1
 """Key code of a design with no analog expert: its accuracy is the model's own."""
 

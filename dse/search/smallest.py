@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from dse import units
 from dse.cost.hardware import System
-from dse.cost.mapping import blocks, model_shape, read_parts
+from dse.cost.mapping import blocks, model_shape
 from dse.metrics import Constraint, Limits
+from dse.placement.parts import read_parts
 from dse.search.problem import Costed, Problem
 
 SAMPLE = 6000

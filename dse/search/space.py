@@ -65,8 +65,8 @@ class Parameter:
 
 
 def _checked_parts(text: str) -> str:
-    """Dense parts as the space writes them, any set of them (`dse.cost.mapping.read_parts`)."""
-    from dse.cost.mapping import ALL_PARTS, join_parts, read_parts
+    """Dense parts as the space writes them, any set of them (`dse.placement.parts.read_parts`)."""
+    from dse.placement.parts import ALL_PARTS, join_parts, read_parts
 
     try:
         parts = read_parts(text)
@@ -82,8 +82,8 @@ def _numeric(
 
 
 def _parameters() -> tuple[Parameter, ...]:
-    from dse.cost.mapping import ALL_PARTS, NO_PARTS
     from dse.placement.experts import SCOPES, SCORES
+    from dse.placement.parts import ALL_PARTS, NO_PARTS
 
     # "random" is the control of a comparison, "sensitivity_per_fetch" not told apart from
     # "sensitivity" in decoding a batch: both can be asked for, neither is searched.
@@ -160,7 +160,7 @@ class Space:
         Raises:
             ValueError: a choice was asked for that names none of these parts.
         """
-        from dse.cost.mapping import NO_PARTS, join_parts, read_parts
+        from dse.placement.parts import NO_PARTS, join_parts, read_parts
 
         asked = self["analog_modules"].choices
         found = dict.fromkeys(

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.arrays import Array
 from dse.simulation.statistics import stratified_mean
-
-Array = NDArray[np.float64]
 
 # Losses below the resolution of a simulation (about 1 mnat) are alike.
 RESOLUTION_NATS = 1e-3

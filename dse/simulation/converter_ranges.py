@@ -3,8 +3,8 @@
 The table converter_ranges.json is written by `python -m dse.simulation.converter_ranges`, which
 runs the sweep of `dse calibrate`: kappa for every resolution of the DAC, lambda for every
 resolution of the ADC and number of tile rows, because a column adds up as many products as the tile
-has rows. Every command that simulates noise takes its ranges from here and says which; a run's config.json holds
-the table. The paper calibrates both too and prints no values.
+has rows. Every command that simulates noise takes its ranges from here and says which; a run's
+config.json holds the table. The paper calibrates both too and prints no values.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.runs.folder import write_atomically
+from dse.files import write_atomically
 from workloads.architecture import MoEArchitecture
 from workloads.cache import cache_folder
 

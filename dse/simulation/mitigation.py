@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dse.placement.experts import check_mitigation
+from dse.simulation.mitigation_names import check_mitigation
 from dse.simulation.noisy_model import kind_of, layer_of, percentiles
 from dse.simulation.placed_model import PlacedModel
 from hwmodels.analog_product import AnalogMatrix, prepare

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dse.placement.experts import check_mitigation
 from dse.simulation.mitigation import MitigatedModel
+from dse.simulation.mitigation_names import check_mitigation
 from dse.simulation.noisy_model import (
     FullModel,
     NoisyModel,

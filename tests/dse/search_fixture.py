@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from dse.cost.evaluate import Workload
 from dse.cost.mapping import placeable_parts
+from dse.cost.workload import Workload
 from dse.placement.experts import SCOPES, digital_order
 from dse.search import loop as search
 from dse.search.problem import Problem

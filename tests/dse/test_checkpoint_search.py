@@ -15,10 +15,11 @@ import pytest
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
-from dse.checkpoints.fingerprint import keep_result, read_results, results_folder
+from dse.checkpoints.fingerprint import results_folder
 from dse.checkpoints.model import RealModel
 from dse.checkpoints.simulator import CheckpointSimulator, Placement
 from dse.cli.app import app
+from dse.kept import keep_result, read_results
 from dse.placement.experts import expert_scores
 from dse.runs.folder import load_run
 from dse.search import checkpoint_stage as checkpoint_search

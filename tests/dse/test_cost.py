@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dse.cost.evaluate import Workload, evaluate
+from dse.cost.evaluate import evaluate
 from dse.cost.hardware import System
-from dse.cost.mapping import ANALOG_PARTS, matrix_energy_j
+from dse.cost.mapping import matrix_energy_j
+from dse.cost.workload import Workload
 from dse.placement.experts import digital_order
+from dse.placement.parts import ANALOG_PARTS
 from hwmodels.digital import (
     accelerator_area_mm2,
     load_accelerator,

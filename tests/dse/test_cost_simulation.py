@@ -7,8 +7,9 @@ import pytest
 from discrete_events import Design, Machine, top_k
 from numpy.typing import NDArray
 
-from dse.cost.evaluate import Costs, Workload, evaluate
+from dse.cost.evaluate import Costs, evaluate
 from dse.cost.hardware import System
+from dse.cost.workload import Workload
 from dse.placement.experts import digital_order
 from hwmodels.digital import Accelerator, load_accelerator, stage_time_s
 from hwmodels.tile import Tile, load_technology, tile_latency_s

@@ -6,7 +6,8 @@ from drawn_loads import draw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.cost.expert_load import expert_tables, fullest_group
+from dse.cost.expert_load import expert_tables
+from dse.cost.tile_slots import fullest_group
 from workloads.routing import Routing, zipf
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dse.cost.evaluate import Workload, evaluate
+from dse.cost.evaluate import evaluate
+from dse.cost.recorded import Model, systems
 from dse.cost.timeline import layer_table
-from dse.cost.uncertainty import Model, systems
+from dse.cost.workload import Workload
 from hwmodels.digital import load_accelerator
 from workloads.architecture import load_model
 from workloads.routing import Routing

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dse.search import workers
 from dse.search.settings import Settings
-from dse.search.study import workers
 from dse.search.study.storage import Place
 from dse.simulation.simulator import Noise, Simulator
 from dse.simulation.threads import in_threads

@@ -9,10 +9,10 @@ from hypothesis.extra.numpy import arrays
 from search_fixture import small_problem
 
 from dse.cost import uncertainty
-from dse.cost.evaluate import Workload
-from dse.cost.mapping import read_parts
 from dse.cost.uncertainty import QUANTITIES, Effects, combine
-from dse.runs.tables import costed_frame
+from dse.cost.workload import Workload
+from dse.placement.parts import read_parts
+from dse.search.costed_table import costed_frame
 from dse.search.setup import expert_table
 from dse.search.smallest import exact_fit
 

@@ -24,8 +24,9 @@ from search_fixture import go, small_problem
 
 from dse.runs import folder as runs
 from dse.runs.record import first_config
+from dse.search import workers
 from dse.search.settings import Settings
-from dse.search.study import slots, workers
+from dse.search.study import slots
 from dse.search.study.storage import (
     Place,
     hide,

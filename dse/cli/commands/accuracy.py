@@ -71,9 +71,9 @@ def calibrate(
 
     These are kappa and lambda, tried on the model's calibration text.
     """
-    from dse.search.setup import load_architecture
     from dse.simulation.calibration import calibrate as sweep
     from dse.simulation.simulator import Noise
+    from workloads.architecture import load_architecture
     from workloads.checkpoint import load_miniature
 
     architecture = load_architecture(model)
@@ -115,7 +115,7 @@ def mitigate(
     They are router recalibration and expert replacement.
     """
     from dse.experiments.mitigation import checkpoint_mitigation_table, mitigation_table
-    from dse.placement.experts import MITIGATIONS
+    from dse.simulation.mitigation_names import MITIGATIONS
 
     noise, names = _noise(noise_model, magnitude), mitigation or MITIGATIONS
     if checkpoint is None:
@@ -185,7 +185,7 @@ def reproduce(
     Each finished simulation is kept in the user's cache folder: the command can be stopped with
     Ctrl-C and goes on from there when it is given again.
     """
-    from dse.runs.folder import check_file, write_atomically
+    from dse.files import check_file, write_atomically
 
     if output is not None:
         check_file(output)  # before minutes of work

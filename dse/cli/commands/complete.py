@@ -39,14 +39,14 @@ def scores(incomplete: str) -> list[str]:
 
 def mitigations(incomplete: str) -> list[str]:
     """Names of --mitigation."""
-    from dse.placement.experts import MITIGATIONS
+    from dse.simulation.mitigation_names import MITIGATIONS
 
     return _beginning(incomplete, MITIGATIONS)
 
 
 def modes(incomplete: str) -> list[str]:
     """Names of --mode."""
-    from dse.cost.evaluate import MODES
+    from dse.cost.workload import MODES
 
     return _beginning(incomplete, MODES)
 

@@ -129,8 +129,9 @@ def export(
     output: Path | None = typer.Option(None, help="File to write; standard output by default."),
 ) -> None:
     """Write all candidates of a run as CSV, JSON or parquet."""
+    from dse.files import write_atomically
     from dse.runs.best import export as convert
-    from dse.runs.folder import load_run, write_atomically
+    from dse.runs.folder import load_run
 
     asked = (("csv", csv), ("json", as_json), ("parquet", parquet))
     kinds = [kind for kind, wanted in asked if wanted]

@@ -25,7 +25,7 @@ def worker(
     """
     from dse.cli.console import print_json
     from dse.search.study.storage import shared_place
-    from dse.search.study.workers import work
+    from dse.search.workers import work
 
     timeout_s = read_effort(timeout, jobs)
     if not storage or not study:

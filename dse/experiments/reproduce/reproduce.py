@@ -28,7 +28,8 @@ from dse.experiments.reproduce.claims import (
     verdict,
 )
 from dse.experiments.reproduce.figures import accuracy_beside, bars, captioned
-from dse.kept import Kept, KeptSimulator
+from dse.kept import Kept
+from dse.simulation.kept_simulator import KeptSimulator
 from dse.simulation.simulator import SimulationResult, Simulator, paired_difference
 from hwmodels.catalog import nearest
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dse.cost.evaluate import Costs, Workload, evaluate
+from dse.cost.evaluate import Costs, evaluate
 from dse.cost.hardware import System
+from dse.cost.workload import Workload
 from hwmodels import load_accelerator, load_tile
 from workloads.architecture import MoEArchitecture, load_model
 from workloads.inventory import inventory
