@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dse.cli.console import print_table, records, si
 from dse.cost import uncertainty
 from dse.cost.uncertainty import QUANTITIES
+from dse.runs.tornado import position, read_run
 
 if TYPE_CHECKING:
     from dse.runs.folder import Run
@@ -30,8 +31,8 @@ def tornado_document(run: Run, trial: int | None, against: int | None) -> dict[s
     Raises:
         ValueError: no such trial, or the run was made by another version.
     """
-    table, found = uncertainty.read_run(run)
-    row = uncertainty.position(table, trial)
+    table, found = read_run(run)
+    row = position(table, trial)
     constants = uncertainty.tornado(found, row)
     document: dict[str, Any] = {
         "run": str(run.folder),
@@ -40,7 +41,7 @@ def tornado_document(run: Run, trial: int | None, against: int | None) -> dict[s
         "constants": records(constants),
     }
     if against is not None:
-        other = uncertainty.position(table, against)
+        other = position(table, against)
         low, high = found.ratio_ranges(other)
         ratio = found.values[:, row] / found.values[:, other]
         document |= {"against": against, "ratios": _ends(ratio, low[:, row], high[:, row])}

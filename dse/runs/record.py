@@ -15,6 +15,7 @@ import optuna
 
 from dse.cost import timeline as layers
 from dse.cost import uncertainty
+from dse.cost.recorded import run_model
 from dse.runs import folder as runs
 from dse.runs import tables
 from dse.search import loop as search
@@ -86,7 +87,7 @@ def finish(
     problem = screening.problem
     table, cheap = _candidates(settings, study, screening, stage)
     experts = expert_table(problem)
-    model = uncertainty.run_model(problem.architecture, problem.workload, experts)
+    model = run_model(problem.architecture, problem.workload, experts)
     table, tornado = uncertainty.with_tornado(model, table)
     times["cost"] += time.perf_counter() - before
     runs.write_table(folder, "candidates", table)
