@@ -33,7 +33,7 @@ from workloads.checkpoint import FOLDER, load_miniature
 from workloads.checkpoint_export import write_checkpoint, write_random
 from workloads.checkpoint_folder import open_checkpoint
 
-RECORDED = Path(__file__).parents[1] / "workloads" / "reference_logits"
+RECORDED = Path(__file__).parents[2] / "workloads" / "reference_logits"
 SMALL = ["--tokens", "1536", "--checkpoint-tokens", "512", "--trials", "4",
          "--fix", "analog_modules=none", "--budget-area", "200mm2"]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How good a miniature is: `python -m workloads.miniature.report NAME [--json] [--record]`.
+"""How good a miniature is: `python -m workloads.miniature_report NAME [--json] [--record]`.
 
 Clean loss, top-1 and task accuracy on the benchmarks, and how much the experts of a layer differ
 (coefficients of variation of load and of the maximum neuron norm).

@@ -1,9 +1,9 @@
 """What the peers convert of an MoE block, and what this simulation does with the same weights."""
 
-import importlib.util
 import json
 from pathlib import Path
 
+import model_fixture
 import numpy as np
 import pytest
 import torch
@@ -17,13 +17,7 @@ from workloads.checkpoint import Miniature
 from workloads.checkpoint_folder import decoder_config, open_checkpoint, read_weights
 from workloads.families import family_weight_shapes
 
-RECORDED = Path(__file__).parents[1] / "workloads" / "reference_logits"
-
-_SPEC = importlib.util.spec_from_file_location(
-    "model_fixture", Path(__file__).with_name("model_fixture.py")
-)
-model_fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(model_fixture)
+RECORDED = Path(__file__).parents[2] / "workloads" / "reference_logits"
 
 
 class FusedExperts(nn.Module):

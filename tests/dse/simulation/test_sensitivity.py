@@ -1,8 +1,6 @@
 """Second-order sensitivity against the exact Fisher diagonal and against brute force."""
 
-import importlib.util
-from pathlib import Path
-
+import model_fixture
 import numpy as np
 import pytest
 import torch
@@ -11,12 +9,6 @@ from dse.simulation.noisy_model import NoisyModel
 from dse.simulation.sensitivity import check_across, check_layer, estimate_on, measure
 from dse.simulation.simulator import Noise, Simulator
 from workloads.moe import forward
-
-_SPEC = importlib.util.spec_from_file_location(
-    "model_fixture", Path(__file__).with_name("model_fixture.py")
-)
-model_fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(model_fixture)
 
 
 def sequences(miniature, rows, length=12, seed=3):

@@ -20,7 +20,7 @@ from workloads.checkpoint_export import write_checkpoint
 from workloads.checkpoint_folder import decoder_config, load_checkpoint, open_checkpoint
 from workloads.tasks import Benchmark, benchmarks
 
-RECORDED = Path(__file__).parents[1] / "workloads" / "reference_logits"
+RECORDED = Path(__file__).parents[2] / "workloads" / "reference_logits"
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,10 @@
 """Jobs side by side, and the simulation on one and on several threads."""
 
-import importlib.util
 import threading
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
+import model_fixture
 import pytest
 import torch
 
@@ -14,12 +13,6 @@ from dse.search.settings import Settings
 from dse.search.study.storage import Place
 from dse.simulation.simulator import Noise, Simulator
 from dse.simulation.threads import in_threads
-
-_SPEC = importlib.util.spec_from_file_location(
-    "model_fixture", Path(__file__).with_name("model_fixture.py")
-)
-model_fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(model_fixture)
 
 
 @pytest.fixture

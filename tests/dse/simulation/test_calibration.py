@@ -1,9 +1,8 @@
 """The sweep of converter ranges on a small random model."""
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
+import model_fixture
 import numpy as np
 import pytest
 
@@ -13,12 +12,6 @@ from dse.simulation.simulator import Noise, Simulator
 from workloads.architecture import load_model
 from workloads.checkpoint import load_miniature
 from workloads.tasks import benchmarks
-
-_SPEC = importlib.util.spec_from_file_location(
-    "model_fixture", Path(__file__).with_name("model_fixture.py")
-)
-model_fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(model_fixture)
 
 
 @pytest.fixture(scope="module")

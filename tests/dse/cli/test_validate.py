@@ -16,7 +16,7 @@ from dse.experiments.reproduce.table2 import (
 from hwmodels import chip_table, gpu_table
 from workloads.architecture import load_model, model_names
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 
 
 def test_everything_fits_a_terminal():

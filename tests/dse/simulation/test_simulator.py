@@ -1,9 +1,8 @@
 """The simulation against the clean decoder, a slow reference loop, and brute force over seeds."""
 
-import importlib.util
 import math
-from pathlib import Path
 
+import model_fixture
 import numpy as np
 import pytest
 import torch
@@ -17,11 +16,6 @@ from hwmodels.analog_product import analog_linear, prepare
 from workloads.architecture import load_model
 from workloads.moe import forward
 
-_SPEC = importlib.util.spec_from_file_location(
-    "model_fixture", Path(__file__).with_name("model_fixture.py")
-)
-model_fixture = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(model_fixture)
 random_miniature, token_sets = model_fixture.random_miniature, model_fixture.token_sets
 
 
