@@ -98,6 +98,7 @@ def test_a_package_without_silicon() -> None:
     """LPDDR5X stands on the substrate: no interposer, one die in a hundred lost with it."""
     parts = made.package_cost_usd(load_memory("lpddr5x"), 4, 200, 7)
     assert parts["interposer"] == 0
+    assert parts["die"] == pytest.approx(made.good_die_usd(200, 7) + 0.005 * 200)
     assert parts["substrate"] == pytest.approx(200 * 4 * 0.005)
     kept = parts["die"] + parts["memory"] + parts["substrate"]
     assert parts["lost"] == pytest.approx(kept * (1 / 0.99 - 1))
