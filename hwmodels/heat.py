@@ -12,7 +12,7 @@ LIMIT_W_PER_MM2 = {"air": 0.5, "cold-plate": 1.0, "none": float("inf")}
 """Average over a die by cooling; `none` sets no limit (it does not stand for still air).
 
 Air: A100 at 400 W on 826 mm2 is 0.48. Cold plate: H100 at 700 W on 814 mm2 is 0.86, a GB300 die
-0.87, hot spots 1.5. Rule adopted in reference/packaging_thermal_cost.csv."""
+0.87 on average, with hot spots of 1.5. The rounded limits are a rule of ours."""
 STACKED_FACTOR = 0.5
 """Where heat leaves through tiers stacked on the logic: memory on a GPU needed half the clock
 (imec, IEDM 2025)."""
