@@ -71,11 +71,18 @@ COLUMN_CONVERTER = (
     ("driver_area_m2", 0.5, 2.0, "drivers of HERMES and NeuRRAM"),
 )
 ACCELERATOR = (
-    ("memory_energy_j_per_byte", 0.62, 1.12, "HBM2 3.9 (O'Connor 2017) to 7.03 pJ/bit (TPUv4i)"),
-    ("mac_energy_j", 0.45, 1.7, "int8 MAC 0.084 pJ (TPUv4i) to bf16 0.32 pJ at 7 nm"),
+    ("memory_energy_j_per_byte", 0.8, 1.36, "stack, interface, controller: presets/memory/hbm2e"),
+    (
+        "mac_energy_j",
+        0.42,
+        1.8,
+        "arithmetic of 0.19 (Horowitz, scaled) and operands, to 1.40 pJ in all on an A100 (Antepara)",
+    ),
     ("sram_energy_j_per_byte", 0.8, 1.26, "read 1.88 to write 2.36 pJ/bit at 128 MiB (TPUv4i)"),
     ("memory_efficiency", 0.78, 1.06, "sustained 0.71 (no overheads) to 0.96 of peak on H100"),
-    ("static_power_w_per_mm2", 0.4, 3.0, "TPUv4 idles at 90 W on less than 600 mm2: 0.15 W/mm2"),
+    ("logic_leakage_w_per_mm2", 0.18, 3.3, "0.011 to 0.2 W/mm2 at 7 nm in published tables"),
+    ("sram_leakage_w_per_mm2", 0.2, 3.8, "0.001 to 0.019 W/mm2 at 7 nm in published tables"),
+    ("clock_energy_j_per_mm2", 0.25, 1.36, "30 to 160 pJ a mm2 and cycle (P100, V100)"),
     ("mac_area_factor", 0.67, 1.5, "bare matrix unit 11 % of TPUv4i's die to its whole logic"),
 )
 SINGLE_VALUE = (

@@ -98,7 +98,7 @@ def _costs(
     architecture: MoEArchitecture, expert_share: float, analog_modules: tuple[str, ...] = ()
 ) -> Costs:
     layers, experts = architecture.moe_layers, architecture.routed_experts
-    accelerator = replace(load_accelerator("a100"), memory_efficiency=SUSTAINED)
+    accelerator = replace(load_accelerator("a100-400w"), memory_efficiency=SUSTAINED)
     tiles = 0 if expert_share == 1 else TILES
     return evaluate(
         architecture,

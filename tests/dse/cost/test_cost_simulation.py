@@ -56,16 +56,24 @@ def draw(seed: int, held: int = 0) -> tuple[Design, Costs, NDArray[np.float64]]:
     order = digital_order(rng.random((layers, experts)), str(rng.choice(["global", "per_layer"])))
     digital_count = int(rng.integers(0, layers * experts))
     rows, cols = int(rng.choice([64, 128, 256])), int(rng.choice([64, 128]))
+    edge = load_accelerator("edge-7nm")
+    memory = dataclasses.replace(
+        edge.memory,
+        bandwidth_bytes_per_s=float(10 ** rng.uniform(10.5, 12)),
+        latency_s=0.0,  # no on-chip memory here that a stream could fill
+        ranges={},
+    )
     accelerator = dataclasses.replace(
-        load_accelerator("edge-7nm"),
+        edge,
+        memory=memory,
         mac_units=int(2 ** rng.integers(9, 14)),
         sram_bytes=0,
-        hbm_bandwidth_bytes_per_s=float(10 ** rng.uniform(10.5, 12)),
         stage_overhead_s=float(10 ** rng.uniform(-7, -6)),
     )
     if held:
         room = memory_bytes(layers, experts, digital_count, batch, held + 0.5)
-        accelerator = dataclasses.replace(accelerator, hbm_stacks=1, hbm_capacity_bytes=room)
+        memory = dataclasses.replace(memory, capacity_bytes=room)
+        accelerator = dataclasses.replace(accelerator, hbm_stacks=1, memory=memory)
     gate_up = 2 * -(-HIDDEN // rows) * -(-WIDTH // cols)
     down = -(-WIDTH // rows) * -(-HIDDEN // cols)
     analog_blocks = (layers * experts - digital_count) * (gate_up + down)

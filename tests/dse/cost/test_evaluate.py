@@ -26,12 +26,19 @@ from hwmodels.tile import (
     tile_energy_j,
     tile_latency_s,
 )
+from hwmodels.memory import Memory
 from workloads import load_model
 from workloads.architecture import weight_matrices
 from workloads.routing import uniform, zipf
 
 EDGE = load_accelerator("edge-7nm")
-A100 = load_accelerator("a100")
+A100 = load_accelerator("a100-400w")
+
+
+def holding(capacity_bytes: float) -> Memory:
+    """The accelerator's memory with stacks of another capacity."""
+    return dataclasses.replace(EDGE.memory, capacity_bytes=capacity_bytes, ranges={})
+
 NAMES = ("pcm-14nm", "pcm-3d", "rram-22nm")
 TECHNOLOGIES = [load_technology(name) for name in NAMES]
 MODELS = (
@@ -296,7 +303,7 @@ def test_memory_bounds_the_batches_under_way():
     routing = uniform(16, 64, 8)
     tile = Tile(TECHNOLOGIES[0], 256, 256, dac_bits=12)
     cache = 32 * model.kv_cache_elements(128) * 2
-    plenty = dataclasses.replace(EDGE, hbm_stacks=8, hbm_capacity_bytes=1e15)
+    plenty = dataclasses.replace(EDGE, hbm_stacks=8, memory=holding(1e15))
     digital = [m for m in weight_matrices(model) if m.part in ("embedding", "router")]
     weight_bytes = 2 * sum(matrix.parameters for matrix in digital)
 
@@ -313,7 +320,7 @@ def test_memory_bounds_the_batches_under_way():
     before = 0.0
     for batches in (1, 2, 3, 4, 6, 1000):
         room = weight_bytes + (batches + 0.5) * cache
-        held = cost(dataclasses.replace(plenty, hbm_capacity_bytes=room / 8))
+        held = cost(dataclasses.replace(plenty, memory=holding(room / 8)))
         alone = float(free.latency_s_per_token) / batches
         assert float(held.interval_resource["memory"]) == pytest.approx(alone)
         bound, found = (
@@ -325,7 +332,7 @@ def test_memory_bounds_the_batches_under_way():
             assert found == pytest.approx(bound)
         assert held.memory_fits and held.latency_s_per_token == free.latency_s_per_token
         before = found
-    none = cost(dataclasses.replace(plenty, hbm_capacity_bytes=(weight_bytes + cache / 2) / 8))
+    none = cost(dataclasses.replace(plenty, memory=holding((weight_bytes + cache / 2) / 8)))
     assert not none.memory_fits
 
 
