@@ -85,7 +85,7 @@ READ = r"accepted: olmoe, deepseek, deepseek_v2, qwen2_moe, qwen3_moe, mixtral\)
     [
         (
             {"model_type": "deepsek"},
-            f"'deepsek' is not supported for checkpoints .nearest 'deepseek'; {READ}",
+            f"'deepsek' is not supported for checkpoints .{READ}",
         ),
         (
             {"model_type": "jamba", "num_experts": 6},
