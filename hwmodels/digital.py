@@ -59,8 +59,10 @@ class Accelerator:
     cache_efficiency: Value | None = None
     """The same on keys and values, which lie in many places; by default that of weights."""
     compute_efficiency: Value = 1.0
-    widened_weights_per_s: Value | None = None
-    """Narrow weights that vector units widen in a second, where the array reads no such format."""
+    narrowest_bits: Value = 1
+    """Narrowest weights that the arrays read as they are, or widen at the rate of memory."""
+    widened_weights_per_s: Value = 1e30
+    """Narrower ones that vector units widen in a second."""
     stage_overhead_s: Value = 0.0
     """Time of one stage (a layer of a decoder) that neither data nor arithmetic explains."""
     grouped_overhead_s: Value = 0.0
@@ -68,8 +70,10 @@ class Accelerator:
     step_overhead_s: Value = 0.0
     """The same for one whole decode step: scheduling, launching."""
     token_overhead_s: Value = 0.0
-    """The same for each sequence of the batch in a step: normalisation, sampling; for batches it
-    grows with the power `token_overhead_exponent`."""
+    """The same for one sequence in a step: sampling, bookkeeping; for a batch it grows with the
+    power `token_overhead_exponent`."""
+    stage_token_overhead_s: Value = 0.0
+    """The same for one sequence in a stage: normalisation, softmax, sorting; grows alike."""
     token_overhead_exponent: Value = 1.0
     token_power_w: Value = 0.0
     """Power beyond the static one that these draw while they last."""
@@ -157,6 +161,14 @@ def _memory(given: Any, where: str) -> Memory:
     catalog.check_keys(table, memory.NUMBERS, f"memory of {where}")
     ranges = {name: ends for name, ends in known.ranges.items() if name not in table}
     return dataclasses.replace(known, **table, ranges=ranges)
+
+
+def stack_accelerators(parts: list[Accelerator], index: NDArray[np.integer[Any]]) -> Accelerator:
+    """One accelerator whose fields are arrays: entry i is that of `parts[index[i]]`."""
+    stacked = catalog.stack(parts, index, shared=("title", "kind", "source", "memory"))
+    memories = memory.stack_memories([part.memory for part in parts], index)
+    object.__setattr__(stacked, "memory", memories)
+    return stacked
 
 
 def _number(value: object) -> Array:
@@ -249,10 +261,11 @@ def stage_time_s(
     *,
     weights: ArrayLike = 0.0,
     cache_bytes: ArrayLike = 0.0,
+    cache_macs: ArrayLike = 0.0,
 ) -> Array:
     """Time of `stages` stages that together do `macs` and move `memory_bytes` (s).
 
-    Roofline: the longer of arithmetic and memory at their sustained rates, then the stream of keys
+    Roofline: the longer of arithmetic and memory at their sustained rates, then the same for keys
     and values, plus a fixed time a stage, so that short stages reach a smaller share of the peak.
     Work on a unit that does not exist takes for ever (inf); no work takes only its overhead.
 
@@ -263,10 +276,10 @@ def stage_time_s(
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = peak_macs_per_s(accelerator) * _number(accelerator.compute_efficiency)
         filled = np.maximum(_number(macs), _number(accelerator.array_rows) * _number(weights))
-        arithmetic = np.where(filled > 0, filled / rate, 0.0)
         moving = _over(memory_bytes, stream_bandwidth_bytes_per_s(accelerator))
-        cache = _over(cache_bytes, cache_bandwidth_bytes_per_s(accelerator))
-    busy = np.maximum(arithmetic, moving) + cache
+        reading = _over(cache_bytes, cache_bandwidth_bytes_per_s(accelerator))
+        busy = np.maximum(_over(filled, rate), moving)
+        busy = busy + np.maximum(_over(cache_macs, rate), reading)
     return busy + _number(stages) * _number(accelerator.stage_overhead_s)
 
 
@@ -274,19 +287,17 @@ def _over(amount: ArrayLike, rate: Array) -> Array:
     return np.where(_number(amount) > 0, _number(amount) / rate, 0.0)
 
 
-def token_time_s(accelerator: Accelerator, batch: ArrayLike) -> Array:
-    """Time that the sequences of a step take beside its stages (s)."""
-    exponent = _number(accelerator.token_overhead_exponent)
-    return _number(accelerator.token_overhead_s) * np.power(_number(batch), exponent)
+def token_time_s(accelerator: Accelerator, batch: ArrayLike, stages: ArrayLike) -> Array:
+    """Time that the sequences of a step take in its stages beside data and products (s)."""
+    sequences = np.power(_number(batch), _number(accelerator.token_overhead_exponent))
+    one = _number(stages) * _number(accelerator.stage_token_overhead_s)
+    return (one + _number(accelerator.token_overhead_s)) * sequences * (_number(batch) > 0)
 
 
-def widening_time_s(accelerator: Accelerator, weights: ArrayLike) -> Array:
-    """Time to widen so many narrow weights in vector units (s); none where the array reads them."""
-    rate = accelerator.widened_weights_per_s
-    if rate is None:
-        return np.zeros(np.shape(weights))
-    narrow = _number(accelerator.weight_bits) < _number(accelerator.activation_bits)
-    return np.where(narrow, _number(weights) / _number(rate), 0.0)
+def widening_time_s(accelerator: Accelerator, weights: ArrayLike, bits: ArrayLike) -> Array:
+    """Time in which vector units widen weights of `bits` that the arrays do not read (s)."""
+    narrow = _number(bits) < _number(accelerator.narrowest_bits)
+    return np.where(narrow, _number(weights) / _number(accelerator.widened_weights_per_s), 0.0)
 
 
 def step_time_s(
@@ -298,16 +309,23 @@ def step_time_s(
     *,
     weights: ArrayLike = 0.0,
     cache_bytes: ArrayLike = 0.0,
+    cache_macs: ArrayLike = 0.0,
     grouped: ArrayLike = 0.0,
 ) -> Array:
     """Time of one decode step of `batch` sequences (s): its stages and the fixed overheads.
 
     grouped: how many of its stages sort tokens into groups.
     """
-    fixed = _number(accelerator.step_overhead_s) + token_time_s(accelerator, batch)
+    fixed = _number(accelerator.step_overhead_s) + token_time_s(accelerator, batch, stages)
     fixed = fixed + _number(grouped) * _number(accelerator.grouped_overhead_s)
     return fixed + stage_time_s(
-        accelerator, macs, memory_bytes, stages, weights=weights, cache_bytes=cache_bytes
+        accelerator,
+        macs,
+        memory_bytes,
+        stages,
+        weights=weights,
+        cache_bytes=cache_bytes,
+        cache_macs=cache_macs,
     )
 
 
@@ -399,18 +417,18 @@ def step_energy_j(
     memory_bytes: ArrayLike,
     *,
     batch: ArrayLike = 0,
+    stages: ArrayLike = 1,
     weights: ArrayLike = 0.0,
 ) -> Array:
     """Energy of work that took `time_s` (J): static, arithmetic, memory; at most board power.
 
-    batch: sequences whose own time (`token_time_s`) is part of it; weights: weights widened.
+    batch, stages: sequences whose own time (`token_time_s`) is part of it; weights: those widened.
     """
     time_s = _number(time_s)
     energy = static_power_w(accelerator) * time_s + _number(macs) * mac_energy_j(accelerator)
     energy = energy + _number(memory_bytes) * memory_energy_j_per_byte(accelerator)
     energy = energy + _number(weights) * dequantise_energy_j(accelerator)
-    tokens_s = token_time_s(accelerator, batch) * (_number(batch) > 0)
-    energy = energy + tokens_s * _number(accelerator.token_power_w)
+    energy = energy + token_time_s(accelerator, batch, stages) * _number(accelerator.token_power_w)
     if accelerator.max_power_w is None:
         return energy
     return np.minimum(energy, _number(accelerator.max_power_w) * time_s)
