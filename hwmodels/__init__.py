@@ -53,6 +53,7 @@ _HOME = {
     "validate_systems": "validation_system",
     "ConstantRange": "uncertainty",
     "technology_ranges": "uncertainty",
+    "memory_ranges": "uncertainty",
     "accelerator_ranges": "uncertainty",
     "perturbed": "uncertainty",
     "scaled": "uncertainty",

@@ -29,6 +29,13 @@ def nearest(given: object, accepted: Iterable[str]) -> str:
     return f"; nearest is {near[0]}" if near else ""
 
 
+def check_name(what: str, given: str, accepted: tuple[str, ...]) -> None:
+    """Raise ValueError for a name that is none of the accepted ones, with the nearest that is."""
+    if given not in accepted:
+        hint = nearest(given, accepted)
+        raise ValueError(f"unknown {what} {given!r}: choose from {', '.join(accepted)}{hint}")
+
+
 def unknown(what: str, given: str, accepted: Iterable[str]) -> ValueError:
     """A one-line error for a name that does not exist, with the nearest that does."""
     accepted = sorted(accepted)

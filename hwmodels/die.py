@@ -1,7 +1,8 @@
 """The die and what stands along its edge: reticle, memory stacks, links to other dies, host.
 
-Dies are equal and square. A fifth of a die's edge is never memory's: corners, power, test, the host
-interface and the links to other dies; where those two need more than a fifth, they get it.
+Dies are equal and square (at the reticle, 26 x 33 mm, a square has 0.7 % less edge). A fifth of a
+die's edge is never memory's: corners, power, test, the host interface and the links to other dies;
+where those two need more than a fifth, they get it. Time on links is not counted: nanoseconds.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwmodels import catalog
+from hwmodels.arrays import Array, number
 from hwmodels.components import scaling
 from hwmodels.memory import Memory
-
-Array = NDArray[np.float64]
 
 RETICLE_MM2 = 26.0 * 33.0
 """Largest field of a scanner (nanocad-lab/CATCH wafer_process_definitions.xml)."""
@@ -114,19 +114,15 @@ PCIE5_X16 = HostInterface(
 )
 
 
-def _number(value: object) -> Array:
-    return np.asarray(value, dtype=float)
-
-
 def die_area_mm2(area_mm2: ArrayLike, dies: ArrayLike = 1) -> Array:
     """Area of one of `dies` equal dies that together have `area_mm2` (mm2)."""
     catalog.check_range("dies", dies, 1, MAX_DIES, whole=True)
-    return _number(area_mm2) / _number(dies)
+    return number(area_mm2) / number(dies)
 
 
 def fewest_dies(area_mm2: ArrayLike) -> Array:
     """Fewest equal dies, none larger than the reticle, that together have `area_mm2`."""
-    return np.maximum(np.ceil(_number(area_mm2) / RETICLE_MM2 - 1e-9), 1.0)
+    return np.maximum(np.ceil(number(area_mm2) / RETICLE_MM2 - 1e-9), 1.0)
 
 
 def fits_reticle(area_mm2: ArrayLike, dies: ArrayLike = 1) -> NDArray[np.bool_]:
@@ -134,25 +130,36 @@ def fits_reticle(area_mm2: ArrayLike, dies: ArrayLike = 1) -> NDArray[np.bool_]:
     return die_area_mm2(area_mm2, dies) <= RETICLE_MM2 * (1 + 1e-9)
 
 
+def neighbours(dies: ArrayLike) -> Array:
+    """Dies that each of `dies` dies in a row is linked to; of two, turned round, one."""
+    catalog.check_range("dies", dies, 1, MAX_DIES, whole=True)
+    return np.minimum(number(dies) - 1, 2.0)
+
+
 def link_modules(link: DieLink, bytes_per_s: ArrayLike) -> Array:
     """Whole modules of a link that carry `bytes_per_s`, both directions together."""
-    return np.ceil(_number(bytes_per_s) / link.module_bandwidth_bytes_per_s)
+    return np.ceil(number(bytes_per_s) / link.module_bandwidth_bytes_per_s)
+
+
+def link_edge_mm(link: DieLink, modules: ArrayLike) -> Array:
+    """Edge of a die that `modules` modules take (mm)."""
+    return number(modules) * link.module_edge_mm
 
 
 def link_area_mm2(link: DieLink, modules: ArrayLike) -> Array:
     """Area of `modules` modules on one die (mm2)."""
-    return _number(modules) * link.module_area_mm2
+    return number(modules) * link.module_area_mm2
 
 
 def link_energy_j(link: DieLink, bytes_moved: ArrayLike) -> Array:
     """Energy of moving bytes from one die to another (J), both ends."""
-    return 8 * _number(bytes_moved) * link.energy_j_per_bit
+    return 8 * number(bytes_moved) * link.energy_j_per_bit
 
 
 def link_idle_power_w(link: DieLink, modules: ArrayLike) -> Array:
     """Power of `modules` connected modules that move nothing (W), both ends."""
     peak = 8 * link.module_bandwidth_bytes_per_s * link.energy_j_per_bit
-    return _number(modules) * link.idle_share * peak
+    return number(modules) * link.idle_share * peak
 
 
 def host_area_mm2(host: HostInterface, node_nm: ArrayLike) -> Array:
@@ -173,8 +180,8 @@ def memory_edge_mm(
 
     Four fifths of it, or what the host interface and `link_edge_mm` of links leave.
     """
-    edge = 4 * np.sqrt(_number(area_mm2))
-    left = edge - host.edge_mm - _number(link_edge_mm)
+    edge = 4 * np.sqrt(number(area_mm2))
+    left = edge - host.edge_mm - number(link_edge_mm)
     return np.maximum(np.minimum(MEMORY_EDGE_SHARE * edge, left), 0.0)
 
 
@@ -190,7 +197,7 @@ def most_stacks(
     around it: the wider of the two counts. A row of stacks may pass a corner of the die, since only
     their interfaces face it.
     """
-    width = np.maximum(_number(memory.edge_mm), _number(memory.stack_width_mm))
+    width = np.maximum(number(memory.edge_mm), number(memory.stack_width_mm))
     return np.floor(memory_edge_mm(area_mm2, host, link_edge_mm) / width)
 
 
@@ -203,7 +210,7 @@ def stacks_fit(
     link_edge_mm: ArrayLike = 0.0,
 ) -> NDArray[np.bool_]:
     """Whether `stacks` stacks in all, spread evenly, fit `dies` equal dies of `area_mm2` in all."""
-    each = np.ceil(_number(stacks) / _number(dies))
+    each = number(stacks) / number(dies)
     return each <= most_stacks(memory, die_area_mm2(area_mm2, dies), host, link_edge_mm)
 
 
@@ -223,10 +230,9 @@ class OnChipNetwork:
 
 NETWORK = OnChipNetwork(
     source=(
-        "Energy: 0.2 fF/um (NeuroSim) at 0.75 V, a quarter of the bits toggling, 1.6 for repeaters, "
-        "as OpenTallas counts at 7 nm; from 0.040 (low swing, 45 nm silicon, DATE 2013) to double "
-        "for random data (half the bits toggling). Area: crossbar of MI250X's die 4.6 %, of A100's "
-        "9.3 % (die photos, LLMCompass)"
+        "Energy: 0.2 fF/um (NeuroSim) at 0.75 V, a quarter of the bits charging, 1.6 for repeaters "
+        "(OpenTallas, 7 nm); from 0.040 (low swing, 45 nm, DATE 2013) to twice the activity. Area: "
+        "crossbar of MI250X's die 4.6 %, of A100's 9.3 % (die photos, LLMCompass)"
     ),
     energy_j_per_bit_mm=0.045e-12,
     energy_low_j_per_bit_mm=0.04e-12,
@@ -240,10 +246,10 @@ NETWORK = OnChipNetwork(
 def network_energy_j(
     bytes_moved: ArrayLike, area_mm2: ArrayLike, network: OnChipNetwork = NETWORK
 ) -> Array:
-    """Energy of moving bytes between the edge of a square die of `area_mm2` and any place on it (J).
+    """Energy of moving bytes between the edge of a square die and any place on it (J).
 
     From a point on an edge half a side inwards and a third of a side along it: the mean Manhattan
     distance is 5/6 of a side.
     """
-    distance_mm = 5 / 6 * np.sqrt(_number(area_mm2))
-    return 8 * _number(bytes_moved) * network.energy_j_per_bit_mm * distance_mm
+    distance_mm = 5 / 6 * np.sqrt(number(area_mm2))
+    return 8 * number(bytes_moved) * network.energy_j_per_bit_mm * distance_mm

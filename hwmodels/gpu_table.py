@@ -288,9 +288,7 @@ def read_weight_bytes(run: Measurement) -> float:
     return (reads.grouped_weights * run.weight_bits + reads.other_weights * run.other_bits) / 8
 
 
-def predict_steps(
-    runs: Sequence[Measurement], accelerator: Accelerator
-) -> tuple[Array, Array]:
+def predict_steps(runs: Sequence[Measurement], accelerator: Accelerator) -> tuple[Array, Array]:
     """Time of one decode step (s) and energy of one output token (J) of runs, by the roofline.
 
     accelerator: one for all, or with one entry a run. Several GPUs share weights and arithmetic
@@ -320,7 +318,9 @@ def predict_steps(
     bits = np.array([run.weight_bits for run in runs])
     narrow = np.where(bits == [run.other_bits for run in runs], loaded, grouped)
     time = time + widening_time_s(accelerator, narrow / gpus, bits)
-    energy = step_energy_j(accelerator, time, macs + cache_macs, weights + cache, batch=batch, stages=reads["stages"])
+    energy = step_energy_j(
+        accelerator, time, macs + cache_macs, weights + cache, batch=batch, stages=reads["stages"]
+    )
     return time, energy * gpus / batch
 
 

@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwmodels import catalog
-
-Array = NDArray[np.float64]
+from hwmodels.arrays import Array, number
 
 LIMIT_W_PER_MM2 = {"air": 0.5, "cold-plate": 1.0, "none": float("inf")}
 """Average over a die by cooling; `none` sets no limit (it does not stand for still air).
 
 Air: A100 at 400 W on 826 mm2 is 0.48. Cold plate: H100 at 700 W on 814 mm2 is 0.86, a GB300 die
-0.87, hot spots 1.5. Rule adopted in reference/packaging_thermal_cost.csv."""
+0.87 on average, with hot spots of 1.5. The rounded limits are a rule of ours."""
 STACKED_FACTOR = 0.5
 """Where heat leaves through tiers stacked on the logic: memory on a GPU needed half the clock
 (imec, IEDM 2025)."""
@@ -40,8 +39,8 @@ def power_density_w_per_mm2(
 
     `area_mm2` is that of all dies together. A machine without dies has none (0).
     """
-    area = np.asarray(area_mm2, dtype=float)
-    own = np.asarray(power_w, dtype=float) - np.asarray(stack_power_w, dtype=float)
+    area = number(area_mm2)
+    own = number(power_w) - number(stack_power_w)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(area > 0, own / area, 0.0)
 
@@ -51,4 +50,4 @@ def stays_cool(
 ) -> NDArray[np.bool_]:
     """Whether dies of this power density can be cooled so."""
     limit = power_density_limit_w_per_mm2(cooling, stacked)
-    return np.asarray(density_w_per_mm2, dtype=float) <= limit * (1 + 1e-9)
+    return number(density_w_per_mm2) <= limit * (1 + 1e-9)

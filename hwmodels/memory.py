@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwmodels import catalog
+from hwmodels.arrays import Array, Text, Value, number
 from hwmodels.components import scaling
 
-Array = NDArray[np.float64]
-Value = float | NDArray[Any]
-Text = str | NDArray[Any]
 Estimate = Literal["low", "middle", "high"]
+ESTIMATES: tuple[Estimate, ...] = ("low", "middle", "high")
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,6 @@ class Memory:
         for name in NUMBERS:
             low, high = LIMITS.get(name, (0.0, np.inf))
             catalog.check_range(name, getattr(self, name), low, high)
-        catalog.check_keys(dict(self.ranges), NUMBERS, f"ranges of memory {self.name}")
-        for name, (low, high) in self.ranges.items():
-            if not np.all((low <= getattr(self, name)) & (getattr(self, name) <= high)):
-                raise ValueError(
-                    f"{name} of memory {self.name} is {getattr(self, name)}; its range says "
-                    f"{low} to {high}"
-                )
 
     def _repr_html_(self) -> str:
         return catalog.html_table(self)
@@ -112,7 +104,15 @@ def load_memory(name_or_path: str | Path) -> Memory:
 
 def _load(name_or_path: str | Path) -> Memory:
     table = catalog.read("memory", name_or_path)
-    return catalog.part_from_table(Memory, table, f"memory {name_or_path}")
+    memory = catalog.part_from_table(Memory, table, f"memory {name_or_path}")
+    catalog.check_keys(dict(memory.ranges), NUMBERS, f"ranges of memory {name_or_path}")
+    for name in memory.ranges:
+        low, nominal, high = (at(memory, name, end) for end in ESTIMATES)
+        if not low <= nominal <= high:
+            raise ValueError(
+                f"{name} of memory {name_or_path} is {nominal:g}; its range is {low:g} to {high:g}"
+            )
+    return memory
 
 
 def stack_memories(memories: list[Memory], index: NDArray[np.integer[Any]]) -> Memory:
@@ -120,7 +120,7 @@ def stack_memories(memories: list[Memory], index: NDArray[np.integer[Any]]) -> M
     names = list(dict.fromkeys(name for memory in memories for name in memory.ranges))
     ends: dict[str, tuple[Value, Value]] = {}
     for name in names:
-        low, high = ([at(one, name, end) for one in memories] for end in ("low", "high"))
+        low, _, high = ([at(one, name, end) for one in memories] for end in ESTIMATES)
         ends[name] = (catalog.along(low, index), catalog.along(high, index))
     stacked = catalog.stack(memories, index, shared=("title", "source", "ranges"))
     object.__setattr__(stacked, "ranges", ends)
@@ -135,28 +135,24 @@ def at(memory: Memory, name: str, estimate: Estimate = "middle") -> Value:
     return memory.ranges.get(name, (nominal, nominal))[0 if estimate == "low" else 1]
 
 
-def _number(value: object) -> Array:
-    return np.asarray(value, dtype=float)
-
-
 def total_bandwidth_bytes_per_s(memory: Memory, stacks: ArrayLike) -> Array:
     """Peak bandwidth of `stacks` stacks together (bytes/s)."""
-    return _number(stacks) * _number(memory.bandwidth_bytes_per_s)
+    return number(stacks) * number(memory.bandwidth_bytes_per_s)
 
 
 def total_capacity_bytes(memory: Memory, stacks: ArrayLike) -> Array:
     """Capacity of `stacks` stacks together (bytes)."""
-    return _number(stacks) * _number(memory.capacity_bytes)
+    return number(stacks) * number(memory.capacity_bytes)
 
 
 def total_idle_power_w(memory: Memory, stacks: ArrayLike, estimate: Estimate = "middle") -> Array:
     """Power of `stacks` stacks that move nothing, refresh included (W); drawn in the stacks."""
-    return _number(stacks) * _number(at(memory, "idle_power_w", estimate))
+    return number(stacks) * number(at(memory, "idle_power_w", estimate))
 
 
 def price_usd(memory: Memory, stacks: ArrayLike, estimate: Estimate = "middle") -> Array:
     """What `stacks` stacks cost to buy (USD); the range is as wide as the market's."""
-    price = _number(at(memory, "price_usd_per_byte", estimate))
+    price = number(at(memory, "price_usd_per_byte", estimate))
     return total_capacity_bytes(memory, stacks) * price
 
 
@@ -167,20 +163,20 @@ def interface_area_mm2(memory: Memory, stacks: ArrayLike, node_nm: ArrayLike) ->
     """
     scale = scaling.area_factor(memory.controller_node_nm, node_nm)
     return {
-        "phy": _number(stacks) * _number(memory.phy_area_mm2),
-        "controller": _number(stacks) * _number(memory.controller_area_mm2) * scale,
+        "phy": number(stacks) * number(memory.phy_area_mm2),
+        "controller": number(stacks) * number(memory.controller_area_mm2) * scale,
     }
 
 
 def stack_energy_j_per_byte(memory: Memory, estimate: Estimate = "middle") -> Array:
     """Energy of moving one byte that turns to heat in the stack (J)."""
-    return 8 * _number(at(memory, "device_energy_j_per_bit", estimate))
+    return 8 * number(at(memory, "device_energy_j_per_bit", estimate))
 
 
 def die_energy_j_per_byte(memory: Memory, estimate: Estimate = "middle") -> Array:
     """Energy of moving one byte that turns to heat on the die: interface and controller (J)."""
-    phy = _number(at(memory, "phy_energy_j_per_bit", estimate))
-    return 8 * (phy + _number(at(memory, "controller_energy_j_per_bit", estimate)))
+    phy = number(at(memory, "phy_energy_j_per_bit", estimate))
+    return 8 * (phy + number(at(memory, "controller_energy_j_per_bit", estimate)))
 
 
 def energy_j_per_byte(memory: Memory, estimate: Estimate = "middle") -> Array:
@@ -193,4 +189,4 @@ def stream_buffer_bytes(memory: Memory, stacks: ArrayLike) -> Array:
 
     Bandwidth times latency (Little's law): what on-chip memory has to hold free for them.
     """
-    return total_bandwidth_bytes_per_s(memory, stacks) * _number(memory.latency_s)
+    return total_bandwidth_bytes_per_s(memory, stacks) * number(memory.latency_s)

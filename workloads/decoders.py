@@ -72,7 +72,7 @@ def decoders() -> dict[str, Decoder]:
         rows = list(csv.DictReader(file))
     found = {}
     for row in rows:
-        counts = {name: int(row[name]) for name in tuple(row)[1:9] + ("window_tokens",)}
+        counts = {name: int(row[name]) for name in (*tuple(row)[1:9], "window_tokens")}
         ratio = float(row["macs_per_kv_value"])
         decoder = Decoder(row["model"], macs_per_kv_value=ratio, **counts)
         found[row["model"].split("/")[1].lower()] = decoder
