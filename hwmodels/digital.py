@@ -19,11 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwmodels import catalog, memory
+from hwmodels.arrays import Array, Value, number
 from hwmodels.components import mac, power, sram
 from hwmodels.memory import Memory
-
-Array = NDArray[np.float64]
-Value = float | NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,10 @@ class Accelerator:
     cache_efficiency: Value | None = None
     """The same on keys and values, which lie in many places; by default that of weights."""
     compute_efficiency: Value = 1.0
-    widened_weights_per_s: Value | None = None
-    """Narrow weights that vector units widen in a second, where the array reads no such format."""
+    narrowest_bits: Value = 1
+    """Narrowest weights that the arrays read as they are, or widen at the rate of memory."""
+    widened_weights_per_s: Value = 1e30
+    """Narrower ones that vector units widen in a second."""
     stage_overhead_s: Value = 0.0
     """Time of one stage (a layer of a decoder) that neither data nor arithmetic explains."""
     grouped_overhead_s: Value = 0.0
@@ -68,8 +68,10 @@ class Accelerator:
     step_overhead_s: Value = 0.0
     """The same for one whole decode step: scheduling, launching."""
     token_overhead_s: Value = 0.0
-    """The same for each sequence of the batch in a step: normalisation, sampling; for batches it
-    grows with the power `token_overhead_exponent`."""
+    """The same for one sequence in a step: sampling, bookkeeping; for a batch it grows with the
+    power `token_overhead_exponent`."""
+    stage_token_overhead_s: Value = 0.0
+    """The same for one sequence in a stage: normalisation, softmax, sorting; grows alike."""
     token_overhead_exponent: Value = 1.0
     token_power_w: Value = 0.0
     """Power beyond the static one that these draw while they last."""
@@ -159,13 +161,17 @@ def _memory(given: Any, where: str) -> Memory:
     return dataclasses.replace(known, **table, ranges=ranges)
 
 
-def _number(value: object) -> Array:
-    return np.asarray(value, dtype=float)
+def stack_accelerators(parts: list[Accelerator], index: NDArray[np.integer[Any]]) -> Accelerator:
+    """One accelerator whose fields are arrays: entry i is that of `parts[index[i]]`."""
+    stacked = catalog.stack(parts, index, shared=("title", "kind", "source", "memory"))
+    memories = memory.stack_memories([part.memory for part in parts], index)
+    object.__setattr__(stacked, "memory", memories)
+    return stacked
 
 
 def peak_macs_per_s(accelerator: Accelerator) -> Array:
     """Peak bfloat16 multiply-accumulates a second."""
-    return _number(accelerator.mac_units) * _number(accelerator.clock_hz)
+    return number(accelerator.mac_units) * number(accelerator.clock_hz)
 
 
 def memory_bandwidth_bytes_per_s(accelerator: Accelerator) -> Array:
@@ -187,8 +193,8 @@ def stored_bits(bits: ArrayLike, group_size: ArrayLike) -> Array:
 
     Values of 16 bits and more have no scale.
     """
-    bits = _number(bits)
-    return bits + np.where(bits < 16, SCALE_BITS / _number(group_size), 0.0)
+    bits = number(bits)
+    return bits + np.where(bits < 16, SCALE_BITS / number(group_size), 0.0)
 
 
 def weight_bytes(accelerator: Accelerator) -> Array:
@@ -208,7 +214,7 @@ STREAM_SHARE = 0.5
 def stream_buffer_bytes(accelerator: Accelerator) -> Array:
     """On-chip memory that is full of data under way: bandwidth times latency, or what there is."""
     needed = memory.stream_buffer_bytes(accelerator.memory, accelerator.hbm_stacks)
-    return np.minimum(needed, STREAM_SHARE * _number(accelerator.sram_bytes))
+    return np.minimum(needed, STREAM_SHARE * number(accelerator.sram_bytes))
 
 
 def stream_bandwidth_bytes_per_s(accelerator: Accelerator) -> Array:
@@ -223,22 +229,22 @@ def cache_bandwidth_bytes_per_s(accelerator: Accelerator) -> Array:
 
 
 def _sustained(accelerator: Accelerator, share: Value) -> Array:
-    latency = _number(accelerator.memory.latency_s)
-    buffer = STREAM_SHARE * _number(accelerator.sram_bytes)
+    latency = number(accelerator.memory.latency_s)
+    buffer = STREAM_SHARE * number(accelerator.sram_bytes)
     filled = np.divide(
         buffer, latency, out=np.full(np.shape(buffer + latency), np.inf), where=latency > 0
     )
-    return np.minimum(memory_bandwidth_bytes_per_s(accelerator), filled) * _number(share)
+    return np.minimum(memory_bandwidth_bytes_per_s(accelerator), filled) * number(share)
 
 
 def activation_room_bytes(accelerator: Accelerator) -> Array:
     """On-chip memory left for activations and weights that stay (bytes), beside the stream."""
-    return _number(accelerator.sram_bytes) - stream_buffer_bytes(accelerator)
+    return number(accelerator.sram_bytes) - stream_buffer_bytes(accelerator)
 
 
 def spilled_bytes(accelerator: Accelerator, activation_bytes: ArrayLike) -> Array:
     """Bytes that a stage with so many bytes of activations writes to memory and reads back."""
-    return 2 * np.maximum(_number(activation_bytes) - activation_room_bytes(accelerator), 0.0)
+    return 2 * np.maximum(number(activation_bytes) - activation_room_bytes(accelerator), 0.0)
 
 
 def stage_time_s(
@@ -249,10 +255,11 @@ def stage_time_s(
     *,
     weights: ArrayLike = 0.0,
     cache_bytes: ArrayLike = 0.0,
+    cache_macs: ArrayLike = 0.0,
 ) -> Array:
     """Time of `stages` stages that together do `macs` and move `memory_bytes` (s).
 
-    Roofline: the longer of arithmetic and memory at their sustained rates, then the stream of keys
+    Roofline: the longer of arithmetic and memory at their sustained rates, then the same for keys
     and values, plus a fixed time a stage, so that short stages reach a smaller share of the peak.
     Work on a unit that does not exist takes for ever (inf); no work takes only its overhead.
 
@@ -261,32 +268,30 @@ def stage_time_s(
     of R tokens: one 128 x 128 unit at 1.05 GHz loads 134 G weights a second (TPUv4i).
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        rate = peak_macs_per_s(accelerator) * _number(accelerator.compute_efficiency)
-        filled = np.maximum(_number(macs), _number(accelerator.array_rows) * _number(weights))
-        arithmetic = np.where(filled > 0, filled / rate, 0.0)
+        rate = peak_macs_per_s(accelerator) * number(accelerator.compute_efficiency)
+        filled = np.maximum(number(macs), number(accelerator.array_rows) * number(weights))
         moving = _over(memory_bytes, stream_bandwidth_bytes_per_s(accelerator))
-        cache = _over(cache_bytes, cache_bandwidth_bytes_per_s(accelerator))
-    busy = np.maximum(arithmetic, moving) + cache
-    return busy + _number(stages) * _number(accelerator.stage_overhead_s)
+        reading = _over(cache_bytes, cache_bandwidth_bytes_per_s(accelerator))
+        busy = np.maximum(_over(filled, rate), moving)
+        busy = busy + np.maximum(_over(cache_macs, rate), reading)
+    return busy + number(stages) * number(accelerator.stage_overhead_s)
 
 
 def _over(amount: ArrayLike, rate: Array) -> Array:
-    return np.where(_number(amount) > 0, _number(amount) / rate, 0.0)
+    return np.where(number(amount) > 0, number(amount) / rate, 0.0)
 
 
-def token_time_s(accelerator: Accelerator, batch: ArrayLike) -> Array:
-    """Time that the sequences of a step take beside its stages (s)."""
-    exponent = _number(accelerator.token_overhead_exponent)
-    return _number(accelerator.token_overhead_s) * np.power(_number(batch), exponent)
+def token_time_s(accelerator: Accelerator, batch: ArrayLike, stages: ArrayLike) -> Array:
+    """Time that the sequences of a step take in its stages beside data and products (s)."""
+    sequences = np.power(number(batch), number(accelerator.token_overhead_exponent))
+    one = number(stages) * number(accelerator.stage_token_overhead_s)
+    return (one + number(accelerator.token_overhead_s)) * sequences * (number(batch) > 0)
 
 
-def widening_time_s(accelerator: Accelerator, weights: ArrayLike) -> Array:
-    """Time to widen so many narrow weights in vector units (s); none where the array reads them."""
-    rate = accelerator.widened_weights_per_s
-    if rate is None:
-        return np.zeros(np.shape(weights))
-    narrow = _number(accelerator.weight_bits) < _number(accelerator.activation_bits)
-    return np.where(narrow, _number(weights) / _number(rate), 0.0)
+def widening_time_s(accelerator: Accelerator, weights: ArrayLike, bits: ArrayLike) -> Array:
+    """Time in which vector units widen weights of `bits` that the arrays do not read (s)."""
+    narrow = number(bits) < number(accelerator.narrowest_bits)
+    return np.where(narrow, number(weights) / number(accelerator.widened_weights_per_s), 0.0)
 
 
 def step_time_s(
@@ -298,24 +303,31 @@ def step_time_s(
     *,
     weights: ArrayLike = 0.0,
     cache_bytes: ArrayLike = 0.0,
+    cache_macs: ArrayLike = 0.0,
     grouped: ArrayLike = 0.0,
 ) -> Array:
     """Time of one decode step of `batch` sequences (s): its stages and the fixed overheads.
 
     grouped: how many of its stages sort tokens into groups.
     """
-    fixed = _number(accelerator.step_overhead_s) + token_time_s(accelerator, batch)
-    fixed = fixed + _number(grouped) * _number(accelerator.grouped_overhead_s)
+    fixed = number(accelerator.step_overhead_s) + token_time_s(accelerator, batch, stages)
+    fixed = fixed + number(grouped) * number(accelerator.grouped_overhead_s)
     return fixed + stage_time_s(
-        accelerator, macs, memory_bytes, stages, weights=weights, cache_bytes=cache_bytes
+        accelerator,
+        macs,
+        memory_bytes,
+        stages,
+        weights=weights,
+        cache_bytes=cache_bytes,
+        cache_macs=cache_macs,
     )
 
 
 def mac_energy_j(accelerator: Accelerator) -> Array:
     """Energy of one multiply-accumulate with its operands (J), by their bits."""
     if accelerator.mac_energy_j is not None:
-        return _number(accelerator.mac_energy_j)
-    rows = np.maximum(_number(accelerator.array_rows), 1.0)
+        return number(accelerator.mac_energy_j)
+    rows = np.maximum(number(accelerator.array_rows), 1.0)
     bits = accelerator.weight_bits, accelerator.activation_bits
     return mac.energy_j(accelerator.node_nm, *bits, rows)
 
@@ -329,21 +341,21 @@ def dequantise_energy_j(accelerator: Accelerator) -> Array:
 def memory_energy_j_per_byte(accelerator: Accelerator) -> Array:
     """Energy of one byte from or to the memory stacks (J)."""
     if accelerator.memory_energy_j_per_byte is not None:
-        return _number(accelerator.memory_energy_j_per_byte)
+        return number(accelerator.memory_energy_j_per_byte)
     return memory.energy_j_per_byte(accelerator.memory)
 
 
 def sram_energy_j_per_byte(accelerator: Accelerator) -> Array:
     """Energy of reading one byte of the on-chip memory (J), by its capacity."""
     if accelerator.sram_energy_j_per_byte is not None:
-        return _number(accelerator.sram_energy_j_per_byte)
+        return number(accelerator.sram_energy_j_per_byte)
     return sram.read_energy_j_per_byte(accelerator.sram_bytes)
 
 
 def _dequantisers(accelerator: Accelerator) -> Array:
     """Units that widen weights as fast as memory brings them, where the array is bfloat16."""
     weights_per_s = memory_bandwidth_bytes_per_s(accelerator) / weight_bytes(accelerator)
-    units = weights_per_s / _number(accelerator.clock_hz)
+    units = weights_per_s / number(accelerator.clock_hz)
     return np.where(dequantise_energy_j(accelerator) > 0, units, 0.0)
 
 
@@ -352,9 +364,9 @@ def accelerator_area_mm2(accelerator: Accelerator) -> dict[str, Array]:
 
     The last is the rest of an existing die.
     """
-    node, factor = accelerator.node_nm, _number(accelerator.mac_area_factor)
+    node, factor = accelerator.node_nm, number(accelerator.mac_area_factor)
     bits = accelerator.weight_bits, accelerator.activation_bits
-    array = _number(accelerator.mac_units) * mac.area_m2(*bits, node) * factor
+    array = number(accelerator.mac_units) * mac.area_m2(*bits, node) * factor
     parts = {
         "mac": 1e6 * (array + _dequantisers(accelerator) * mac.dequantiser_area_m2(node)),
         "sram": 1e6 * sram.area_m2(accelerator.sram_bytes),
@@ -362,10 +374,10 @@ def accelerator_area_mm2(accelerator: Accelerator) -> dict[str, Array]:
     interfaces = memory.interface_area_mm2(accelerator.memory, accelerator.hbm_stacks, node)
     parts |= {f"hbm_{name}": area for name, area in interfaces.items()}
     if accelerator.die_area_mm2 is None:
-        parts["other"] = _number(0.0)
+        parts["other"] = number(0.0)
         return parts
     named: Any = sum(parts.values())
-    parts["other"] = np.maximum(_number(accelerator.die_area_mm2) - named, 0.0)
+    parts["other"] = np.maximum(number(accelerator.die_area_mm2) - named, 0.0)
     return parts
 
 
@@ -377,18 +389,18 @@ def _logic_mm2(area: dict[str, Array]) -> Array:
 def idle_power_w(accelerator: Accelerator) -> Array:
     """Power with the clock stopped (W): leakage by area, stacks in standby, regulators' loss."""
     area = accelerator_area_mm2(accelerator)
-    power_w = _number(accelerator.logic_leakage_w_per_mm2) * _logic_mm2(area)
-    power_w = power_w + _number(accelerator.sram_leakage_w_per_mm2) * area["sram"]
+    power_w = number(accelerator.logic_leakage_w_per_mm2) * _logic_mm2(area)
+    power_w = power_w + number(accelerator.sram_leakage_w_per_mm2) * area["sram"]
     power_w = power_w + memory.total_idle_power_w(accelerator.memory, accelerator.hbm_stacks)
-    power_w = power_w / _number(accelerator.regulator_efficiency)
-    return power_w + _number(accelerator.static_power_w)
+    power_w = power_w / number(accelerator.regulator_efficiency)
+    return power_w + number(accelerator.static_power_w)
 
 
 def static_power_w(accelerator: Accelerator) -> Array:
     """Power that is drawn all the time while the clock runs (W)."""
     area = accelerator_area_mm2(accelerator)
-    cycle_j = _number(accelerator.clock_energy_j_per_mm2) * _logic_mm2(area)
-    clock = cycle_j * _number(accelerator.clock_hz) / _number(accelerator.regulator_efficiency)
+    cycle_j = number(accelerator.clock_energy_j_per_mm2) * _logic_mm2(area)
+    clock = cycle_j * number(accelerator.clock_hz) / number(accelerator.regulator_efficiency)
     return idle_power_w(accelerator) + clock
 
 
@@ -399,18 +411,18 @@ def step_energy_j(
     memory_bytes: ArrayLike,
     *,
     batch: ArrayLike = 0,
+    stages: ArrayLike = 1,
     weights: ArrayLike = 0.0,
 ) -> Array:
     """Energy of work that took `time_s` (J): static, arithmetic, memory; at most board power.
 
-    batch: sequences whose own time (`token_time_s`) is part of it; weights: weights widened.
+    batch, stages: sequences whose own time (`token_time_s`) is part of it; weights: those widened.
     """
-    time_s = _number(time_s)
-    energy = static_power_w(accelerator) * time_s + _number(macs) * mac_energy_j(accelerator)
-    energy = energy + _number(memory_bytes) * memory_energy_j_per_byte(accelerator)
-    energy = energy + _number(weights) * dequantise_energy_j(accelerator)
-    tokens_s = token_time_s(accelerator, batch) * (_number(batch) > 0)
-    energy = energy + tokens_s * _number(accelerator.token_power_w)
+    time_s = number(time_s)
+    energy = static_power_w(accelerator) * time_s + number(macs) * mac_energy_j(accelerator)
+    energy = energy + number(memory_bytes) * memory_energy_j_per_byte(accelerator)
+    energy = energy + number(weights) * dequantise_energy_j(accelerator)
+    energy = energy + token_time_s(accelerator, batch, stages) * number(accelerator.token_power_w)
     if accelerator.max_power_w is None:
         return energy
-    return np.minimum(energy, _number(accelerator.max_power_w) * time_s)
+    return np.minimum(energy, number(accelerator.max_power_w) * time_s)

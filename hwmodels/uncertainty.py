@@ -76,7 +76,7 @@ ACCELERATOR = (
         "mac_energy_j",
         0.42,
         1.8,
-        "arithmetic of 0.19 (Horowitz, scaled) and operands, to 1.40 pJ in all on an A100 (Antepara)",
+        "0.19 (Horowitz, scaled) and operands to 1.40 pJ on an A100 (Antepara et al., 2025)",
     ),
     ("sram_energy_j_per_byte", 0.8, 1.26, "read 1.88 to write 2.36 pJ/bit at 128 MiB (TPUv4i)"),
     ("memory_efficiency", 0.78, 1.06, "sustained 0.71 (no overheads) to 0.96 of peak on H100"),

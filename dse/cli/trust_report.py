@@ -107,8 +107,9 @@ def _survey() -> str:
 def _gpus() -> str:
     """One sentence on decoding on GPUs."""
     from hwmodels.validation_gpu import validate_gpus
+    from workloads.decoders import step_reads
 
-    table = validate_gpus()
+    table = validate_gpus(step_reads)
     fitted, left_out = table["error"].abs(), table["error_left_out"].abs()
     return (
         f"**Digital.** {len(table)} measured times and energies of Qwen3-30B-A3B decoding on an "

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwmodels.arrays import Array, number
 from hwmodels.components import scaling
-
-Array = NDArray[np.float64]
 
 BF16_MULTIPLY_J, FP32_ADD_J = 0.21e-12, 0.38e-12
 INT8_MULTIPLY_J, INT32_ADD_J = 0.07e-12, 0.03e-12
@@ -44,7 +43,7 @@ def arithmetic_energy_j(
     they are loaded (`dequantise_energy_j`). Both of at most 8 bits are integers with sums in int32;
     a multiplier's energy grows with the product of its operands' bits.
     """
-    bits = np.asarray(weight_bits, dtype=float) * np.asarray(activation_bits, dtype=float)
+    bits = number(weight_bits) * number(activation_bits)
     integer = INT8_MULTIPLY_J * bits / 64 + INT32_ADD_J
     at_7nm = np.where(
         is_integer(weight_bits, activation_bits), integer, BF16_MULTIPLY_J + FP32_ADD_J
@@ -63,9 +62,9 @@ def delivery_energy_j(
     The activation and the 32-bit sum move one unit on; at the edges an activation is read for a row
     of units, and a sum read and written for a column of them.
     """
-    moved = np.asarray(activation_bits, dtype=float) + 32
+    moved = number(activation_bits) + 32
     pitch_mm = 1e3 * np.sqrt(area_m2(weight_bits, activation_bits, 7.0))
-    edge = (np.asarray(activation_bits, dtype=float) + 2 * 32) / np.asarray(rows, dtype=float)
+    edge = (number(activation_bits) + 2 * 32) / number(rows)
     at_7nm = moved * pitch_mm * WIRE_J_PER_BIT_MM + edge * BUFFER_J_PER_BIT
     return at_7nm * scaling.energy_factor(7.0, node_nm)
 
@@ -92,7 +91,7 @@ def dequantise_energy_j(
 
     Integers need none: the scale of a group multiplies its sum.
     """
-    narrow = np.asarray(weight_bits, dtype=float) < np.asarray(activation_bits, dtype=float)
+    narrow = number(weight_bits) < number(activation_bits)
     narrow &= ~is_integer(weight_bits, activation_bits)
     return np.where(narrow, BF16_MULTIPLY_J, 0.0) * scaling.energy_factor(7.0, node_nm)
 

@@ -7,8 +7,8 @@ LOGIC_LEAKAGE_W_PER_MM2 = 0.06
 boards come to their measured idle power (hwmodels.validation_dies)."""
 SRAM_LEAKAGE_W_PER_MM2 = 0.005
 """Arrays of SRAM at 7 nm: 0.001 to 0.019 (same tables)."""
-CLOCK_J_PER_MM2 = 118e-12
+CLOCK_J_PER_MM2 = 114e-12
 """Clock tree and idle pipelines, a mm2 of logic and cycle: 85 pJ derived from P100 and V100 (30 to
-160); 118 pJ is what the measured decoding of H100 and B200 says (hwmodels.validation_gpu)."""
+160); 114 pJ is what the measured decoding of H100 and B200 says (hwmodels.validation_gpu)."""
 REGULATOR_EFFICIENCY = 0.9
 """Power at the die over power into the board: regulators lose 5 to 15 %."""

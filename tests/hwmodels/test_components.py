@@ -124,7 +124,7 @@ def test_tpu_memory_points() -> None:
 
 
 def test_digital_constants() -> None:
-    """Jouppi et al. 2021 at 7 nm: 0.21 + 0.38 pJ in bfloat16, 0.07 + 0.03 in int8; 14 mm2 a unit."""
+    """Jouppi et al. 2021, 7 nm: 0.21 + 0.38 pJ in bfloat16, 0.07 + 0.03 in int8; 14 mm2 a unit."""
     assert 1e12 * mac.arithmetic_energy_j(16, 16, 7) == pytest.approx(0.59)
     assert 1e12 * mac.arithmetic_energy_j(8, 8, 7) == pytest.approx(0.10)
     assert 1e6 * 128**2 * mac.area_m2(16, 16, 7) == pytest.approx(14)

@@ -36,6 +36,7 @@ def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pan
     from hwmodels import validation
     from hwmodels.validation_gpu import validate_gpus
     from hwmodels.validation_system import validate_systems
+    from workloads.decoders import step_reads
 
     everything = chips is None and gpus is None and not seed
     tables: dict[str, pandas.DataFrame] = {}
@@ -49,7 +50,7 @@ def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pan
         if survey is not None:
             tables["survey"] = survey
     if everything or gpus is not None:
-        tables["gpus"] = validate_gpus(gpus)
+        tables["gpus"] = validate_gpus(step_reads, gpus)
     if everything:
         tables["systems"] = validate_systems()
     if seed:

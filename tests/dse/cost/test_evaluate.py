@@ -18,6 +18,7 @@ from hwmodels.digital import (
     load_accelerator,
     memory_bandwidth_bytes_per_s,
 )
+from hwmodels.memory import Memory
 from hwmodels.tile import (
     Tile,
     load_technology,
@@ -38,6 +39,7 @@ A100 = load_accelerator("a100-400w")
 def holding(capacity_bytes: float) -> Memory:
     """The accelerator's memory with stacks of another capacity."""
     return dataclasses.replace(EDGE.memory, capacity_bytes=capacity_bytes, ranges={})
+
 
 NAMES = ("pcm-14nm", "pcm-3d", "rram-22nm")
 TECHNOLOGIES = [load_technology(name) for name in NAMES]
