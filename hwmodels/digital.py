@@ -404,6 +404,13 @@ def static_power_w(accelerator: Accelerator) -> Array:
     return idle_power_w(accelerator) + clock
 
 
+def logic_power_w_per_mm2(accelerator: Accelerator) -> Array:
+    """Power of a mm2 of logic that computes nothing while the clock runs (W/mm2)."""
+    clock = number(accelerator.clock_energy_j_per_mm2) * number(accelerator.clock_hz)
+    leakage = number(accelerator.logic_leakage_w_per_mm2)
+    return (leakage + clock) / number(accelerator.regulator_efficiency)
+
+
 def step_energy_j(
     accelerator: Accelerator,
     time_s: ArrayLike,

@@ -380,33 +380,35 @@ def with_ir_drop(
     of the same sign, for positive and negative ones have their own lines. The digital scale of a
     column then fits its weights best, as a calibration with many inputs finds it.
     """
-    parts = []
-    for part in weight.split(list(sizes), dim=-1):
+    result = torch.empty_like(weight)
+    blocks = zip(weight.split(sizes, dim=-1), result.split(sizes, dim=-1), strict=True)
+    for given, kept in blocks:
+        part = given.contiguous()
         size, outputs = part.shape[-1], part.shape[-2]
-        lost = _shared_with(part.abs(), -2).mul_(word_line_drop / outputs**2)
-        of_sign = [_shared_with(polarity, -1, from_end=True) for polarity in _polarities(part)]
-        same = torch.where(part >= 0, *of_sign)
-        lost.add_(same, alpha=bit_line_drop / size**2).add_(1.0)
-        kept = part / lost
-        power = kept.square().sum(-1, keepdim=True)
-        gain = (part * kept).sum(-1, keepdim=True) / torch.where(power > 0, power, 1.0)
-        parts.append(kept.mul_(gain))
-    return torch.cat(parts, dim=-1)
+        magnitude = part.abs()
+        # Weights of the same sign are half of all magnitudes and half of the signed sum.
+        lost = _from_foot(part).mul_(part.sign()).add_(_from_foot(magnitude))
+        lost.mul_(0.5 * bit_line_drop / size**2)
+        lost.add_(_from_driver(magnitude), alpha=word_line_drop / outputs**2).add_(1.0)
+        left = torch.div(part, lost, out=lost)
+        power = (left * left).sum(-1, keepdim=True)
+        gain = magnitude.mul_(left.abs()).sum(-1, keepdim=True)
+        torch.mul(left, gain.div_(torch.where(power > 0, power, 1.0)), out=kept)
+    return result
 
 
-def _polarities(weight: Tensor) -> tuple[Tensor, Tensor]:
-    return weight.clamp(min=0.0), (-weight).clamp_(min=0.0)
+def _from_driver(load: Tensor) -> Tensor:
+    """sum_k min(j, k) load_k over outputs, the drivers before the first.
 
-
-def _shared_with(load: Tensor, dim: int, *, from_end: bool = False) -> Tensor:
-    """sum_k min(p_j, p_k) load_k, p the place along `dim` from its start, or from its end, from 1.
-
-    min(p, q) counts the stretches of wire that both share: those up to j each carry what lies at or
+    min(j, k) counts the stretches of wire that both share: those up to j each carry what lies at or
     beyond them. Two running sums.
     """
-    if from_end:
-        carried = load.cumsum(dim)
-        sums = carried.cumsum(dim)
-        return sums.select(dim, -1).unsqueeze(dim) - sums + carried
-    carried = load.sum(dim, keepdim=True) - load.cumsum(dim) + load
-    return carried.cumsum(dim)
+    carried = load.sum(-2, keepdim=True) - load.cumsum(-2) + load
+    return carried.cumsum(-2)
+
+
+def _from_foot(load: Tensor) -> Tensor:
+    """The same over inputs, counted from the column's foot after the last."""
+    carried = load.cumsum(-1)
+    sums = carried.cumsum(-1)
+    return carried.sub_(sums).add_(sums[..., -1:])

@@ -24,8 +24,8 @@ FLASH_SHARE = 4 / 15
 
 THERMAL_8_BITS_J = 1.11e-12
 """Least energy of a conversion among published converters of 7 effective bits and 10 MS/s or more
-(ISSCC 2023, 2.7 GS/s, 28 nm; Murmann's survey of June 2025). A converter of 8 nominal bits has about
-7 effective ones."""
+(ISSCC 2023, 2.7 GS/s, 28 nm; Murmann's survey of June 2025). A converter of 8 nominal bits has
+about 7 effective ones."""
 FLOOR_BITS = 9
 """Up to which the best published conversions follow 4^bits: 0.30, 1.11 and 4.61 pJ at 6, 7 and 8
 effective bits. Above they take no more (5.22, 2.24, 4.10 pJ at 9, 10, 12: corrected converters)
