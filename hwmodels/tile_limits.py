@@ -6,7 +6,8 @@ word lines; a column's current leaves at one end of its bit line, held at a cons
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,11 +26,24 @@ def _number(value: object) -> Array:
     return np.asarray(value, dtype=float)
 
 
+def _kept(tile: Tile, name: str, compute: Callable[[Tile], Any]) -> Any:
+    """A quantity that several formulas of a tile need, computed once for each tile."""
+    found = tile.__dict__.get(name)
+    if found is None:
+        found = tile.__dict__[name] = compute(tile)
+    return found
+
+
 def converter_wires_m(tile: Tile) -> tuple[Array, Array]:
     """Mean length of a wire from a column to its converter, and the side they spread to (m).
 
     Zeros where the converters are no wider than the columns that share them.
     """
+    lengths: tuple[Array, Array] = _kept(tile, "_converter_wires_m", _converter_wires_m)
+    return lengths
+
+
+def _converter_wires_m(tile: Tile) -> tuple[Array, Array]:
     technology = tile.technology
     pitch = _number(technology.adc_pitch_m)
     if not np.any(pitch > 0):
@@ -83,6 +97,10 @@ def line_settling_s(tile: Tile) -> Array:
 
 def integration_floor_s(tile: Tile) -> Array:
     """Shortest integration of one read (s): lines settle, then clamp and converter sense."""
+    return np.asarray(_kept(tile, "_integration_floor_s", _integration_floor_s))
+
+
+def _integration_floor_s(tile: Tile) -> Array:
     return line_settling_s(tile) + _number(tile.technology.sense_floor_s)
 
 

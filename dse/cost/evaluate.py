@@ -54,13 +54,11 @@ class Costs:
         latency_s_per_token: of a token through the model, without waiting for its turn.
         micro_batches: into how many a round is cut.
         power_density_w_per_mm2: of the dies; what turns to heat in memory stacks is not theirs.
-        programming_energy_j, programming_time_s: of writing all analog weights once; missing where
-            the technology does not say.
         digital_experts: after what does not fit the tiles became digital.
         memory_fits: digital weights, and what all sequences keep, fit the memory stacks.
         tiles_fit: dense analog parts fit the tiles.
         stacks_fit: the memory stacks fit the edges of the dies.
-        beyond_source: the tile lies beyond what its technology's source has shown.
+        analog_weights: weights on tiles.
         utilisation: weights over cells of the blocks that hold them (edges).
         occupancy: weights over all cells of all tiles.
         energy_component, energy_module: J per output token.
@@ -80,13 +78,11 @@ class Costs:
     latency_s_per_token: Array
     micro_batches: NDArray[np.int64]
     power_density_w_per_mm2: Array
-    programming_energy_j: Array
-    programming_time_s: Array
     digital_experts: NDArray[np.int64]
     memory_fits: NDArray[np.bool_]
     tiles_fit: NDArray[np.bool_]
     stacks_fit: NDArray[np.bool_]
-    beyond_source: NDArray[np.bool_]
+    analog_weights: Array
     utilisation: Array
     occupancy: Array
     energy_component: dict[str, Array]

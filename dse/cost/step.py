@@ -46,8 +46,6 @@ from hwmodels.digital import (
     weight_bytes,
 )
 from hwmodels.heat import power_density_w_per_mm2
-from hwmodels.programming import programming_energy_j, programming_time_s
-from hwmodels.tile_limits import is_beyond_source
 
 if TYPE_CHECKING:
     from dse.cost.hardware import System
@@ -127,7 +125,6 @@ def step_costs(step: Step, tables: ExpertTables, at: Placed) -> dict[str, Any]:
             "sequences": times.latency_s / step.micro_batches + zero,
         },
         "area_component": area,
-        **_programming(at),
         **_fits(step, at, area_mm2),
     }
     return _unpriced(found, np.asarray(mapping.fits))
@@ -140,18 +137,6 @@ def _first_token_s(step: Step, latency_s: Array, interval: Array) -> Array:
     return latency_s + (step.chunks - 1) * interval
 
 
-def _programming(at: Placed) -> dict[str, Array]:
-    """Energy and time of writing the analog weights once; nothing to write takes nothing."""
-    tile, weights = at.system.tile, at.mapping.analog_weights
-    tiles = np.maximum(np.asarray(at.system.tiles, dtype=float), 1.0)
-    has_some = weights > 0
-    return {
-        "programming_energy_j": np.where(has_some, programming_energy_j(tile, weights), 0.0),
-        "programming_time_s": np.where(has_some, programming_time_s(tile, weights, tiles), 0.0),
-        "beyond_source": is_beyond_source(tile) & has_some,
-    }
-
-
 def _fits(step: Step, at: Placed, area_mm2: Array) -> dict[str, Array]:
     """What of a design finds its place, and how full its tiles are."""
     mapping, system = at.mapping, at.system
@@ -160,6 +145,7 @@ def _fits(step: Step, at: Placed, area_mm2: Array) -> dict[str, Array]:
         "memory_fits": _memory_fits(step, system, mapping),
         "tiles_fit": mapping.fits,
         "stacks_fit": stacks_fit(system, area_mm2),
+        "analog_weights": mapping.analog_weights,
         "utilisation": mapping.utilisation,
         "occupancy": mapping.occupancy,
     }
