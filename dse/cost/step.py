@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dse.arrays import Array
 from dse.cost.energy import (
@@ -23,7 +23,7 @@ from dse.cost.energy import (
 )
 from dse.cost.expert_load import ExpertTables
 from dse.cost.hardware import DIE_LINK, areas, stacks_fit
-from dse.cost.mapping import Layout, Mapping, Part, layouts, map_experts, model_shape
+from dse.cost.mapping import Flags, Layout, Mapping, Part, layouts, map_experts, model_shape
 from dse.cost.timing import (
     DigitalWork,
     ExpertWork,
@@ -37,12 +37,11 @@ from dse.cost.timing import (
     unit_times,
 )
 from hwmodels.digital import (
-    Accelerator,
     activation_room_bytes,
     cache_value_bytes,
     memory_capacity_bytes,
     spilled_bytes,
-    step_time_s,
+    token_time_s,
     weight_bytes,
 )
 from hwmodels.heat import power_density_w_per_mm2
@@ -58,13 +57,21 @@ whose activations must find room on the chip."""
 
 @dataclass(frozen=True)
 class Placed:
-    """Designs with their weights in place, whatever is cut into how many micro-batches."""
+    """Designs with their weights in place, however many micro-batches a round is cut into.
+
+    Attributes:
+        laid: matrices on tiles, by module.
+        unit_s, slot_s: what a unit of work takes on an accelerator, and one MVM on a tile.
+        weight_bytes, cache_value_bytes: of one weight, and of one key or value.
+    """
 
     system: System
     laid: dict[str, Layout]
     mapping: Mapping
     unit_s: UnitTimes
     slot_s: Array
+    weight_bytes: Array
+    cache_value_bytes: Array
 
 
 def placed(
@@ -78,7 +85,16 @@ def placed(
         laid, experts, system.tile, system.tiles, order, digital_experts, step.analog
     )
     mapping = _broadcast(mapping, np.zeros(digital_experts.shape))
-    return Placed(system, laid, mapping, unit_times(system.accelerator), mvm_time_s(system.tile))
+    accelerator = system.accelerator
+    return Placed(
+        system,
+        laid,
+        mapping,
+        unit_times(accelerator),
+        mvm_time_s(system.tile),
+        weight_bytes(accelerator),
+        cache_value_bytes(accelerator),
+    )
 
 
 def step_costs(step: Step, tables: ExpertTables, at: Placed) -> dict[str, Any]:
@@ -88,7 +104,7 @@ def step_costs(step: Step, tables: ExpertTables, at: Placed) -> dict[str, Any]:
     """
     system, mapping = at.system, at.mapping
     zero = np.zeros(mapping.digital_experts.shape)
-    work = part_works(step, system)
+    work = part_works(step, at)
     times = step_times(step, tables, at, work, zero)
     interval = interval_s(times, step.micro_batches)
     outputs = step.output_tokens
@@ -118,7 +134,7 @@ def step_costs(step: Step, tables: ExpertTables, at: Placed) -> dict[str, Any]:
         ),
         "energy_component": _over(components, outputs, zero),
         "energy_module": _over({n: _total(parts) for n, parts in energy.items()}, outputs, zero),
-        "latency_module": _over(times.module_s, 1.0, zero),
+        "latency_module": {name: value + zero for name, value in times.module_s.items()},
         "interval_resource": {
             "accelerator": times.accelerator_s + zero,
             "tiles": times.tiles_s + zero,
@@ -142,7 +158,7 @@ def _fits(step: Step, at: Placed, area_mm2: Array) -> dict[str, Array]:
     mapping, system = at.mapping, at.system
     return {
         "digital_experts": mapping.digital_experts,
-        "memory_fits": _memory_fits(step, system, mapping),
+        "memory_fits": _memory_fits(step, at),
         "tiles_fit": mapping.fits,
         "stacks_fit": stacks_fit(system, area_mm2),
         "analog_weights": mapping.analog_weights,
@@ -189,54 +205,55 @@ def _broadcast(mapping: Mapping, zero: Array) -> Mapping:
     return Mapping(**{name: np.broadcast_to(value, zero.shape) for name, value in fields.items()})
 
 
-def _resident_share(step: Step, system: System) -> Array:
+def _resident_share(step: Step, at: Placed) -> Array:
     """Share of the dense digital weights that stay in SRAM from step to step.
 
     A scratchpad pins what fits beside activations and streams under way. The cache of an existing
     chip that streams more than it holds evicts each weight before its next use: all or nothing.
     """
-    accelerator = system.accelerator
-    weights = _digital_weights(step, "embedding") / np.asarray(system.dies)
+    accelerator = at.system.accelerator
+    weights = _digital_weights(step, "embedding") / np.asarray(at.system.dies)
     room = np.maximum(activation_room_bytes(accelerator) - step.activation_bytes, 0.0)
-    share = np.minimum(room / np.maximum(weights * weight_bytes(accelerator), 1.0), 1.0)
+    share = np.minimum(room / np.maximum(weights * at.weight_bytes, 1.0), 1.0)
     return np.floor(share) if accelerator.kind == "silicon" else share
 
 
 def _digital_weights(step: Step, *but: str) -> Any:
     """Weights of the digital dense parts, some left out."""
     parts = (part for name, part in step.parts.items() if name not in but)
-    return sum(np.where(step.is_analog(part.name), 0, part.weights) for part in parts)
+    return sum(_unless(step.is_analog(part.name), float(part.weights)) for part in parts)
 
 
-def part_works(step: Step, system: System) -> dict[str, DigitalWork]:
+def _unless(analog: Flags, value: Any) -> Any:
+    """The value where a part is digital, else nothing; a scalar where no design has it analog."""
+    return value if analog is False else np.where(analog, 0.0, value)
+
+
+def part_works(step: Step, at: Placed) -> dict[str, DigitalWork]:
     """The accelerators' work in a step by dense part."""
-    resident = _resident_share(step, system)
-    spilled = spilled_bytes(system.accelerator, step.activation_bytes)
-    return {
-        name: _part_work(step, part, system.accelerator, resident, spilled)
-        for name, part in step.parts.items()
-    }
+    resident = _resident_share(step, at)
+    spilled = spilled_bytes(at.system.accelerator, step.activation_bytes)
+    fetched = at.weight_bytes * (1 - resident)  # bytes of each weight in use, from memory
+    return {name: _part_work(step, part, at, fetched, spilled) for name, part in step.parts.items()}
 
 
-def _part_work(
-    step: Step, part: Part, accelerator: Accelerator, resident: Array, spilled: Array
-) -> DigitalWork:
+def _part_work(step: Step, part: Part, at: Placed, fetched: Array, spilled: Array) -> DigitalWork:
     """Work of one dense part in a step, all layers together; none on the weights if analog."""
     tokens, analog = step.part_tokens(part.name), step.is_analog(part.name)
-    one = weight_bytes(accelerator)
     if part.name == "embedding":
-        return digital_work(weight_bytes=tokens * step.architecture.hidden_size * one)
-    loaded = np.where(analog, 0.0, float(part.weights))
+        looked_up = tokens * step.architecture.hidden_size
+        return digital_work(weight_bytes=looked_up * at.weight_bytes)
+    loaded = _unless(analog, np.asarray(float(part.weights)))
     amounts: dict[str, Any] = {
-        "macs": np.where(analog, 0.0, tokens * part.macs_per_token),
-        "weight_bytes": loaded * one * (1 - resident),
+        "macs": _unless(analog, tokens * part.macs_per_token),
+        "weight_bytes": loaded * fetched,
         "loaded": loaded,
     }
     if part.name in SPILLING:
         amounts["spilled_bytes"] = part.layers * spilled
     if part.name == "attention":
         amounts["cache_macs"] = step.attention_macs
-        amounts["cache_bytes"] = step.cache_elements * cache_value_bytes(accelerator)
+        amounts["cache_bytes"] = step.cache_elements * at.cache_value_bytes
     mixer = step.architecture.recurrent
     if mixer is not None and mixer.part == part.name:
         macs = tokens * step.architecture.recurrent_macs
@@ -264,7 +281,7 @@ def part_times(
 
 
 def expert_work(
-    step: Step, tables: ExpertTables, system: System, parts: dict[str, tuple[Array, Array]]
+    step: Step, tables: ExpertTables, at: Placed, parts: dict[str, tuple[Array, Array]]
 ) -> ExpertWork:
     """What the experts' stages need, from the times of the dense parts."""
     layers, model = step.architecture.moe_layers, model_shape(step.architecture)
@@ -273,7 +290,7 @@ def expert_work(
     return ExpertWork(
         tables,
         model.expert_weights,
-        model.expert_weights * weight_bytes(system.accelerator),
+        model.expert_weights * at.weight_bytes,
         shared_analog,
         shared_digital / layers,
     )
@@ -291,7 +308,7 @@ def step_times(
         tiles_s = np.maximum(tiles_s, one)
         if name != "shared_expert":
             module_s[name] = digital + step.parts[name].layers * one
-    experts = expert_work(step, tables, at.system, parts)
+    experts = expert_work(step, tables, at, parts)
     stage, experts_s, busiest, deviation = expert_stages(experts, at.mapping, at.unit_s, at.slot_s)
     module_s["routed_expert"] = stage
     if "shared_expert" in step.parts:
@@ -299,13 +316,14 @@ def step_times(
     overhead = overhead_s(step, at.system)
     module_s["overhead"] = overhead + zero
     module_s["die_link"] = crossing_s(step, at.system) + zero
-    accelerator_s = busiest_die_s(step, at.system, accelerator_s + experts_s) + overhead
+    accelerator_s = busiest_die_s(step, at.system.dies, accelerator_s + experts_s) + overhead
     return Times(module_s, accelerator_s, np.maximum(tiles_s, busiest), deviation)
 
 
 def overhead_s(step: Step, system: System) -> Array:
-    """Time of a step that neither data nor arithmetic explains (s)."""
-    return step_time_s(system.accelerator, 0.0, 0.0, step.output_tokens, 0)
+    """Time of a step beside its stages (s)."""
+    fixed = np.asarray(system.accelerator.step_overhead_s, dtype=float)
+    return fixed + token_time_s(system.accelerator, step.output_tokens, 0)
 
 
 def crossing_s(step: Step, system: System) -> Array:
@@ -314,19 +332,18 @@ def crossing_s(step: Step, system: System) -> Array:
     return crossings * step.crossing_bytes / DIE_LINK.module_bandwidth_bytes_per_s
 
 
-def busiest_die_s(step: Step, system: System, accelerator_s: Array) -> Array:
+def busiest_die_s(step: Step, dies: ArrayLike, accelerator_s: Array) -> Array:
     """Time of the die with the most layers, of a time that all accelerators together work (s)."""
-    count = np.asarray(system.dies, dtype=float)
+    count = np.asarray(dies, dtype=float)
     layers = step.architecture.layers
     return accelerator_s * (np.ceil(layers / count) / layers)
 
 
-def _memory_fits(step: Step, system: System, mapping: Mapping) -> NDArray[np.bool_]:
+def _memory_fits(step: Step, at: Placed) -> NDArray[np.bool_]:
     """Whether the stacks hold the digital weights and what all sequences keep, at their longest."""
-    accelerator = system.accelerator
     expert = float(model_shape(step.architecture).expert_weights)
-    weights = _digital_weights(step) + mapping.digital_experts * expert
-    held = weights * weight_bytes(accelerator) + step.held_state_bytes
-    held = held + step.held_cache_elements * cache_value_bytes(accelerator)
-    room = np.asarray(system.dies) * memory_capacity_bytes(accelerator)
+    weights = _digital_weights(step) + at.mapping.digital_experts * expert
+    held = weights * at.weight_bytes + step.held_state_bytes
+    held = held + step.held_cache_elements * at.cache_value_bytes
+    room = np.asarray(at.system.dies) * memory_capacity_bytes(at.system.accelerator)
     return np.asarray(held <= room)

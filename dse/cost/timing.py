@@ -20,7 +20,12 @@ from dse.cost.expert_load import ExpertTables
 from dse.cost.mapping import Layout, Mapping, Part
 from dse.cost.normal_maxima import expected_maximum
 from dse.cost.tile_slots import LayerSlots, own_tile_slots, shared_tile_slots
-from hwmodels.digital import Accelerator, stage_time_s
+from hwmodels.digital import (
+    Accelerator,
+    cache_bandwidth_bytes_per_s,
+    peak_macs_per_s,
+    stream_bandwidth_bytes_per_s,
+)
 from hwmodels.tile import Tile, tile_latency_s
 
 ANALOG_PHASES = {"attention": 2, "mamba": 4}
@@ -104,7 +109,8 @@ def digital_work(**amounts: Any) -> DigitalWork:
 class UnitTimes:
     """Seconds of one unit of each kind of work on the accelerator of one die.
 
-    `hwmodels.digital.stage_time_s` of each alone; `stage_s` puts them together as it does.
+    `hwmodels.digital.stage_time_s` of each alone; `stage_s` puts them together as it does, for the
+    accelerator of many stages in a fraction of the time.
     """
 
     mac_s: Array
@@ -130,15 +136,15 @@ class UnitTimes:
 
 
 def unit_times(accelerator: Accelerator) -> UnitTimes:
-    """What one unit of each kind of work takes; a unit that does not exist takes very long."""
-    times = (
-        stage_time_s(accelerator, 1.0, 0.0, 0),
-        stage_time_s(accelerator, 0.0, 0.0, 0, weights=1.0),
-        stage_time_s(accelerator, 0.0, 1.0, 0),
-        stage_time_s(accelerator, 0.0, 0.0, 0, cache_bytes=1.0),
-    )
+    """What one unit of each kind of work takes; on a unit that does not exist very long."""
+    rate = peak_macs_per_s(accelerator) * np.asarray(accelerator.compute_efficiency, dtype=float)
+    with np.errstate(divide="ignore"):
+        mac_s = np.minimum(1 / rate, 1e30)
+        byte_s = np.minimum(1 / stream_bandwidth_bytes_per_s(accelerator), 1e30)
+        cache_byte_s = np.minimum(1 / cache_bandwidth_bytes_per_s(accelerator), 1e30)
+    load_s = mac_s * np.asarray(accelerator.array_rows, dtype=float)
     overhead_s = np.asarray(accelerator.stage_overhead_s, dtype=float)
-    return UnitTimes(*(np.minimum(time, 1e30) for time in times), overhead_s)
+    return UnitTimes(mac_s, load_s, byte_s, cache_byte_s, overhead_s)
 
 
 def mvm_time_s(tile: Tile) -> Array:
