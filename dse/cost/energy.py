@@ -178,11 +178,15 @@ def energies(
         digital=all_analog - evaluated,
         unique=tables.unique_total.take(place),
     )
-    crossings = np.asarray(system.dies, dtype=float) - 1
-    crossed = die.link_energy_j(DIE_LINK, crossings * step.crossing_bytes)
-    energy["die_link"] = {"die_link": crossed}
+    energy["die_link"] = {"die_link": crossing_energy_j(step, system)}
     energy["static"] = {"static": static_j}
     return energy
+
+
+def crossing_energy_j(step: Step, system: System) -> Array:
+    """Energy of a step's activations on their way from die to die (J)."""
+    crossings = np.asarray(system.dies, dtype=float) - 1
+    return die.link_energy_j(DIE_LINK, crossings * step.crossing_bytes)
 
 
 def static_w(system: System, area: Parts) -> Array:
