@@ -61,14 +61,14 @@ def fastest(steps: Sequence[Step], at: Placed, means: Sequence[MeanLayer]) -> ND
     designs, least = designs.some(idle), round_s[idle]
     for number in range(1, len(steps) if len(idle) else 0):
         round_s, _ = _estimated_round_s(steps[number], designs, means[number])
-        faster = round_s < least
+        faster = round_s * CLEARLY < least
         best[idle[faster]] = number
-        least = np.minimum(least, round_s)
+        least = np.where(faster, round_s, least)
     return best
 
 
-WORTH = 1.02
-"""What cutting a round must promise."""
+WORTH, CLEARLY = 1.02, 1.005
+"""What cutting a round at all must promise, and each further cut."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class _Designs:
     Attributes:
         token_macs, head_macs: products with digital dense weights: of each token, of each output.
         weights: digital dense weights; stages: on the accelerators, of all dense parts.
-        token_slots, busiest_slots: slots of each token on dense parts' tiles: of all, of one tile.
+        token_slots, busiest_slots: slots of each token on dense parts' tiles: of all that follow
+            one another, of one tile; shared_slots: on shared experts', beside the routed ones.
         head_slots: of each output token on the LM head's.
         place: entry in the tables over all experts.
         analog: analog experts, at least one.
@@ -92,6 +93,7 @@ class _Designs:
     token_slots: Array
     busiest_slots: Array
     head_slots: Array
+    shared_slots: Array
     room_bytes: Array
     weight_bytes: Array
     cache_value_bytes: Array
@@ -123,7 +125,7 @@ def _designs(step: Step, at: Placed) -> _Designs:
     experts = step.architecture.moe_layers * step.architecture.routed_experts
     sums: dict[str, Any] = dict.fromkeys(
         ("token_macs", "head_macs", "weights", "stages", "token_slots", "busiest_slots",
-         "head_slots"), 0.0
+         "head_slots", "shared_slots"), 0.0
     )  # fmt: skip
     for name, part in step.parts.items():
         if name == "embedding":
@@ -135,7 +137,10 @@ def _designs(step: Step, at: Placed) -> _Designs:
         if np.any(step.is_analog(name)):
             serial = np.minimum(mapping.sharing, at.laid[name].blocks / part.layers)
             slots = (1 - digital) * ANALOG_PHASES.get(name, 1) * serial
-            sums["head_slots" if head else "token_slots"] += part.layers * slots
+            if name == "shared_expert":
+                sums["shared_slots"] = slots
+            else:
+                sums["head_slots" if head else "token_slots"] += part.layers * slots
             if not head:
                 sums["busiest_slots"] = np.maximum(sums["busiest_slots"], slots)
     arrives_s = np.maximum(unit_s.byte_s * at.weight_bytes, unit_s.load_s)
@@ -199,7 +204,8 @@ def _experts_s(step: Step, of: _Designs, mean: MeanLayer) -> tuple[Array, Array,
     some = own > 0
     load = layers * mean.analog_tokens.take(of.place) / of.analog  # of one expert
     in_layer = np.minimum(of.sharing, of.analog / layers * of.expert_blocks)
-    slots_s = np.maximum(own, load * in_layer + some) * of.slot_s
+    beside = step.tokens * of.shared_slots
+    slots_s = np.maximum(np.maximum(own, load * in_layer + some), beside) * of.slot_s
     # On a tile that holds as many experts' blocks, of as many layers as it takes.
     tiles_s = np.maximum(own, load * of.sharing + some) * of.slot_s
     return np.maximum(slots_s, digital_s), digital_s, tiles_s
