@@ -20,11 +20,10 @@ import numpy as np
 _TESTS = Path(__file__).resolve().parent.parent / "tests" / "dse"
 sys.path.insert(0, str(_TESTS))
 sys.path.insert(0, str(_TESTS / "cost"))
-from test_cost_simulation import errors, few_errors  # noqa: E402
 
 
 def main() -> None:
-    from test_cost_simulation import errors, held_errors  # found by the path above
+    from test_cost_simulation import errors, few_errors  # found by the path above
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--designs", type=int, default=200)
