@@ -1,7 +1,8 @@
 """The constants of digital accelerators against machines: area of dies, power of boards, J/token.
 
-Predicted from published parameters alone (silicon/dies.csv, silicon/boards.csv, presets): nothing
-here was fitted to an area or to the power of a board at rest or at full load.
+Predicted from published parameters (silicon/dies.csv, silicon/boards.csv, presets). Nothing was
+fitted to the area of a die, or to the power of a board at rest or at full load; densities, though,
+come from die photos of an A100 and from figures of a TPUv4i, as the notes say.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from hwmodels.components import mac, sram
 from hwmodels.digital import Accelerator, load_accelerator
 from hwmodels.gpu_table import SILICON, StepCounter
 from hwmodels.memory import interface_area_mm2, load_memory
-from hwmodels.validation_gpu import CURVE, boards_of, fitted_runs, model_name
+from hwmodels.validation_gpu import CURVE, boards_of, fitted_curve, fitted_runs, model_name
 from hwmodels.validation_system import COLUMNS
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ DIE_SHARE = 1.2
 GA100's die photo, 1.21 on Aldebaran's (LLMCompass)."""
 ARRAY_SHARE = 1.5
 """Matrix units of a TPU with their vector units and control over the bare units (edge-7nm)."""
-PRODUCT = 8192
-"""Side of the matrices whose product a board at full load computes."""
+PRODUCT, FULL = 8192, 0.7
+"""Side of the matrices whose product a board at full load computes, and its share of the peak rate:
+an assumption, that of the presets."""
+PUBLISHED = ("mac_energy_j", "memory_energy_j_per_byte", "clock_energy_j_per_mm2")
+"""Constants of the fitted curve that start at values published of other machines or tests."""
 MIB = 2**20
 
 
@@ -55,6 +59,7 @@ def die_area_mm2(row: dict[str, str]) -> float:
 def full_power_w(accelerator: Accelerator) -> float:
     """Power during a large product of square matrices at the sustained rate (W), not limited."""
     macs, moved = float(PRODUCT) ** 3, 3 * 2.0 * PRODUCT**2
+    accelerator = dataclasses.replace(accelerator, compute_efficiency=FULL)
     seconds = float(digital.stage_time_s(accelerator, macs, moved, stages=0))
     work = macs * float(digital.mac_energy_j(accelerator))
     work += moved * float(digital.memory_energy_j_per_byte(accelerator))
@@ -68,8 +73,8 @@ def _row(system: str, quantity: str, measured: float, predicted: float, note: st
 
 def _areas() -> list[dict[str, Any]]:
     notes = {
-        "TPUv4i": "published as less than that",
-        "A100": "cores' lanes are the mean of its die photo and another's",
+        "TPUv4i": "published as less than that; its own matrix units and SRAM set two densities",
+        "A100": "its own die photo set three densities",
     }
     return [
         _row(
@@ -95,7 +100,9 @@ def _powers() -> list[dict[str, Any]]:
             power_w = float(idle(accelerator))
             rows.append(_row(name, "idle (W)", float(board["idle_W"]), power_w, note))
         full = full_power_w(accelerator)
-        note = f"product of {PRODUCT}-wide matrices at peak clock, published: the board's limit"
+        note = (
+            f"{PRODUCT}-wide product at peak clock, {FULL:g} of the peak rate; published: its limit"
+        )
         rows.append(_row(name, "full load (W)", float(board["full_W"]), full, note))
     return rows
 
@@ -128,19 +135,24 @@ def _array(accelerator: Accelerator) -> Accelerator:
 
 
 def _decoding(count: StepCounter) -> list[dict[str, Any]]:
-    """J/token of each model and GPU: the run whose error is the median, nothing fitted to it."""
-    published = {name: value for name, (value, _) in CURVE.items()}
+    """J/token of each model and GPU, energies as published elsewhere: the run of median error.
+
+    Times and shares are the fitted ones, and the power of a sequence's own work is the board's
+    limit, as these runs say.
+    """
+    energies = {name: value for name, (value, _) in CURVE.items() if name in PUBLISHED}
+    published = fitted_curve(count) | energies
     groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
     runs = fitted_runs(count)
-    energies = gpu_table.predict_steps(runs, boards_of(runs, published))[1]
-    for run, energy in zip(runs, energies.tolist(), strict=True):
+    predicted = gpu_table.predict_steps(runs, boards_of(runs, published))[1]
+    for run, energy in zip(runs, predicted.tolist(), strict=True):
         if run.energy_j:
             groups.setdefault((run.gpu, model_name(run.model)), []).append((run.energy_j, energy))
     rows = []
     for (gpu, model), pairs in groups.items():
         pairs = sorted(pairs, key=lambda pair: pair[1] / pair[0])
         measured, predicted = pairs[len(pairs) // 2]
-        note = f"median of {len(pairs)} runs; energies, shares and times before any fit"
+        note = f"median of {len(pairs)} runs; energies as published elsewhere, times fitted"
         rows.append(_row(gpu.upper(), f"J/token, {model}", measured, predicted, note))
     return rows
 

@@ -105,7 +105,7 @@ def fitted_curve(count: StepCounter, left_out: str = "") -> Curve:
 
     runs = [run for run in fitted_runs(count) if model_name(run.model) != left_out]
     boards = boards_of(runs)
-    measured = np.log([[run.time_s for run in runs], [run.energy_j for run in runs]])
+    measured = np.log(np.array([[run.time_s, run.energy_j] for run in runs], dtype=float).T)
     start = np.log([value for value, _ in CURVE.values()])
     spread = np.array([width for _, width in CURVE.values()])
 
@@ -268,7 +268,7 @@ def summarise_gpus(table: pd.DataFrame, unseen: pd.DataFrame) -> pd.DataFrame:
             known = some.dropna(subset=["error_left_out"])
             for quantity, one in known.groupby("quantity", sort=False):
                 error = one["error_left_out"].abs()
-                worst = one.loc[error.idxmax()]
+                worst = one.iloc[int(error.to_numpy().argmax())]
                 rows.append(
                     {
                         "prediction": kind,

@@ -216,7 +216,7 @@ def print_gpu_summary(table: pd.DataFrame) -> None:
 
 def print_digital(table: pd.DataFrame) -> None:
     """Dies, boards and operations of published digital machines."""
-    print_figures(table, "machine", "Digital machines from published parameters alone")
+    print_figures(table, "machine", "Digital machines, from published parameters")
 
 
 def print_systems(table: pd.DataFrame) -> None:
