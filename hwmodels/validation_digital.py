@@ -151,9 +151,9 @@ def _decoding(count: StepCounter) -> list[dict[str, Any]]:
     rows = []
     for (gpu, model), pairs in groups.items():
         pairs = sorted(pairs, key=lambda pair: pair[1] / pair[0])
-        measured, predicted = pairs[len(pairs) // 2]
+        measured, found = pairs[len(pairs) // 2]
         note = f"median of {len(pairs)} runs; energies as published elsewhere, times fitted"
-        rows.append(_row(gpu.upper(), f"J/token, {model}", measured, predicted, note))
+        rows.append(_row(gpu.upper(), f"J/token, {model}", measured, found, note))
     return rows
 
 
