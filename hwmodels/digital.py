@@ -369,7 +369,7 @@ def accelerator_area_mm2(accelerator: Accelerator) -> dict[str, Array]:
     array = number(accelerator.mac_units) * mac.area_m2(*bits, node) * factor
     parts = {
         "mac": 1e6 * (array + _dequantisers(accelerator) * mac.dequantiser_area_m2(node)),
-        "sram": 1e6 * sram.area_m2(accelerator.sram_bytes),
+        "sram": 1e6 * sram.area_m2(accelerator.sram_bytes, node),
     }
     interfaces = memory.interface_area_mm2(accelerator.memory, accelerator.hbm_stacks, node)
     parts |= {f"hbm_{name}": area for name, area in interfaces.items()}

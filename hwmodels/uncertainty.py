@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from hwmodels import digital
 from hwmodels.digital import Accelerator
-from hwmodels.memory import ESTIMATES, Memory, at
+from hwmodels.memory import ESTIMATES, Memory, at, energy_j_per_byte
 from hwmodels.technology import Technology
 
 Part = TypeVar("Part", Technology, Accelerator, Memory)
@@ -100,7 +100,6 @@ PROGRAMMING = {
 }
 """What one load of weights takes is known to an order of magnitude."""
 ACCELERATOR = (
-    ("memory_energy_j_per_byte", 0.8, 1.36, "stack, interface, controller: presets/memory/hbm2e"),
     (
         "mac_energy_j",
         0.42,
@@ -163,11 +162,20 @@ def accelerator_ranges(accelerator: Accelerator) -> list[ConstantRange]:
     A board whose energy is its power times time has only that power.
     """
     found = []
-    for name, low, high, source in ACCELERATOR + SINGLE_VALUE:
+    for name, low, high, source in (*_memory_energy(accelerator), *ACCELERATOR, *SINGLE_VALUE):
         nominal = float(_value(accelerator, name))
         top = min(high * nominal, 1.0) if name == "memory_efficiency" else high * nominal
         found.append(ConstantRange("accelerator", name, low * nominal, nominal, top, source))
     return [one for one in found if one.nominal > 0]
+
+
+def _memory_energy(accelerator: Accelerator) -> tuple[tuple[str, float, float, str], ...]:
+    """Range of the energy of a byte, by its parts' ranges; none where a preset gives the sum."""
+    if accelerator.memory_energy_j_per_byte is not None:
+        return ()
+    memory = accelerator.memory
+    low, nominal, high = (float(energy_j_per_byte(memory, end)) for end in ESTIMATES)
+    return (("memory_energy_j_per_byte", low / nominal, high / nominal, str(memory.source)),)
 
 
 def memory_ranges(memory: Memory) -> list[ConstantRange]:

@@ -74,11 +74,16 @@ def with_curve(accelerator: Accelerator, curve: Curve) -> Accelerator:
     return dataclasses.replace(accelerator, **changes)
 
 
-def _boards(runs: Sequence[Measurement]) -> Accelerator:
-    """The preset of each run's GPU, as one accelerator with an entry a run."""
+def boards_of(runs: Sequence[Measurement], curve: Curve | None = None) -> Accelerator:
+    """The board of each run, as one accelerator with an entry a run.
+
+    With the constants of `curve` where runs on such boards were fitted, else its preset as it is.
+    """
     names = sorted({run.gpu for run in runs})
-    index = np.array([names.index(run.gpu) for run in runs])
-    return stack_accelerators([load_accelerator(name) for name in names], index)
+    boards = [load_accelerator(name) for name in names]
+    if curve is not None:
+        boards = [with_curve(b, curve) if b.name in FITTED_BOARDS else b for b in boards]
+    return stack_accelerators(boards, np.array([names.index(run.gpu) for run in runs]))
 
 
 @functools.lru_cache(maxsize=4)
@@ -99,8 +104,8 @@ def fitted_curve(count: StepCounter, left_out: str = "") -> Curve:
     from scipy.optimize import least_squares
 
     runs = [run for run in fitted_runs(count) if model_name(run.model) != left_out]
-    boards = _boards(runs)
-    measured = np.log([[run.time_s for run in runs], [run.energy_j for run in runs]])
+    boards = boards_of(runs)
+    measured = np.log(np.array([[run.time_s, run.energy_j] for run in runs], dtype=float).T)
     start = np.log([value for value, _ in CURVE.values()])
     spread = np.array([width for _, width in CURVE.values()])
 
@@ -125,13 +130,21 @@ def model_name(model: str) -> str:
 RELEASES = ("instruct", "thinking", "base", "fp8")
 
 
-def _predict(run: Measurement, curve: Curve) -> tuple[float, float]:
-    """Prediction by the fitted curve, or by another board's preset as it is."""
-    accelerator = load_accelerator(run.gpu)
-    if run.gpu in FITTED_BOARDS:
-        accelerator = with_curve(accelerator, curve)
-    time, energy = gpu_table.predict_steps([run], accelerator)
-    return float(time[0]), float(energy[0])
+def _predictions(
+    runs: Sequence[Measurement], count: StepCounter
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times and energies [2, runs] by the fitted curve, and by the one without the run's model."""
+    known = {model_name(run.model) for run in fitted_runs(count)}
+    families = [model_name(run.model) for run in runs]
+    families = [family if family in known else "" for family in families]
+    fitted, left_out = np.empty((2, len(runs))), np.empty((2, len(runs)))
+    for family in sorted(set(families)):
+        index = [place for place, name in enumerate(families) if name == family]
+        some = [runs[place] for place in index]
+        for found, without in ((fitted, ""), (left_out, family)):
+            boards = boards_of(some, fitted_curve(count, without))
+            found[:, index] = gpu_table.predict_steps(some, boards)
+    return fitted, left_out
 
 
 def _check_memory(run: Measurement) -> None:
@@ -157,10 +170,8 @@ def _note(run: Measurement, waits: bool) -> str:
     return "; ".join(notes)
 
 
-def _rows_of(
-    row: dict[str, str], count: StepCounter, fitted: tuple[Measurement, ...]
-) -> list[dict[str, Any]]:
-    base: dict[str, Any] = {
+def _base(row: dict[str, str]) -> dict[str, Any]:
+    return {
         "model": row["model"],
         "task": row["task"],
         "precision": row["weight_precision"],
@@ -169,34 +180,37 @@ def _rows_of(
         "in_fit": False,
         "waits_for_host": False,
     }
-    try:
-        run = gpu_table.parse(row, count)
-        if run.gpu not in accelerator_names():
-            known = ", ".join(accelerator_names())
-            raise ValueError(f"no preset for the GPU {row['gpu']!r}; presets: {known}")
-        _check_memory(run)
-    except ValueError as error:
-        return [{**base, "quantity": "", "reason": str(error), "note": ""}]
+
+
+def _expressed(row: dict[str, str], count: StepCounter) -> Measurement:
+    """The row as a run; ValueError says in one line why it cannot be predicted."""
+    run = gpu_table.parse(row, count)
+    if run.gpu not in accelerator_names():
+        known = ", ".join(accelerator_names())
+        raise ValueError(f"no preset for the GPU {row['gpu']!r}; presets: {known}")
+    _check_memory(run)
+    return run
+
+
+def _rows_of(
+    base: dict[str, Any], run: Measurement, predicted: NDArray[np.float64], fitted: bool
+) -> list[dict[str, Any]]:
+    """Rows of one run, by quantity; `predicted` [fitted or left out, quantity]."""
     waits = gpu_table.waits_for_host(run, load_accelerator(run.gpu))
-    base |= {"in_fit": run in fitted, "waits_for_host": waits}
-    everything = _predict(run, fitted_curve(count))
-    family = model_name(run.model)
-    seen = family in {model_name(one.model) for one in fitted}
-    left_out = _predict(run, fitted_curve(count, family)) if seen else everything
+    base |= {"in_fit": fitted, "waits_for_host": waits, "note": _note(run, waits)}
     rows = []
     truths = (("step_time_s", run.time_s), ("energy_j_per_token", run.energy_j))
-    for index, (quantity, truth) in enumerate(truths):
+    for (quantity, truth), (everything, left_out) in zip(truths, predicted.T, strict=True):
         rows.append(
             {
                 **base,
                 "quantity": quantity,
                 "measured": truth,
-                "predicted": everything[index],
-                "error": everything[index] / truth - 1 if truth else None,
-                "predicted_left_out": left_out[index],
-                "error_left_out": left_out[index] / truth - 1 if truth else None,
+                "predicted": everything,
+                "error": everything / truth - 1 if truth else None,
+                "predicted_left_out": left_out,
+                "error_left_out": left_out / truth - 1 if truth else None,
                 "reason": "" if truth else "no measured value in the row",
-                "note": _note(run, waits),
             }
         )
     return rows
@@ -216,13 +230,56 @@ def validate_gpus(count: StepCounter, path: str | Path | None = None) -> pd.Data
     """
     import pandas as pd
 
-    fitted = fitted_runs(count)
-    rows = [
-        {"run": number, **entry}
-        for number, row in enumerate(gpu_table.read_table(path), start=1)
-        for entry in _rows_of(row, count, fitted)
-    ]
+    runs: dict[int, tuple[dict[str, Any], Measurement]] = {}
+    rows = []
+    for place, row in enumerate(gpu_table.read_table(path), start=1):
+        base = {"run": place, **_base(row)}
+        try:
+            runs[place] = base, _expressed(row, count)
+        except ValueError as error:
+            rows.append({**base, "quantity": "", "reason": str(error), "note": ""})
+    if runs:
+        known = fitted_runs(count)
+        found = np.array(_predictions([run for _, run in runs.values()], count))
+        for index, (base, run) in enumerate(runs.values()):
+            rows += _rows_of(base, run, found[:, :, index], run in known)
+    rows.sort(key=lambda row: row["run"])
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers = ["measured", "predicted", "error", "predicted_left_out", "error_left_out"]
     table["batch"] = pd.to_numeric(table["batch"], errors="coerce")
     return table.astype(dict.fromkeys(numbers, float))
+
+
+UNSEEN = gpu_table.SILICON / "gpu_unseen.csv"
+"""Runs of the same leaderboard, on one GPU, that no constant was fitted to."""
+
+
+def summarise_gpus(table: pd.DataFrame, unseen: pd.DataFrame) -> pd.DataFrame:
+    """Errors by quantity: of shipped runs with their model left out, and of runs never fitted.
+
+    Each with and without runs in which the GPU waited for its host. `within_30_percent` is a share.
+    """
+    import pandas as pd
+
+    rows = []
+    for kind, part in (("left out", table), ("never fitted", unseen)):
+        busy = part[~part["waits_for_host"].astype(bool)]
+        for host, some in (("all", part), ("busy", busy)):
+            known = some.dropna(subset=["error_left_out"])
+            for quantity, one in known.groupby("quantity", sort=False):
+                error = one["error_left_out"].abs()
+                worst = one.iloc[int(error.to_numpy().argmax())]
+                rows.append(
+                    {
+                        "prediction": kind,
+                        "runs": host,
+                        "quantity": quantity,
+                        "rows": len(one),
+                        "median_absolute_error": float(error.median()),
+                        "within_30_percent": float((error <= 0.30).mean()),
+                        "worst_error": float(worst["error_left_out"]),
+                        "worst_run": f"{worst['model']} on {worst['gpu']}, batch "
+                        f"{worst['batch']:.0f}",
+                    }
+                )
+    return pd.DataFrame(rows)

@@ -21,10 +21,11 @@ BF16_MAC_7NM_M2 = 14e-6 / 128**2
 of a die of 400 mm2 says 0.8 of that, others say 1.8."""
 INT8_AREA_SHARE = 0.5
 """One die does two int8 products in place of a bfloat16 one (A100: 624 and 312 TOPS)."""
-VECTOR_LANE_7NM_M2 = 34700e-12
+VECTOR_LANE_7NM_M2 = 36700e-12
 """A fp32 lane of a programmable core with its share of integer and fp64 units, scheduling, load and
 store. Die photos (LLMCompass): a multiprocessor of GA100 (3.72 mm2, 64 lanes) and a compute unit of
-Aldebaran (3.98 mm2 at 6 nm, 64 lanes), less matrix units and SRAM, leave 27 200 and 44 300 um2."""
+Aldebaran (3.98 mm2 at 6 nm, 64 lanes), less matrix units, registers and L1, leave 27 500 and 49 000
+um2 at 7 nm; their geometric mean."""
 ARRAY_ROWS = 128
 """Side of a matrix unit (TPUv4i)."""
 

@@ -34,7 +34,8 @@ def validate(
 def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pandas.DataFrame]":
     """The tables asked for; all against measurements when none is named."""
     from hwmodels import validation
-    from hwmodels.validation_gpu import validate_gpus
+    from hwmodels.validation_digital import validate_digital
+    from hwmodels.validation_gpu import UNSEEN, summarise_gpus, validate_gpus
     from hwmodels.validation_system import validate_systems
     from workloads.decoders import step_reads
 
@@ -52,6 +53,9 @@ def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pan
     if everything or gpus is not None:
         tables["gpus"] = validate_gpus(step_reads, gpus)
     if everything:
+        unseen = validate_gpus(step_reads, UNSEEN)
+        tables["gpu_summary"] = summarise_gpus(tables["gpus"], unseen)
+        tables["digital"] = validate_digital(step_reads)
         tables["systems"] = validate_systems()
     if seed:
         from dse.experiments.reproduce.table2 import seed_table

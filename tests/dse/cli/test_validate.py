@@ -40,7 +40,16 @@ def test_json_is_one_document():
     result = invoke("validate", "--json")
     assert result.exit_code == 0 and result.stderr == ""
     document = json.loads(result.stdout)
-    assert set(document) == {"chips", "summary", "classes", "survey", "gpus", "systems"}
+    assert set(document) == {
+        "chips",
+        "summary",
+        "classes",
+        "survey",
+        "gpus",
+        "gpu_summary",
+        "digital",
+        "systems",
+    }
     assert {row["fitted"] for row in document["classes"]} == {True, False}
     assert all(row["error"] is None or row["error"] > -1 for row in document["chips"])
     missing = [row for row in document["chips"] if row["predicted"] is None]
