@@ -206,11 +206,7 @@ def technology_from_table(
     table = dict(table)
     if "noise" in table:
         table["noise_model"] = _own_noise_model(table, where, path)
-    catalog.check_keys(table, Technology, where)
-    for field in dataclasses.fields(Technology):
-        if field.default is dataclasses.MISSING and field.name not in table:
-            raise ValueError(f"{where} lacks the key {field.name!r}")
-    technology = Technology(**table)
+    technology = catalog.part_from_table(Technology, table, where)
     stated = {name: value for name, value in _derived(technology).items() if name not in table}
     return dataclasses.replace(technology, **stated)
 
@@ -268,16 +264,4 @@ def stack_technologies(
 
     A field on which all agree stays a scalar, which keeps array formulas short.
     """
-    index = np.asarray(index)
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(Technology):
-        values = [getattr(technology, field.name) for technology in technologies]
-        if field.name in ("title", "source", "shown_source"):  # long texts, not a million times
-            fields[field.name] = "; ".join(dict.fromkeys(str(value) for value in values))
-            continue
-        same = all(value == values[0] for value in values)
-        fields[field.name] = values[0] if same else np.array(values)[index]
-    stacked = object.__new__(Technology)  # parts are checked already: not a million times again
-    for name, value in fields.items():
-        object.__setattr__(stacked, name, value)
-    return stacked
+    return catalog.stack(technologies, index, shared=("title", "source", "shown_source"))

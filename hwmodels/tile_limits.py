@@ -44,14 +44,12 @@ def once_a_tile(function: Callable[[Tile], Value]) -> Callable[[Tile], Value]:
 
 @once_a_tile
 def converter_wires_m(tile: Tile) -> tuple[Array, Array]:
-    """Mean length of a wire from a column to its converter, and the side they spread to (m).
+    """Mean length of a wire from a column to its converter, and the width they spread to (m).
 
-    Zeros where the converters are no wider than the columns that share them.
+    No length where the converters are no wider than the columns that share them.
     """
     technology = tile.technology
     pitch = _number(technology.adc_pitch_m)
-    if not np.any(pitch > 0):
-        return _number(0.0), _number(0.0)
     columns = _number(tile.cols) * _number(technology.columns_per_weight)
     converters = np.ceil(columns / _number(tile.columns_per_adc))
     area = adc.area_m2(
@@ -74,15 +72,14 @@ def converter_wire_energy_j(tile: Tile) -> Array:
 def converter_wire_area_m2(tile: Tile) -> Array:
     """Area of the channel in which columns spread sideways to their converters (m2).
 
-    Half of the wires pass each half of the array's foot, side by side at the node's smallest pitch;
-    nothing where the converters' banks are no wider than the array.
+    Of n wires spread from a width w to a width s, n (x/w - x/s) pass the point x from the middle,
+    n/2 (1 - w/s) at most: the channel is as high, at the node's smallest pitch, and s wide.
     """
     technology = tile.technology
     columns = _number(tile.cols) * _number(technology.columns_per_weight)
     width = _number(tile.cols) * weight_width_m(technology)
-    side = converter_wires_m(tile)[1]
-    channel = columns / 2 * _number(technology.wire_pitch_m)
-    return np.where(side > width, channel * side, 0.0)
+    wider = np.maximum(converter_wires_m(tile)[1] - width, 0.0)
+    return columns / 2 * _number(technology.wire_pitch_m) * wider
 
 
 def line_settling_s(tile: Tile) -> Array:
