@@ -5,7 +5,8 @@ along the columns, converters digitise them, logic scales and adds. In a 3D tile
 everything but their cells, and one tier works at a time. Every quantity is a dictionary of
 components that add up to the whole; every field may be an array, one entry a design.
 
-What is assumed: weights stay, so that programming them is no part of an MVM's energy or time; a
+What limits it (wires, tiers that leak, what its source has shown) stands in `tile_limits`; energies
+and times hold it. What is assumed: weights stay (`programming` has what writing them takes); a
 tile between two MVMs is power-gated and draws nothing (cells are non-volatile, and the leakage
 while it works is in the constants that measured MVMs were fitted with); every tile has its own
 drivers and converters, which its tiers share.
