@@ -199,8 +199,8 @@ def test_ir_drop_against_a_resistor_network(
 ) -> None:
     """Signed weights on two bit lines each, 48 x 32: what remains after calibration.
 
-    `agreement`: the difference of the closed form and the network over the network's error: 3 to 4 %
-    where up to 4 % of the current is lost, 9 % at 13 %, 18 % at 27 %.
+    `agreement`: the difference of the closed form and the network over the network's error, 3 to
+    4 % where up to 4 % of the current is lost, 9 % at 13 %, 18 % at 27 %.
     """
     generator = np.random.default_rng(0)
     weight = np.clip(generator.normal(size=(32, 48)) / 3, -1, 1)  # [outputs, inputs]
