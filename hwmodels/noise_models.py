@@ -116,8 +116,9 @@ def _polynomial(name: str, given: Any, where: str) -> tuple[float, ...]:
             f"such as [0.26, 1.97, -1.17]"
         )
     curve = np.polynomial.Polynomial(coefficients)
-    turns = [point.real for point in curve.deriv().roots() if abs(point.imag) < 1e-9]
-    points = np.array([0.0, 1.0, *(point for point in turns if 0 < point < 1)])
+    roots = np.asarray(curve.deriv().roots(), dtype=complex)
+    turns = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0) & (roots.real < 1)]
+    points = np.array([0.0, 1.0, *turns])
     lowest = points[np.argmin(curve(points))]
     if curve(lowest) < -1e-12 * max(map(abs, coefficients)):
         raise ValueError(

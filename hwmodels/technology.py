@@ -102,6 +102,10 @@ class Technology:
     """Of a word line, per weight that it passes; computed from node and cell if not stated."""
     column_wire_ohm: Value = 0.0
     """Of a bit line, per weight that it passes (same)."""
+    column_capacitance_f: Value = 0.0
+    """Of a bit line, per weight that it passes (same)."""
+    wire_pitch_m: Value = 0.0
+    """Smallest pitch of wires from columns to converters (same)."""
     sense_floor_s: Value = 0.0
     """Shortest integration that a column's clamp and converter need, however few input bits."""
     adc_floor_factor: Value = 1.0
@@ -228,11 +232,10 @@ def column_lines(technology: Technology) -> NDArray[np.float64]:
     return columns * np.clip(np.asarray(technology.devices_per_weight) / columns, 1, 2)
 
 
-def cell_size_m(technology: Technology) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Width along the word line and height along the bit line of a weight (m): square cells."""
+def weight_width_m(technology: Technology) -> NDArray[np.float64]:
+    """Width of a weight along the word line (m): square cells beside each other."""
     columns = np.asarray(technology.columns_per_weight, dtype=float)
-    height = np.sqrt(np.asarray(technology.cell_area_m2, dtype=float) / columns)
-    return columns * height, height
+    return np.sqrt(np.asarray(technology.cell_area_m2, dtype=float) * columns)
 
 
 def _derived(technology: Technology) -> dict[str, Any]:
@@ -240,13 +243,16 @@ def _derived(technology: Technology) -> dict[str, Any]:
 
     Without a noise model that which the mean stands for; zero where no current flows.
     """
-    width, height = cell_size_m(technology)
+    width = weight_width_m(technology)
+    height = width / np.asarray(technology.columns_per_weight, dtype=float)
     node, noise = technology.node_nm, str(technology.noise_model)
     mean = float(technology.mean_conductance_s) * float(technology.devices_per_weight)
     full = mean / MEAN_WEIGHT if noise == "none" or mean == 0 else noise_g_max_s(noise)
     return {
         "row_wire_ohm": float(wire.line_ohm(width, height, node)),
         "column_wire_ohm": float(wire.line_ohm(height, width / column_lines(technology), node)),
+        "column_capacitance_f": float(wire.CAPACITANCE_F_PER_M * height),
+        "wire_pitch_m": float(2 * wire.half_pitch_m(node)),
         "full_conductance_s": full,
     }
 

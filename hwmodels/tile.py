@@ -5,7 +5,8 @@ along the columns, converters digitise them, logic scales and adds. In a 3D tile
 everything but their cells, and one tier works at a time. Every quantity is a dictionary of
 components that add up to the whole; every field may be an array, one entry a design.
 
-What is assumed: weights stay, so that programming them is no part of an MVM's energy or time; a
+What limits it (wires, tiers that leak, what its source has shown) stands in `tile_limits`; energies
+and times hold it. What is assumed: weights stay (`programming` has what writing them takes); a
 tile between two MVMs is power-gated and draws nothing (cells are non-volatile, and the leakage
 while it works is in the constants that measured MVMs were fitted with); every tile has its own
 drivers and converters, which its tiers share.
@@ -130,13 +131,10 @@ def _integrations(tile: Tile) -> Array:
     )
 
 
-def _pass_s(tile: Tile) -> Array:
-    """Time for which the rows are driven before a conversion: no shorter than it takes to sense."""
-    technology, mode = tile.technology, np.asarray(tile.input_mode)
-    passes = dac.conversions(mode, tile.dac_bits)
-    slots = dac.slots(mode, _bits_per_read(tile)) / passes
-    shortest = tile_limits.integration_floor_s(tile)
-    return np.maximum(slots * _number(technology.input_slot_s), shortest)
+def _driven_s(tile: Tile, slots: Array, conversions: Array) -> Array:
+    """Time for which rows are driven in a phase: before each conversion long enough to sense."""
+    shortest = conversions * tile_limits.integration_floor_s(tile)
+    return np.maximum(slots * _number(tile.technology.input_slot_s), shortest)
 
 
 def row_groups(tile: Tile, rows: ArrayLike) -> Array:
@@ -146,6 +144,7 @@ def row_groups(tile: Tile, rows: ArrayLike) -> Array:
     return np.ceil(_number(rows) / _number(tile.rows_at_once))
 
 
+@tile_limits.once_a_tile
 def unit_energy_j(tile: Tile) -> dict[str, Array]:
     """What the energy of an MVM is made of, by component (J).
 
@@ -165,7 +164,7 @@ def unit_energy_j(tile: Tile) -> dict[str, Array]:
     )
     # What wires drop is given on top of the read voltage; what other tiers draw is drawn as well.
     lost = sum(tile_limits.ir_drops(tile).values()) + tile_limits.tier_leakage(tile)
-    on_time = edges * _pass_s(tile) * cell_array.MEAN_INPUT_DUTY
+    on_time = _driven_s(tile, slots, edges) * cell_array.MEAN_INPUT_DUTY
     cell = power * (1 + lost) * on_time + edges * _number(technology.cell_switch_energy_j)
     one_conversion = tile_limits.converter_wire_energy_j(tile) + adc.energy_j(
         technology.adc_kind,
@@ -212,7 +211,7 @@ def tile_latency_s(tile: Tile) -> dict[str, Array]:
     technology, mode = tile.technology, np.asarray(tile.input_mode)
     phases = _number(tile.phases) * row_groups(tile, tile.rows)
     passes = dac.conversions(mode, tile.dac_bits)
-    integrate = passes * _pass_s(tile)
+    integrate = _driven_s(tile, dac.slots(mode, _bits_per_read(tile)), passes)
     one_conversion = adc.time_s(technology.adc_kind, tile.adc_bits, technology.adc_unit_time_s)
     sharing = _number(tile.columns_per_adc)
     counting = np.asarray(technology.adc_kind) == "cco"

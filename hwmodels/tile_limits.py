@@ -6,48 +6,50 @@ word lines; a column's current leaves at one end of its bit line, held at a cons
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwmodels.components import adc, wire
 from hwmodels.components.cell_array import MEAN_INPUT_DUTY
-from hwmodels.technology import MEAN_WEIGHT, Technology, cell_size_m, column_lines
+from hwmodels.technology import MEAN_WEIGHT, Technology, column_lines, weight_width_m
 
 if TYPE_CHECKING:
     from hwmodels.tile import Tile
 
 Array = NDArray[np.float64]
+Value = TypeVar("Value")
 
 
 def _number(value: object) -> Array:
     return np.asarray(value, dtype=float)
 
 
-def _kept(tile: Tile, name: str, compute: Callable[[Tile], Any]) -> Any:
-    """A quantity that several formulas of a tile need, computed once for each tile."""
-    found = tile.__dict__.get(name)
-    if found is None:
-        found = tile.__dict__[name] = compute(tile)
-    return found
+def once_a_tile(function: Callable[[Tile], Value]) -> Callable[[Tile], Value]:
+    """A function of a tile whose result stays with the tile: several costs ask for the same."""
+    name = f"_{function.__name__}"
+
+    @functools.wraps(function)
+    def kept(tile: Tile) -> Value:
+        if name not in tile.__dict__:
+            object.__setattr__(tile, name, function(tile))
+        result: Value = tile.__dict__[name]
+        return result
+
+    return kept
 
 
+@once_a_tile
 def converter_wires_m(tile: Tile) -> tuple[Array, Array]:
-    """Mean length of a wire from a column to its converter, and the side they spread to (m).
+    """Mean length of a wire from a column to its converter, and the width they spread to (m).
 
-    Zeros where the converters are no wider than the columns that share them.
+    No length where the converters are no wider than the columns that share them.
     """
-    lengths: tuple[Array, Array] = _kept(tile, "_converter_wires_m", _converter_wires_m)
-    return lengths
-
-
-def _converter_wires_m(tile: Tile) -> tuple[Array, Array]:
     technology = tile.technology
     pitch = _number(technology.adc_pitch_m)
-    if not np.any(pitch > 0):
-        return _number(0.0), _number(0.0)
     columns = _number(tile.cols) * _number(technology.columns_per_weight)
     converters = np.ceil(columns / _number(tile.columns_per_adc))
     area = adc.area_m2(
@@ -57,7 +59,7 @@ def _converter_wires_m(tile: Tile) -> tuple[Array, Array]:
         technology.adc_unit_area_m2,
         technology.adc_area_factor,
     )
-    width = _number(tile.cols) * cell_size_m(technology)[0]
+    width = _number(tile.cols) * weight_width_m(technology)
     return wire.fan_out_m(width, converters, area, pitch)
 
 
@@ -70,15 +72,14 @@ def converter_wire_energy_j(tile: Tile) -> Array:
 def converter_wire_area_m2(tile: Tile) -> Array:
     """Area of the channel in which columns spread sideways to their converters (m2).
 
-    Half of the wires pass each half of the array's foot, side by side at the node's smallest pitch;
-    nothing where the converters' banks are no wider than the array.
+    Of n wires spread from a width w to a width s, n (x/w - x/s) pass the point x from the middle,
+    n/2 (1 - w/s) at most: the channel is as high, at the node's smallest pitch, and s wide.
     """
     technology = tile.technology
     columns = _number(tile.cols) * _number(technology.columns_per_weight)
-    width = _number(tile.cols) * cell_size_m(technology)[0]
-    side = converter_wires_m(tile)[1]
-    channel = columns / 2 * 2 * wire.half_pitch_m(technology.node_nm)
-    return np.where(side > width, channel * side, 0.0)
+    width = _number(tile.cols) * weight_width_m(technology)
+    wider = np.maximum(converter_wires_m(tile)[1] - width, 0.0)
+    return columns / 2 * _number(technology.wire_pitch_m) * wider
 
 
 def line_settling_s(tile: Tile) -> Array:
@@ -88,19 +89,15 @@ def line_settling_s(tile: Tile) -> Array:
     word = wire.settling_s(
         cols * _number(technology.row_wire_ohm), cols * _number(technology.row_capacitance_f), bits
     )
-    length = rows * cell_size_m(technology)[1] + converter_wires_m(tile)[0]
-    bit = wire.settling_s(
-        rows * _number(technology.column_wire_ohm), length * wire.CAPACITANCE_F_PER_M, bits
-    )
+    beyond = converter_wires_m(tile)[0] * wire.CAPACITANCE_F_PER_M
+    charged = rows * _number(technology.column_capacitance_f) + beyond
+    bit = wire.settling_s(rows * _number(technology.column_wire_ohm), charged, bits)
     return word + bit
 
 
+@once_a_tile
 def integration_floor_s(tile: Tile) -> Array:
     """Shortest integration of one read (s): lines settle, then clamp and converter sense."""
-    return np.asarray(_kept(tile, "_integration_floor_s", _integration_floor_s))
-
-
-def _integration_floor_s(tile: Tile) -> Array:
     return line_settling_s(tile) + _number(tile.technology.sense_floor_s)
 
 

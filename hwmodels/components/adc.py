@@ -43,10 +43,11 @@ def floor_energy_j(bits: ArrayLike) -> Array:
     No node: thermal noise does not scale. One published converter lies below (10 effective bits,
     2.24 pJ).
     """
-    bits = np.asarray(bits, dtype=float)
-    effective_db = 6.02 * (bits - 1) + 1.76
-    bound = np.power(10.0, (effective_db - BEST_FIGURE_OF_MERIT_DB) / 10) / 2
-    return np.maximum(THERMAL_8_BITS_J * np.exp2(2 * np.minimum(bits, FLOOR_BITS) - 16), bound)
+    steps = np.exp2(2 * np.asarray(bits, dtype=float))
+    best = THERMAL_8_BITS_J / 4**8 * np.minimum(steps, 4.0**FLOOR_BITS)
+    # Signal to noise of b - 1 bits: 1.5 x 4^(b - 1).
+    bound = 1.5 / 4 / 2 * 10 ** (-BEST_FIGURE_OF_MERIT_DB / 10)
+    return np.maximum(best, bound * steps)
 
 
 def _figure_of_merit_db(bits: NDArray[np.float64], rate_hz: ArrayLike) -> tuple[Array, Array]:

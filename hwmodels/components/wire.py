@@ -69,17 +69,17 @@ def least_sum(cells: ArrayLike) -> Array:
 def fan_out_m(
     width_m: ArrayLike, converters: ArrayLike, converter_area_m2: ArrayLike, pitch_m: ArrayLike
 ) -> tuple[Array, Array]:
-    """Mean length of the wires from columns to converters, and the side of what they spread to (m).
+    """Mean length of the wires from columns to converters, and the width they spread to (m).
 
-    Converters of at least `pitch_m` that do not fit side by side under an array of `width_m` lie in
-    banks, in a square of their area or, if that is narrower, as wide as the array. Columns spread
-    evenly move a quarter of the difference in width sideways on average, and half the depth of the
-    banks. Zeros where converters fit or have no pitch.
+    Converters of width `pitch_m` stand side by side under an array of `width_m` if they fit, else
+    beyond its sides until they fill a square, else in banks below each other. Columns spread evenly
+    move a quarter of the difference in width sideways on average; of b banks the mean lies
+    (1 - 1/b) / 2 of their depth away. No wires without a pitch.
     """
     width = np.asarray(width_m, dtype=float)
     count = np.asarray(converters, dtype=float)
     area = count * np.asarray(converter_area_m2, dtype=float)
-    side = np.maximum(np.sqrt(area), width)
-    length = (side - width) / 4 + area / side / 2
-    fits = count * np.asarray(pitch_m, dtype=float) <= width
-    return np.where(fits, 0.0, length), np.where(fits, 0.0, side)
+    abreast = np.maximum(count * np.asarray(pitch_m, dtype=float), 1e-12)
+    spread = np.maximum(width, np.minimum(abreast, np.sqrt(area)))
+    depth = area / spread * np.maximum(1 - spread / abreast, 0.0)
+    return (spread - width) / 4 + depth / 2, spread

@@ -1,6 +1,7 @@
 """Limits of tiles: arithmetic by hand, a resistor network, published converters."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 from hwmodels.components import adc, dac, wire
 from hwmodels.nonideality import Noise, program, with_ir_drop
 from hwmodels.technology import load_technology, stack_technologies
-from hwmodels.tile import Tile, load_tile, tile_area_mm2, tile_energy_j, tile_latency_s
+from hwmodels.tile import (
+    Tile,
+    load_tile,
+    tile_area_mm2,
+    tile_energy_j,
+    tile_latency_s,
+    unit_energy_j,
+)
 from hwmodels.tile_limits import (
     SHOWN,
     beyond_source,
@@ -36,6 +44,9 @@ from hwmodels.tile_limits import (
 
 Matrix = NDArray[np.float64]
 
+# Picojoules lie below the usual absolute tolerance.
+near = functools.partial(pytest.approx, rel=1e-6, abs=0.0)
+
 
 def total(parts: dict) -> float:
     return float(sum(parts.values()))
@@ -51,17 +62,17 @@ def total(parts: dict) -> float:
 def test_wires_of_the_table(node_nm: int, sheet: float) -> None:
     """Ohm a square: resistance a micrometre times width (NeuroSim); twice as wide, half of it."""
     narrow = wire.line_ohm(1e-6, 2 * wire.half_pitch_m(node_nm), node_nm)
-    assert float(wire.sheet_ohm(node_nm)) == pytest.approx(sheet)
-    assert float(wire.line_ohm(1e-6, 4 * wire.half_pitch_m(node_nm), node_nm)) == pytest.approx(
+    assert float(wire.sheet_ohm(node_nm)) == near(sheet)
+    assert float(wire.line_ohm(1e-6, 4 * wire.half_pitch_m(node_nm), node_nm)) == near(
         float(narrow) / 2
     )
-    assert float(wire.line_ohm(1e-6, 1e-9, node_nm)) == pytest.approx(float(narrow))
+    assert float(wire.line_ohm(1e-6, 1e-9, node_nm)) == near(float(narrow))
 
 
 def test_wires_beyond_the_table() -> None:
     """130 nm: as 45 nm, (45/130)^2 of the resistance a length, 130/45 of the width."""
-    assert float(wire.sheet_ohm(130)) == pytest.approx(0.208 * 45 / 130)
-    assert float(wire.half_pitch_m(130)) == pytest.approx(80e-9 * 130 / 45)
+    assert float(wire.sheet_ohm(130)) == near(0.208 * 45 / 130)
+    assert float(wire.half_pitch_m(130)) == near(80e-9 * 130 / 45)
 
 
 def test_settling_of_a_line_against_its_equations() -> None:
@@ -78,27 +89,27 @@ def test_settling_of_a_line_against_its_equations() -> None:
         return float(-(vectors @ (np.exp(values * time) * start))[-1])
 
     time = float(wire.settling_s(1.0, 1.0, bits))
-    assert missing(time) == pytest.approx(2.0 ** -(bits + 1), rel=0.05)
+    assert missing(time) == near(2.0 ** -(bits + 1), rel=0.05)
 
 
 def test_line_settling_by_hand() -> None:
-    """HERMES, 256 x 256, 8 bits. Word line 89.6 ohm, 102.4 fF; bit line 89.6 ohm, 157 fF.
+    """HERMES, 256 x 256, 8 bits. Word line 89.6 ohm, 102.4 fF; bit line 89.6 ohm, 131 fF.
 
-    Bit line: (256 x 2.0857 um + 249.3 um to the converters) x 0.2 fF/um = 156.6 fF. Both times
-    4/pi^2 x ln(4/pi x 512) = 2.626: 24.1 ps and 36.9 ps.
+    Bit line: 256 x 2.0857 um, and to 1.92 banks of converters of 498.6 um in all 119.3 um, at
+    0.2 fF/um: 130.6 fF. Both times 4/pi^2 x ln(4/pi x 512) = 2.626: 24.1 ps and 30.7 ps.
     """
     tile = load_tile("hermes-core")
     word = 89.6 * 102.4e-15 * 4 / math.pi**2 * math.log(4 / math.pi * 512)
-    bit = 89.6 * 156.64e-15 * 4 / math.pi**2 * math.log(4 / math.pi * 512)
-    assert float(line_settling_s(tile)) == pytest.approx(word + bit, rel=1e-3)
-    assert float(line_settling_s(tile)) == pytest.approx(61.0e-12, rel=0.01)
+    bit = 89.6 * 130.66e-15 * 4 / math.pi**2 * math.log(4 / math.pi * 512)
+    assert float(line_settling_s(tile)) == near(word + bit, rel=1e-3)
+    assert float(line_settling_s(tile)) == near(54.8e-12, rel=0.01)
 
 
 def test_narrow_wires_of_a_large_array_settle_slowly() -> None:
     """Four times the time for twice the side: resistance and capacitance grow alike."""
     technology = dataclasses.replace(load_technology("pcm-14nm"), adc_pitch_m=0.0)
     one, two = (float(line_settling_s(Tile(technology, n, n))) for n in (512, 1024))
-    assert two == pytest.approx(4 * one)
+    assert two == near(4 * one)
 
 
 def test_few_bits_do_not_end_the_integration() -> None:
@@ -106,10 +117,10 @@ def test_few_bits_do_not_end_the_integration() -> None:
     for bits in (1, 3, 5, 6):
         tile = Tile("pcm-3d", 512, 512, 1, bits, bits)
         latency = tile_latency_s(tile)
-        assert float(latency["integration"]) == pytest.approx(float(integration_floor_s(tile)))
+        assert float(latency["integration"]) == near(float(integration_floor_s(tile)))
         assert float(latency["integration"]) > 40e-9
     eight = tile_latency_s(Tile("pcm-3d", 512, 512, 1, 8, 8))
-    assert float(eight["integration"]) == pytest.approx(128 * 0.75e-9)
+    assert float(eight["integration"]) == near(128 * 0.75e-9)
 
 
 def test_a_projection_does_not_outdo_its_source_eleven_times() -> None:
@@ -188,7 +199,8 @@ def test_ir_drop_against_a_resistor_network(
 ) -> None:
     """Signed weights on two bit lines each, 48 x 32: what remains after calibration.
 
-    `agreement`: the difference of the closed form and the network over the network's error.
+    `agreement`: the difference of the closed form and the network over the network's error, 3 to
+    4 % where up to 4 % of the current is lost, 9 % at 13 %, 18 % at 27 %.
     """
     generator = np.random.default_rng(0)
     weight = np.clip(generator.normal(size=(32, 48)) / 3, -1, 1)  # [outputs, inputs]
@@ -198,14 +210,12 @@ def test_ir_drop_against_a_resistor_network(
     # The word line passes two columns a weight, so each of them is half its length.
     current = network(full_s * pairs, ohm / 2, ohm)
     kept = (current[:, 0::2] - current[:, 1::2]).T / full_s
-    assert 1 - (kept * weight).sum() / (weight**2).sum() == pytest.approx(lost, rel=0.05)
+    assert 1 - (kept * weight).sum() / (weight**2).sum() == near(lost, rel=0.05)
     exact = calibrated(weight, kept)
     drops = ohm * full_s * 32**2, ohm * full_s * 48**2
     ours = with_ir_drop(torch.tensor(weight), (48,), *drops).numpy()
     assert relative(ours - exact, exact - weight) < agreement
-    assert relative(ours - weight, weight) == pytest.approx(
-        relative(exact - weight, weight), rel=agreement
-    )
+    assert relative(ours - weight, weight) == near(relative(exact - weight, weight), rel=agreement)
 
 
 def test_ir_drop_of_two_cells_by_hand() -> None:
@@ -259,9 +269,9 @@ def test_mean_drop_by_hand() -> None:
     """
     drops = ir_drops(load_tile("hermes-core"))
     word = 0.35 * 20.7e-6 * 0.25 * 257 * 513 / 6
-    assert float(drops["word_line"]) == pytest.approx(word) == pytest.approx(0.0398, rel=1e-3)
-    assert float(drops["bit_line"]) == pytest.approx(word / 4)
-    assert float(ir_drop_error(load_tile("hermes-core"))) == pytest.approx(word / 4 / math.sqrt(5))
+    assert float(drops["word_line"]) == near(word) == near(0.0398, rel=1e-3)
+    assert float(drops["bit_line"]) == near(word / 4)
+    assert float(ir_drop_error(load_tile("hermes-core"))) == near(word / 4 / math.sqrt(5))
 
 
 def test_the_closed_error_is_that_of_uniform_columns() -> None:
@@ -270,16 +280,16 @@ def test_the_closed_error_is_that_of_uniform_columns() -> None:
     weight = torch.ones(1, 400, dtype=torch.float64)
     error = (with_ir_drop(weight, (400,), 0.0, drop) - weight).std(correction=0)
     mean = drop * (401 * 801 / 6) / 400**2
-    assert float(error) == pytest.approx(mean / math.sqrt(5), rel=0.02)
+    assert float(error) == near(mean / math.sqrt(5), rel=0.02)
 
 
 def test_line_drops_scale_a_block_to_a_tile() -> None:
     """r G n^2, and half of the time on a bit line; half a column block, a quarter of the drop."""
     tile = Tile("pcm-3d", 512, 256)
     word, bit = line_drops(tile)
-    assert float(word) == pytest.approx(0.35 * 25e-6 * 256**2)
-    assert float(bit) == pytest.approx(0.35 * 25e-6 * 512**2 / 2)
-    assert float(line_drops(tile, inputs=256)[1]) == pytest.approx(float(bit) / 4)
+    assert float(word) == near(0.35 * 25e-6 * 256**2)
+    assert float(bit) == near(0.35 * 25e-6 * 512**2 / 2)
+    assert float(line_drops(tile, inputs=256)[1]) == near(float(bit) / 4)
 
 
 @given(st.sampled_from(["pcm-14nm", "pcm-3d", "rram-22nm"]), st.floats(0.005, 0.3))
@@ -301,7 +311,7 @@ def test_wires_take_energy() -> None:
     tile = load_tile("hermes-core")
     without = dataclasses.replace(tile.technology, full_conductance_s=0.0)
     cells = tile_energy_j(dataclasses.replace(tile, technology=without))["array"]
-    assert float(tile_energy_j(tile)["array"] / cells) == pytest.approx(1.0498, rel=1e-4)
+    assert float(tile_energy_j(tile)["array"] / cells) == near(1.0498, rel=1e-4)
 
 
 # --- Tiers --------------------------------------------------------------------------------------
@@ -311,7 +321,7 @@ def test_leaking_tiers_by_hand() -> None:
     """1023 other tiers at 1/40000 each: 2.56 %; 5 % would take 2001 of them, 1e3 only 51."""
     tiers = np.array([1, 512, 1024])
     leak = tier_leakage(Tile("pcm-3d", 512, 512, tiers))
-    assert leak == pytest.approx([0.0, 511 / 4e4, 1023 / 4e4])
+    assert leak == near([0.0, 511 / 4e4, 1023 / 4e4])
     technology = load_technology("pcm-3d")
     assert largest_tiers(technology, 0.01) == 401
     assert largest_tiers(technology, 0.05) == 1024  # what the technology allows
@@ -331,21 +341,21 @@ def test_thermal_floor_of_converters() -> None:
     """
     published = {7: 0.300e-12, 8: 1.11e-12, 9: 4.61e-12}
     for bits, energy in published.items():
-        assert float(adc.floor_energy_j(bits)) == pytest.approx(energy, rel=0.08)
-    assert float(adc.floor_energy_j(8) / adc.floor_energy_j(7)) == pytest.approx(4)
+        assert float(adc.floor_energy_j(bits)) == near(energy, rel=0.08)
+    assert float(adc.floor_energy_j(8) / adc.floor_energy_j(7)) == near(4)
     assert float(adc.survey_energy_j(8, 1e8, 14)) < 0.4 * float(adc.floor_energy_j(8))
     # ENOB 9 and 12: 5.22 and 4.10 pJ, to 10 %. Far above, thermal noise itself: 4 times a bit.
     assert (
         float(adc.floor_energy_j(10)) < 5.22e-12 and float(adc.floor_energy_j(13)) < 1.1 * 4.1e-12
     )
     high = adc.floor_energy_j(np.array([15, 16]))
-    assert high[1] / high[0] == pytest.approx(4, rel=0.01)
+    assert high[1] / high[0] == near(4, rel=0.01)
 
 
 @pytest.mark.parametrize("kind", adc.KINDS)
 def test_every_kind_of_converter_has_the_floor(kind: str) -> None:
     low = adc.energy_j(kind, 8, 7, 1e-9, 1e-18, 1e-3, 0.5)
-    assert float(low) == pytest.approx(1.11e-12)
+    assert float(low) == near(1.11e-12)
     assert float(adc.energy_j(kind, 8, 7, 1e-9, 1e-18, 1e-3, 0.5, floor_factor=0.0)) < 1e-14
 
 
@@ -354,43 +364,54 @@ def test_the_floor_reaches_tiles_but_not_fitted_silicon() -> None:
     technology = load_technology("rram-22nm")
     tile = Tile(dataclasses.replace(technology, adc_pitch_m=0.0), 128, 128)
     column = (0.8e-12 + 1e-18 * 4**8) * 22 / 28 * 0.64
-    assert column == pytest.approx(0.435e-12, rel=1e-3)
-    assert float(tile_energy_j(tile)["adc"]) == pytest.approx(8 * 128 * 1.11e-12)
+    assert column == near(0.435e-12, rel=1e-3)
+    assert float(tile_energy_j(tile)["adc"]) == near(8 * 128 * 1.11e-12)
     free = dataclasses.replace(tile.technology, adc_floor_factor=0.0)
     without = tile_energy_j(dataclasses.replace(tile, technology=free))["adc"]
-    assert float(without) == pytest.approx(8 * 128 * column)
+    assert float(without) == near(8 * 128 * column)
 
 
 def test_an_integrating_converter_draws_current_as_long_as_it_integrates() -> None:
     """5 bits, 32 counts of 300 ps in 9.6 ns; at 40 ns as much as 133 counts."""
     short = adc.energy_j("cco", 5, 14, 300e-12, 45.8e-15)
     long = adc.energy_j("cco", 5, 14, 300e-12, 45.8e-15, least_time_s=40e-9)
-    assert float(short) == pytest.approx(32 * 45.8e-15)
-    assert float(long) == pytest.approx(40 / 0.3 * 45.8e-15)
+    assert float(short) == near(32 * 45.8e-15)
+    assert float(long) == near(40 / 0.3 * 45.8e-15)
     assert float(adc.energy_j("cco", 8, 14, 300e-12, 45.8e-15, least_time_s=40e-9)) == (
-        pytest.approx(256 * 45.8e-15)
+        near(256 * 45.8e-15)
     )
 
 
 def test_thermal_floor_of_levels() -> None:
     """kT/C noise as large as that of 8-bit steps: 12 x 4.14e-21 J x 65536 = 3.26 fJ."""
-    assert float(dac.level_floor_j("level", 8)) == pytest.approx(3.26e-15, rel=0.01)
+    assert float(dac.level_floor_j("level", 8)) == near(3.26e-15, rel=0.01)
     assert float(dac.level_floor_j("pwm", 8)) == 0
 
 
 def test_wires_to_converters_by_hand() -> None:
     """3D tile: 512 converters of 1040 um2 in a square of 729.7 um, under 72.4 um of columns.
 
-    Sideways (729.7 - 72.4) / 4 = 164.3 um on average, and half of 729.7 um deep: 529.2 um of
-    0.2 fF/um at 0.8 V, 67.7 fJ. The channel: 256 wires at 64 nm are 16.4 um high.
+    Sideways (729.7 - 72.4) / 4 = 164.3 um on average. Abreast they are 2048 um: 2.807 banks, on
+    average 729.7 x (1 - 1/2.807) / 2 = 234.9 um deep. 399.2 um of 0.2 fF/um at 0.8 V: 51.1 fJ.
+    The channel: 256 wires at 64 nm times the 657.3 um by which they spread.
     """
     tile = load_tile("aimc-3d")
     length, side = converter_wires_m(tile)
-    assert float(side) == pytest.approx(math.sqrt(512 * 1040e-12))
-    assert float(length) == pytest.approx(529.2e-6, rel=1e-3)
-    assert float(converter_wire_energy_j(tile)) == pytest.approx(67.7e-15, rel=1e-3)
-    assert float(converter_wire_area_m2(tile)) == pytest.approx(256 * 64e-9 * 729.7e-6, rel=1e-3)
-    assert float(tile_area_mm2(tile)["wires"]) == pytest.approx(0.01196, rel=1e-2)
+    assert float(side) == near(math.sqrt(512 * 1040e-12))
+    assert float(length) == near(399.2e-6, rel=1e-3)
+    assert float(converter_wire_energy_j(tile)) == near(51.1e-15, rel=1e-3)
+    assert float(converter_wire_area_m2(tile)) == near(256 * 64e-9 * 657.3e-6, rel=1e-3)
+    assert float(tile_area_mm2(tile)["wires"]) == near(0.01077, rel=1e-3)
+
+
+def test_wires_and_levels_reach_the_tile() -> None:
+    """A conversion of the 3D tile takes 256 counts and its wire; a level at least 12 kT 4^bits."""
+    tile = load_tile("aimc-3d")
+    counts = 256 * 45.8e-15
+    assert float(unit_energy_j(tile)["adc"]) == near(counts + 51.1e-15, rel=1e-4)
+    free = dataclasses.replace(tile.technology, driver_slot_energy_j=0.0, row_capacitance_f=0.0)
+    levels = Tile(free, 512, 512, input_mode="level")
+    assert float(unit_energy_j(levels)["input"]) == near(12 * 4.142e-21 * 4**8, rel=1e-3)
 
 
 def test_no_wires_where_converters_fit() -> None:
