@@ -95,7 +95,20 @@ def test_mitigations_are_those_of_the_miniature(name: str, tmp_path: Path) -> No
     assert abs(difference) > 1e-4
 
 
-@pytest.mark.parametrize("family", ["qwen2_moe", "qwen3_moe", "mixtral", "deepseek_v2"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "qwen2_moe",
+        "qwen3_moe",
+        "mixtral_window",
+        "deepseek_v2",
+        "deepseek_v3_fused",
+        "glm4_moe",
+        "gpt_oss",
+        "granitemoe",
+        "phimoe",
+    ],
+)
 def test_other_families_are_simulated_alike(family: str, tmp_path: Path) -> None:
     folder = tmp_path / family
     shutil.copytree(RECORDED / family, folder)
