@@ -19,7 +19,6 @@ from dse.simulation.noisy_model import add_inputs, batches, kind_of, percentiles
 from dse.simulation.placed_model import PlacedModel
 from hwmodels.analog_product import analog_grouped_linear, prepare
 from hwmodels.nonideality import Noise, ProgrammedMatrix
-from workloads.families import PARTS
 from workloads.moe import (
     Linear,
     Observe,
@@ -275,9 +274,7 @@ def _add_analog(
     place = {slot: i for i, slot in enumerate(needed)}
     first = ways[0]
     assert isinstance(first, Noisy)
-    tiles = {
-        part: model.program_experts(group, part, needed, first.noise, first.draw) for part in PARTS
-    }
+    tiles = model.program_experts(group, needed, first.noise, first.draw)
     for state, inputs in members:
         way, device = state.way, inputs.x.device
         assert isinstance(way, Noisy)

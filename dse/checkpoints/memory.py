@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from dse import units
 from workloads.checkpoint_folder import CheckpointFolder
 from workloads.families import FamilyConfig, family_weight_shapes, stacked
@@ -29,12 +31,14 @@ class MemoryPlan:
         placements: of one pass.
         cache_bytes: for programmed tiles of dense matrices.
         dense_weights: most weights that a dense matrix may have to be programmed.
+        programmed: expert matrices that are programmed at the same time, a thread each.
     """
 
     group: int
     placements: int
     cache_bytes: int
     dense_weights: int
+    programmed: int
 
 
 def plan_memory(
@@ -76,13 +80,17 @@ def plan_memory(
             f"one placement need {units.memory(least, up=True)}; raise --max-memory"
         )
     free = most - least
+    # Each thread more than one needs the copies of another matrix.
+    more = _PROGRAMMING_COPIES * matrix
+    programmed = min(torch.get_num_threads(), 1 + free // (8 * more))
+    free -= (programmed - 1) * more
     dense_weights = free // (4 * _PROGRAMMING_COPIES)
     placements = min(MOST_PLACEMENTS, 1 + int(0.5 * free) // (draws * state))
     free -= (placements - 1) * draws * state
     spare = max(outside - expert - group_work, 0)
     each = expert + rows // config.routed_experts
     group = min(config.routed_experts, 1 + (free + spare) // each)
-    return MemoryPlan(group, placements, min(1 << 30, free // 4), dense_weights)
+    return MemoryPlan(group, placements, min(1 << 30, free // 4), dense_weights, programmed)
 
 
 def _ends(config: FamilyConfig, stored: int) -> int:

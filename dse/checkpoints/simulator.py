@@ -132,7 +132,12 @@ class CheckpointSimulator(Simulator):
         rows = sum(both) if self.mitigation else max(both)
         self.plan: MemoryPlan = plan_memory(checkpoint, config, rows, seeds, max_memory_bytes)
         self.model: StreamedModel = StreamedModel(
-            checkpoint, config, self.device, self.plan.group, self.plan.cache_bytes
+            checkpoint,
+            config,
+            self.device,
+            self.plan.group,
+            self.plan.cache_bytes,
+            self.plan.programmed,
         )
         clean = begin(self.model, self._inputs)
         calibrate(self.model, calibration_tokens, observe, progress, [clean])

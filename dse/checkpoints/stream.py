@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from dse.simulation.mitigation import copy_of, program_expert
 from dse.simulation.noisy_model import NoisyModel, input_of, layer_of
+from dse.simulation.threads import in_threads
 from hwmodels.nonideality import Noise, ProgrammedMatrix, block_sizes
 from workloads.checkpoint_folder import (
     CheckpointFolder,
@@ -83,7 +85,7 @@ class ExpertGroup:
 class StreamedModel(NoisyModel):
     """A NoisyModel whose weights come from the checkpoint when they are asked for.
 
-    group: experts that are held at a time.
+    group: experts that are held at a time. programmed_at_once: matrices, a thread each.
     """
 
     def __init__(
@@ -93,12 +95,14 @@ class StreamedModel(NoisyModel):
         device: torch.device,
         group: int,
         cache_bytes: int,
+        programmed_at_once: int = 1,
     ) -> None:
         # NaN is refused when a tensor is read, and a tied head is an lm_head of its own.
         super().__init__(
             replace(config, tie_embeddings=False), {}, device=device, cache_bytes=cache_bytes
         )
         self.checkpoint, self.family, self.group = checkpoint, config, group
+        self.programmed_at_once = programmed_at_once
         self.weights = LayerWeights(checkpoint, config, device)
         self.shapes = family_weight_shapes(config)
         self.shapes.setdefault("lm_head", self.shapes["embedding"])
@@ -164,21 +168,28 @@ class StreamedModel(NoisyModel):
         return (noise.input_range_std * deviation).float()
 
     def program_experts(
-        self, group: ExpertGroup, part: str, slots: Sequence[Slot], noise: Noise, draw: Draw
-    ) -> ProgrammedMatrix:
-        """Tiles that hold experts of a group, for one noise draw."""
-        name = f"layers.{group.layer}.experts.{part}"
-        sizes = self.sizes(name, noise.tile_rows)
-        made = [
-            program_expert(
-                group.weights[part][i],
-                sizes,
-                noise,
-                name if group.experts[i] == slot else copy_of(name),
-                slot,
-                draw,
-            )
-            for i, slot in slots
-        ]
-        weight = torch.stack([matrix.weight for matrix in made])
-        return ProgrammedMatrix(weight, torch.stack([matrix.scale for matrix in made]), sizes)
+        self, group: ExpertGroup, slots: Sequence[Slot], noise: Noise, draw: Draw
+    ) -> dict[str, ProgrammedMatrix]:
+        """Tiles that hold experts of a group, by part, for one noise draw.
+
+        Each matrix is programmed on one thread, several at a time: their operations are too small
+        to share, and the seed of each is its own.
+        """
+
+        def matrix(part: str, place: int, slot: int) -> ProgrammedMatrix:
+            name = f"layers.{group.layer}.experts.{part}"
+            own = name if group.experts[place] == slot else copy_of(name)
+            sizes = self.sizes(name, noise.tile_rows)
+            return program_expert(group.weights[part][place], sizes, noise, own, slot, draw)
+
+        jobs = [partial(matrix, part, *slot) for part in PARTS for slot in slots]
+        made = iter(in_threads(jobs, self.programmed_at_once))
+        return {part: _together([next(made) for _ in slots]) for part in PARTS}
+
+
+def _together(matrices: Sequence[ProgrammedMatrix]) -> ProgrammedMatrix:
+    """Equal matrices as one with the experts in front."""
+    weight = torch.stack([matrix.weight for matrix in matrices])
+    return ProgrammedMatrix(
+        weight, torch.stack([matrix.scale for matrix in matrices]), matrices[0].sizes
+    )
