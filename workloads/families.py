@@ -7,7 +7,7 @@ that the DeepSeekMoE-16B repository ships).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from workloads.architecture import MoEArchitecture
@@ -59,7 +59,7 @@ class Names:
     fused: Literal["halves", "in_turn"] = "halves"
 
 
-_MIXTRAL = {"block": "block_sparse_moe", "gate": "w1", "up": "w3", "down": "w2"}
+_MIXTRAL = Names("block_sparse_moe", gate="w1", up="w3", down="w2")
 FAMILIES = {
     "olmoe": Names(),
     "deepseek": Names(shared="shared_experts"),
@@ -68,9 +68,9 @@ FAMILIES = {
     "glm4_moe": Names(shared="shared_experts"),
     "qwen2_moe": Names(shared="shared_expert"),
     "qwen3_moe": Names(),
-    "mixtral": Names(**_MIXTRAL, renamed=((".mlp.", ".block_sparse_moe."),)),
-    "phimoe": Names(
-        **_MIXTRAL,
+    "mixtral": replace(_MIXTRAL, renamed=((".mlp.", ".block_sparse_moe."),)),
+    "phimoe": replace(
+        _MIXTRAL,
         renamed=((".mlp.router.", ".block_sparse_moe.gate."), (".mlp.", ".block_sparse_moe.")),
     ),
     "granitemoe": Names(
