@@ -21,6 +21,7 @@ _SCALES: dict[str, dict[str, float]] = {
         "h": 3600.0,
         "day": 86400.0,
     },
+    "money": {"USD": 1.0, "kUSD": 1e3, "$": 1.0},
     "memory size": {"MB": 1e6, "MiB": 2.0**20, "GB": 1e9, "GiB": 2.0**30, "TiB": 2.0**40},
 }
 _EXAMPLES = {
@@ -28,6 +29,7 @@ _EXAMPLES = {
     "power": "15W",
     "energy": "2mJ",
     "time": "5s",
+    "money": "500USD",
     "memory size": "8GiB",
 }
 # Largest value that can mean anything, in the unit that parse() returns.
@@ -36,9 +38,12 @@ _LARGEST = {
     "power": (1e6, "1 MW"),
     "energy": (1e6, "1 MJ"),
     "time": (3.2e9, "a century"),
+    "money": (1e9, "a billion USD"),
     "memory size": (2.0**50, "1024 TiB"),
 }
-_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµμ²^]*[\d²]?)\s*")
+_QUANTITY = re.compile(
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµμ²^$]*[\d²]?)\s*"
+)
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"))
 _SMALL_PREFIXES = ((1e-9, "n"), (1e-12, "p"), (1e-15, "f"), (1e-18, "a"))
 
@@ -48,8 +53,8 @@ def parse(text: str, kind: str) -> float:
 
     Args:
         text: number and unit, a space between them allowed.
-        kind: "area" (returned in mm2), "power" (W), "energy" (J), "time" (s) or "memory size"
-            (bytes).
+        kind: "area" (returned in mm2), "power" (W), "energy" (J), "time" (s), "money" (USD) or
+            "memory size" (bytes).
 
     Returns:
         The value, positive and finite.

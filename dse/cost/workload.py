@@ -48,6 +48,12 @@ class Traffic:
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
 
+    def __str__(self) -> str:
+        """`32 sequences at 1024 tokens`, `8 requests of 512 and 64 tokens`."""
+        if self.prompt is None:
+            return f"{self.concurrency} sequences at {self.context} tokens"
+        return f"{self.concurrency} requests of {self.prompt} and {self.output_tokens} tokens"
+
     @property
     def decoded_tokens(self) -> float:
         """Tokens of a round that come from a step of decoding."""

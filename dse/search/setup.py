@@ -66,7 +66,7 @@ def make_problem(
         memory_bytes: that this process may hold while it works on a checkpoint.
         layers: called with words, layers done and layers during passes over a checkpoint.
     """
-    from dse.cost.workload import Workload
+    from dse.cost.workload import Traffic
     from workloads.checkpoint import load_miniature
     from workloads.routing import resample
 
@@ -82,11 +82,13 @@ def make_problem(
         routing = resample(observed, *shape, architecture.experts_per_token)
     else:
         routing = real.routing(layers)
-    workload = Workload(settings.batch, settings.context, settings.mode)
+    traffic = Traffic(
+        settings.concurrency, settings.context, settings.prompt, settings.output_tokens
+    )
     names = [str(name) for name in space["placement_score"].choices]
     wanted = not set(MEASURED).isdisjoint(names)
     measured = expert_sensitivity(miniature, architecture) if wanted else None
-    seed, tokens = settings.seed, workload.tokens
+    seed, tokens = settings.seed, max(round(traffic.round_tokens), 1)
     of_miniature = {
         name: expert_scores(name, miniature.weights, observed, seed, measured, tokens)
         for name in names
@@ -99,7 +101,8 @@ def make_problem(
         architecture=architecture,
         routing=routing,
         space=space,
-        workload=workload,
+        traffic=traffic,
+        cooling=settings.cooling,
         limits=settings.limits(),
         objectives=settings.metrics,
         scores=scores,

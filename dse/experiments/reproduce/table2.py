@@ -14,7 +14,7 @@ import numpy as np
 
 from dse.cost.evaluate import Costs, evaluate
 from dse.cost.hardware import System
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from hwmodels import load_accelerator, load_tile
 from workloads.architecture import MoEArchitecture, load_model
 from workloads.inventory import inventory
@@ -107,7 +107,7 @@ def _costs(
         System(load_tile("aimc-3d"), tiles, accelerator),
         0,
         round(expert_share * layers * experts),
-        Workload(BATCH, CONTEXT),
+        Traffic(BATCH, CONTEXT),
         analog_modules,
     )
 
