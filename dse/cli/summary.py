@@ -13,8 +13,9 @@ from dse.runs.folder import UNDER_WAY, Run
 from dse.search.references import EXPERTS_ANALOG
 
 if TYPE_CHECKING:
-    from dse.cost.workload import Traffic
     import pandas
+
+    from dse.cost.workload import Traffic
 
 SHOWN = 10
 

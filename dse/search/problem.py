@@ -92,9 +92,9 @@ class Problem:
             "tile_rows": self.space["tile_rows"].whole_range[::-1],
             "dac_bits": self.space["dac_bits"].whole_range,
             "adc_bits": self.space["adc_bits"].whole_range,
-            "order": [*self.order_names, ("", "")],
             "digital_weight_bits": self.space["digital_weight_bits"].listed,
             "kv_bits": self.space["kv_bits"].listed,
+            "order": [*self.order_names, ("", "")],
             "digital": range(int(np.prod(self.miniature_shape)) + 1),
         }
         return KeySpace(values)

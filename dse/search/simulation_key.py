@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Codes = NDArray[np.int64]
 
 CLEAN = -1
-"""Key code of a design with nothing analog and 16 bits throughout: its accuracy is the model's own."""
+"""Key code of a design with nothing analog and 16 bits throughout: the model's own accuracy."""
 
 DIGITAL_STEPS = 32
 """Digital shares that are told apart in simulations. The analog share is rounded up to the next,
