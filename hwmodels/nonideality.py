@@ -179,9 +179,11 @@ def program(
     *,
     generator: torch.Generator,
     sign: int = 1,
+    error_scale: float = 1.0,
 ) -> ProgrammedMatrix:
     """Write weights [..., outputs, inputs] into tiles of the given row-block sizes.
 
+    error_scale multiplies the error of every weight, whatever its cause and after compensation.
     Draws on the CPU, so that a seed means the same on every device; the result lies where
     `weight` lies. Equal in distribution to aihwkit's `program_weights` followed, if
     `noise.time_s` is given, by `drift_weights(time_s)` with global drift compensation read
@@ -203,9 +205,26 @@ def program(
     write = _write_single_device if noise.noise_model == "cmo-hfox" else _write_device_pair
     with SignedNormal(generator, sign), _quiet(noise.noise_model):
         noisy, compensation = write(model, scaled, tuple(sizes), noise.time_s)
+    if error_scale != 1:
+        noisy = _with_scaled_error(scaled, noisy, compensation, tuple(sizes), error_scale)
     if compensation is not None:
         column = column * compensation.unsqueeze(-1)
     return _on(weight.device, ProgrammedMatrix(noisy, column, tuple(sizes)))
+
+
+def _with_scaled_error(
+    target: Tensor,
+    noisy: Tensor,
+    compensation: Tensor | None,
+    sizes: tuple[int, ...],
+    error_scale: float,
+) -> Tensor:
+    """Programmed weights whose errors against the target, once compensated, are scaled."""
+    if compensation is not None:
+        blocks = torch.tensor(sizes, device=target.device)
+        factor = compensation.repeat_interleave(blocks, dim=-1, output_size=sum(sizes))
+        target = target / factor.unsqueeze(-2)
+    return torch.lerp(target, noisy, error_scale)
 
 
 @contextmanager
