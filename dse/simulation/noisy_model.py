@@ -52,8 +52,11 @@ PARTS = {
 # An expert that saw fewer calibration rows than this takes the input range of its layer.
 _FEWEST_ROWS = 32
 
-# Experts of a layer whose weights' error is measured: enough for it to 1 %.
+# Experts of a layer whose weights' error is measured: those of a layer are alike in it.
 _SAMPLED = 16
+
+# Weights whose errors are drawn at least: eps^2 to about 1 %.
+_ENOUGH = 1 << 16
 
 # Between them lie most of a router's logits; what router recalibration maps onto each other.
 PERCENTILES = (0.05, 0.95)
@@ -342,7 +345,7 @@ class NoisyModel:
         Both eps are those of the same devices, at full size in blocks of as many rows as the full
         model's matrix has there; eps_own is that of all matrices of the kind. 1 without gains.
         """
-        if self.gains is None:
+        if self.gains is None or (noise.magnitude == 0 and noise.time_s is None):
             return 1.0
         kind, group = kind_of(name), group_of(name)
         own = self._own_error_squared(kind, noise)
@@ -434,14 +437,16 @@ def _is_matrix(kind: str) -> bool:
 
 
 def _error_of_all(weights: Sequence[Tensor], sizes: tuple[int, ...], noise: Noise) -> float:
-    """eps^2 of matrices together, of stacks of experts by some of them."""
-    error = size = 0.0
-    for seed, weight in enumerate(weights):
-        some = weight[:: max(len(weight) // _SAMPLED, 1)] if weight.ndim == 3 else weight
-        square = float(some.double().square().sum())
-        error += square * relative_error_squared(some, sizes, noise, seed)
-        size += square
-    return error / size if size else 0.0
+    """eps^2 of matrices together, of stacks of experts by some of them, small ones drawn again."""
+    some = [w[:: max(len(w) // _SAMPLED, 1)] if w.ndim == 3 else w for w in weights]
+    squares = [float(weight.double().square().sum()) for weight in some]
+    draws = math.ceil(_ENOUGH / sum(weight.numel() for weight in some))
+    error = 0.0
+    for number, (weight, square) in enumerate(zip(some, squares, strict=True)):
+        for draw in range(draws):
+            seed = number * draws + draw
+            error += square * relative_error_squared(weight, sizes, noise, seed) / draws
+    return error / sum(squares) if any(squares) else 0.0
 
 
 def _devices(noise: Noise) -> tuple[object, ...]:
