@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.search.costing import Costed
+from dse.search.full_loss import full_columns
 from dse.search.pool import Results, simulated_columns
 from dse.search.problem import Problem
 from dse.simulation.result import Simulated
@@ -36,6 +37,7 @@ def costed_frame(problem: Problem, costed: Costed, results: Results) -> "pandas.
     columns["digital_expert_fraction"] = costed.columns["digital_experts"] / problem.experts
     columns.update(costed.metrics)
     columns.update(simulated_columns(results, costed.codes))
+    columns.update(full_columns(problem, results, costed.codes))
     sources = [results.get(int(code), Simulated()).accuracy_source or None for code in costed.codes]
     columns["accuracy_source"] = sources
     breakdown = costed.costs.to_frame()

@@ -41,6 +41,7 @@ class Problem:
         miniature_shape: MoE layers and experts of the miniature.
         base: the accelerator whose MACs, SRAM and HBM stacks the designs vary.
         real: the model's checkpoint, where there is one.
+        age_s, magnitude: of the question, see `Settings`.
     """
 
     architecture: MoEArchitecture
@@ -56,6 +57,8 @@ class Problem:
     simulator: "Simulator | None"
     base: Accelerator = field(default_factory=lambda: load_accelerator("edge-7nm"))
     real: "RealModel | None" = None
+    age_s: float = 0.0
+    magnitude: float = 1.0
 
     @cached_property
     def experts(self) -> int:

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.simulation.anchors import Fit, gain_of, published_fit
-from dse.simulation.benchmark_points import clean_percent, points_lost
+from dse.simulation.anchors import SELECTION_ERROR, Fit, gain_of, published_fit
+from dse.simulation.benchmark_points import SLOPE_ERROR, clean_percent, points_lost
 from dse.simulation.digital_format import DigitalFormat
 from dse.simulation.gains import EXPERTS
-from dse.simulation.responses import DENSE, responses
+from dse.simulation.responses import DENSE, DIGITAL_SHARE, responses
 
 if TYPE_CHECKING:
     from hwmodels.nonideality import Noise
+
+# Of few analog experts the loss is small and its logarithm no measure any more: a factor of 2.7.
+_MOST_SELECTION_ERROR = 1.0
 
 COLUMNS = (
     "full_loss_nats",
@@ -47,17 +50,28 @@ class FullLoss:
 
 
 def full_loss(
-    nats: float, stderr: float, causes: Mapping[str, float], model: str, stand_in: str
+    nats: float,
+    stderr: float,
+    causes: Mapping[str, float] | None,
+    model: str,
+    stand_in: str,
+    analog_experts: float = 1.0,
 ) -> FullLoss:
     """A simulated loss of the full model with its band.
 
     Args:
         nats, stderr: of a simulation with `published_gains`.
-        causes: shares of it, see `causes`; only their proportions count.
+        causes: shares of it, see `causes`; only their proportions count. None: the loss was
+            measured on the full model itself, and only the slope of points is uncertain.
         model: name of the full model.
         stand_in: the miniature that was simulated.
+        analog_experts: share of the experts that is analog; what a choice of them saves is less
+            certain than what all lose.
     """
-    relative = _relative_error(causes, model, stand_in, published_fit())
+    relative = SLOPE_ERROR
+    if causes is not None:
+        spread = _relative_error(causes, model, stand_in, published_fit())
+        relative = math.hypot(spread, _selection_error(causes, stand_in, analog_experts))
     clean = clean_percent(model)
     points = points_lost(nats, clean)
     chance = abs(points_lost(nats + stderr, clean) - points_lost(nats - stderr, clean)) / 2
@@ -111,7 +125,7 @@ def _relative_error(causes: Mapping[str, float], model: str, stand_in: str, foun
     """Standard deviation of the log of the points that these causes lose."""
     total = sum(causes.values())
     if not total > 0:
-        return 0.0
+        return SLOPE_ERROR
     family = stand_in.removesuffix("-mini")
     slope = np.zeros(len(found.names))
     for cause, nats in causes.items():
@@ -127,8 +141,22 @@ def _relative_error(causes: Mapping[str, float], model: str, stand_in: str, foun
     variance = float(slope @ found.covariance @ slope)
     if model != "olmoe":  # the anchors are an OLMoE's; models differ
         variance += found.model_scatter**2
-    spread = [responses()[stand_in].training_scatter.get(EXPERTS, 0.0)]
-    return math.sqrt(variance + sum(value**2 for value in spread))
+    variance += responses()[stand_in].training_scatter ** 2
+    return math.sqrt(variance)
+
+
+def _selection_error(causes: Mapping[str, float], stand_in: str, analog: float) -> float:
+    """Standard deviation of the log of a loss from not knowing what a choice of experts saves.
+
+    A share f of the experts is taken to lose f^k, k from the quarter that was measured; the error
+    is relative to the log of that and counts for the experts' part of the loss.
+    """
+    total, experts = sum(causes.values()), causes.get(EXPERTS, 0.0)
+    if not (0 < analog < 1 and total > 0):
+        return 0.0
+    power = math.log(responses()[stand_in].quarter_digital) / math.log(1 - DIGITAL_SHARE)
+    saved = min(SELECTION_ERROR * power * -math.log(analog), _MOST_SELECTION_ERROR)
+    return saved * experts / total
 
 
 def unexplained(model: str, analog_modules: Sequence[str]) -> str:

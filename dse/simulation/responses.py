@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +43,8 @@ class Response:
         converter_loss: loss (nats) to DACs and ADCs of BITS bits and nothing else, of the experts
             and of the dense modules.
         weights: digest of the weights that were measured.
-        training_scatter: deviation of log A_g over trainings of other seeds, by group, where
-            these were measured.
+        training_scatter: deviation of log A_g over trainings of other seeds, 0 where none was
+            measured.
     """
 
     sensitivity: dict[str, float]
@@ -52,7 +52,7 @@ class Response:
     quarter_digital: float
     converter_loss: dict[str, dict[str, float]]
     weights: str
-    training_scatter: dict[str, float] = field(default_factory=dict)
+    training_scatter: float = 0.0
 
     def lost_to_converters(self, which: str, bits: float) -> float:
         """Loss (nats) at a resolution that need not be whole: log-linear between measured ones.

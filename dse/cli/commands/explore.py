@@ -10,7 +10,16 @@ import typer
 
 from dse import units
 from dse.cli.commands import complete
-from dse.cli.commands.options import A_MODEL, JSON, MAX_MEMORY, STORAGE, read_effort, read_memory
+from dse.cli.commands.options import (
+    A_MODEL,
+    AGE,
+    JSON,
+    MAGNITUDE,
+    MAX_MEMORY,
+    STORAGE,
+    read_effort,
+    read_memory,
+)
 from dse.cli.commands.progress import watch
 
 if TYPE_CHECKING:
@@ -56,6 +65,8 @@ def explore(
     batch: int = typer.Option(32, help="Sequences decoded (or prefilled) together."),
     context: int = typer.Option(1024, help="Tokens in the cache of each sequence."),
     mode: str = typer.Option("decode", help="decode or prefill.", autocompletion=complete.modes),
+    age: str = AGE,
+    magnitude: float = MAGNITUDE,
     trials: int | None = typer.Option(
         None, help="Designs that the sampler proposes.  [default: 48]"
     ),
@@ -104,9 +115,9 @@ def explore(
 
 # Options that are fields of `dse.search.settings.Settings` as they stand.
 _AS_THEY_STAND = ("model", "batch", "context", "mode", "trials", "seed", "sampler", "tokens",
-                  "checkpoint_tokens")  # fmt: skip
-_OPTIONS = {"budget_area_mm2": "budget-area", "objectives": "objective", "choices": "fix",
-            "constraints": "constraint"}  # fmt: skip
+                  "checkpoint_tokens", "magnitude")  # fmt: skip
+_OPTIONS = {"budget_area_mm2": "budget-area", "age_s": "age", "objectives": "objective",
+            "choices": "fix", "constraints": "constraint"}  # fmt: skip
 _ON_A_CHECKPOINT = ("checkpoint_time", "checkpoint_tokens", "max_memory")
 
 
@@ -127,6 +138,8 @@ def _asked(ctx: typer.Context) -> dict[str, Any]:
     if "checkpoint" in given:
         asked["checkpoint"] = str(given["checkpoint"].resolve())
         asked.setdefault("model", asked["checkpoint"])
+    if "age" in given:
+        asked["age_s"] = units.age(given["age"])
     if "budget_area" in given:
         asked["budget_area_mm2"] = units.parse(given["budget_area"], "area")
     if "objective" in given:
