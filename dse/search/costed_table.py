@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from dse.cost.package import package_columns
 from dse.search.costing import Costed
+from dse.search.full_loss import full_columns
 from dse.search.pool import Results, simulated_columns
 from dse.search.problem import Problem
 from dse.simulation.result import Simulated
@@ -39,6 +40,7 @@ def costed_frame(problem: Problem, costed: Costed, results: Results) -> "pandas.
     columns.update(costed.metrics)
     columns.update(package_columns(costed.system, costed.costs))
     columns.update(simulated_columns(results, costed.codes))
+    columns.update(full_columns(problem, results, costed.codes))
     sources = [results.get(int(code), Simulated()).accuracy_source or None for code in costed.codes]
     columns["accuracy_source"] = sources
     breakdown = costed.costs.to_frame()

@@ -42,6 +42,7 @@ class Problem:
         cooling: what takes the heat away, see hwmodels.heat.
         base: the accelerator whose MACs, SRAM and HBM stacks the designs vary.
         real: the model's checkpoint, where there is one.
+        age_s, magnitude: of the question, see `Settings`.
     """
 
     architecture: MoEArchitecture
@@ -58,6 +59,8 @@ class Problem:
     cooling: str = "cold-plate"
     base: Accelerator = field(default_factory=lambda: load_accelerator("edge-7nm"))
     real: "RealModel | None" = None
+    age_s: float = 0.0
+    magnitude: float = 1.0
 
     @cached_property
     def experts(self) -> int:

@@ -53,6 +53,8 @@ class Settings:
         constraints: texts such as latency_per_token<=5ms.
         choices: parameters limited to some values, as `Space.limit` takes them.
         tokens, noise_seeds: size of one simulation.
+        age_s: from programming to use (s), with global drift compensation; 0: just programmed.
+        magnitude: of the programming noise.
         mitigation: what every placement gets against its noise, of placement.MITIGATIONS.
         checkpoint: Hugging Face folder of the model, on which placements that matter are simulated.
         checkpoint_tokens: of text that each of those is scored on.
@@ -73,6 +75,8 @@ class Settings:
     choices: dict[str, list[Any]] = field(default_factory=dict)
     tokens: int = 8192
     noise_seeds: int = 4
+    age_s: float = 86400.0
+    magnitude: float = 1.0
     mitigation: tuple[str, ...] = ()
     checkpoint: str | None = None
     checkpoint_tokens: int = 2048
@@ -101,6 +105,11 @@ class Settings:
             if value not in accepted:
                 hint = nearest(value, accepted)
                 raise ValueError(f"{name} is {value!r}: choose from {', '.join(accepted)}{hint}")
+        check_age(self.age_s)
+        if not (math.isfinite(self.magnitude) and self.magnitude >= 0):
+            raise ValueError(
+                f"magnitude is {self.magnitude}: a finite number, 0 or more, is needed"
+            )
         self._check_traffic()
         check_mitigation(self.mitigation)
         if not self.metrics:
@@ -147,7 +156,31 @@ class Settings:
         """The search space with the user's limits."""
         space = for_budget(default_space(), self.budget_area_mm2).limit(self.choices)
         check_sharing(space)
+        if too_young := self.without_such_an_age():
+            space = space.limit({"technology": self._old_enough(space, too_young)})
         return with_enough_tiers(space) if "tiers" in self.choices else space
+
+    def without_such_an_age(self) -> dict[str, str]:
+        """Technologies whose noise was not measured at the age, with the reason in one line."""
+        from hwmodels.nonideality import Noise
+        from hwmodels.technology import load_technology
+
+        found = {}
+        for name in map(str, default_space().limit(self.choices)["technology"].choices):
+            try:
+                Noise(load_technology(name).noise_model, time_s=self.age_s or None)
+            except ValueError as error:
+                found[name] = str(error)
+        return found
+
+    def _old_enough(self, space: Space, too_young: dict[str, str]) -> list[Any]:
+        """Technologies that are left; asked for by name, or none left, it is an error."""
+        asked = "technology" in self.choices
+        left = [name for name in space["technology"].choices if str(name) not in too_young]
+        if asked or not left:
+            name, reason = next(iter(too_young.items()))
+            raise ValueError(f"technology {name}: {reason}")
+        return left
 
     def document(self) -> dict[str, Any]:
         """As config.json holds it."""
@@ -171,6 +204,12 @@ class Settings:
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"config.json: {error}") from error
+
+
+def check_age(age_s: float) -> None:
+    """Raise ValueError for an age (s) that is none."""
+    if not (math.isfinite(age_s) and age_s >= 0):
+        raise ValueError(f"age is {age_s} s: a finite number of seconds, 0 or more, is needed")
 
 
 def budget_constraints(

@@ -111,6 +111,8 @@ def make_problem(
         miniature_shape=observed.probability.shape,
         simulator=_simulator(settings, miniature, architecture, memory_bytes) if simulate else None,
         real=real,
+        age_s=settings.age_s,
+        magnitude=settings.magnitude,
     )
 
 
@@ -144,7 +146,8 @@ def _simulator(
     architecture: MoEArchitecture,
     memory_bytes: int | None,
 ) -> "Simulator":
-    """The noisy simulator of the miniature on its test text."""
+    """The noisy simulator of the miniature on its test text; its losses are the full model's."""
+    from dse.simulation.anchors import published_gains
     from dse.simulation.simulator import Simulator
     from workloads.tasks import benchmarks
 
@@ -153,6 +156,7 @@ def _simulator(
         benchmarks(miniature, tokens=settings.tokens, split="test"),
         architecture,
         seeds=settings.noise_seeds,
+        gains=published_gains(miniature.name),
         cache_bytes=1 << 30 if memory_bytes is None else min(1 << 30, memory_bytes // 16),
         mitigation=settings.mitigation,
     )

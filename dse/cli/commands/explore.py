@@ -10,7 +10,16 @@ import typer
 
 from dse import units
 from dse.cli.commands import complete
-from dse.cli.commands.options import A_MODEL, JSON, MAX_MEMORY, STORAGE, read_effort, read_memory
+from dse.cli.commands.options import (
+    A_MODEL,
+    AGE,
+    JSON,
+    MAGNITUDE,
+    MAX_MEMORY,
+    STORAGE,
+    read_effort,
+    read_memory,
+)
 from dse.cli.commands.progress import watch
 
 if TYPE_CHECKING:
@@ -60,6 +69,8 @@ def explore(
     cooling: str = typer.Option(
         "cold-plate", help="air, cold-plate or none.", autocompletion=complete.cooling
     ),
+    age: str = AGE,
+    magnitude: float = MAGNITUDE,
     trials: int | None = typer.Option(
         None, help="Designs that the sampler proposes.  [default: 48]"
     ),
@@ -109,9 +120,10 @@ def explore(
 
 # Options that are fields of `dse.search.settings.Settings` as they stand.
 _AS_THEY_STAND = ("model", "concurrency", "context", "prompt", "output_tokens", "cooling",
-                  "trials", "seed", "sampler", "tokens", "checkpoint_tokens")  # fmt: skip
-_OPTIONS = {"budget_area_mm2": "budget-area", "objectives": "objective", "choices": "fix",
-            "constraints": "constraint"}  # fmt: skip
+                  "trials", "seed", "sampler", "tokens", "checkpoint_tokens",
+                  "magnitude")  # fmt: skip
+_OPTIONS = {"budget_area_mm2": "budget-area", "age_s": "age", "objectives": "objective",
+            "choices": "fix", "constraints": "constraint"}  # fmt: skip
 _ON_A_CHECKPOINT = ("checkpoint_time", "checkpoint_tokens", "max_memory")
 
 
@@ -132,6 +144,8 @@ def _asked(ctx: typer.Context) -> dict[str, Any]:
     if "checkpoint" in given:
         asked["checkpoint"] = str(given["checkpoint"].resolve())
         asked.setdefault("model", asked["checkpoint"])
+    if "age" in given:
+        asked["age_s"] = units.age(given["age"])
     if "budget_area" in given:
         asked["budget_area_mm2"] = units.parse(given["budget_area"], "area")
     if "objective" in given:
