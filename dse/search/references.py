@@ -15,7 +15,7 @@ from dse.search.problem import Problem
 from dse.search.screening import Screening
 from dse.search.simulating import simulate as simulated
 from dse.search.simulation_key import CLEAN
-from dse.search.smallest import ANY_AREA_MM2, SAMPLE, best_row, exact_fit
+from dse.search.smallest import ANY_AREA_MM2, SAMPLE, best_design, exact_fit
 from dse.simulation.result import Simulated
 
 if TYPE_CHECKING:
@@ -87,13 +87,11 @@ def _choose(problem: Problem, seed: int, choices: Kind) -> tuple[Problem, Costed
     same = replace(problem, space=problem.space.limit(choices))
     unlimited = replace(same, limits=Limits(ANY_AREA_MM2))
     generator = np.random.default_rng([seed, 4])
-    costed = exact_fit(unlimited, same.space.random(SAMPLE, generator))
-    row, fits = best_row(costed, problem.limits.area_mm2)
-    needed = float(costed.metrics["area_mm2"][row])
-    reason = None if fits else f"does not fit: needs {units.area(needed)}"
-    if not costed.feasible[row]:
-        reason = f"{costed.reason[row]} ({units.area(needed)})"
-    return same, exact_fit(unlimited, costed.indices[row : row + 1]), reason
+    best = exact_fit(unlimited, best_design(unlimited, problem.limits.area_mm2, generator))
+    needed, reason = float(best.metrics["area_mm2"][0]), best.reason[0] or None
+    if needed > problem.limits.area_mm2:
+        reason = f"does not fit: needs {units.area(needed)}{f'; {reason}' if reason else ''}"
+    return same, best, reason
 
 
 def _reference(
