@@ -25,7 +25,7 @@ class KnownLoss:
         self.calls = []
         self.miniature = SimpleNamespace(name="known", source="closed form", weights={})
 
-    def evaluate(self, noise, digital, analog_modules=()):
+    def evaluate(self, noise, digital, analog_modules=(), form=None):
         self.calls.append((noise, digital.tobytes(), tuple(analog_modules)))
         if self.interrupt_at is not None and len(self.calls) == self.interrupt_at:
             raise KeyboardInterrupt
@@ -57,19 +57,21 @@ class LookedAt(KnownLoss):
         super().__init__(**options)
         self.looks = []
 
-    def look(self, noise, digital, analog_modules=()):
+    def look(self, noise, digital, analog_modules=(), form=None):
         self.looks.append((noise, digital.tobytes(), tuple(analog_modules)))
         loss = KnownLoss().evaluate(noise, digital).delta_loss if not digital.all() else 0.0
         text = np.random.default_rng(0).normal(3.0, 0.5, (2, 16))
         scatter = np.random.default_rng(len(self.looks)).normal(0, 1e-4, (2, 16))
         return SimpleNamespace(loss=text + loss + scatter, top1=np.zeros((2, 16)))
 
-    def evaluate(self, noise, digital, analog_modules=(), look=None):
+    def evaluate(self, noise, digital, analog_modules=(), look=None, form=None):
         return super().evaluate(noise, digital, analog_modules)
 
 
 def small_problem(simulator=None, budget_area_mm2=200.0, model="deepseekmoe", **options):
     """A model with Zipf routing under a budget; options are fields of Settings."""
+    whole = {"digital_weight_bits": [16], "kv_bits": [16]}  # so that placements decide the loss
+    options["choices"] = whole | dict(options.get("choices", {}))
     settings = Settings(model, budget_area_mm2, **options)
     architecture = load_model(model)
     shape = (architecture.moe_layers, architecture.routed_experts)
