@@ -1,10 +1,12 @@
 """Selection scores over the real experts of a checkpoint, without a forward pass.
 
-One expert matrix is in memory at a time, so a checkpoint of any size takes little memory and the
-time of reading it once.
+One expert matrix a thread is in memory at a time, so a checkpoint of any size takes little memory
+and the time of reading it once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dse.placement.experts import SCORES
+from dse.simulation.threads import in_threads, shares
 from hwmodels.catalog import nearest
 from workloads.checkpoint_folder import CheckpointFolder, read_tensors
 from workloads.families import PARTS, stored_names
@@ -60,15 +63,15 @@ def _layer_scores(checkpoint: CheckpointFolder, kind: str, layer: int) -> NDArra
     if kind == "router_norm":
         ((_, router),) = read_tensors(checkpoint, stored_names(family, f"{here}.router", experts))
         return _row_norms(router).numpy()
-    expert_of = {
-        name: expert
-        for part in PARTS
-        for expert, name in enumerate(stored_names(family, f"{here}.experts.{part}", experts))
-    }
-    scores = np.ones(experts)
-    for name, matrix in read_tensors(checkpoint, expert_of):
-        scores[expert_of[name]] *= float(_row_norms(matrix).max())
-    return scores
+    names = [stored_names(family, f"{here}.experts.{part}", experts) for part in PARTS]
+    largest: dict[str, float] = {}
+
+    def read(some: Sequence[str]) -> None:
+        for name, matrix in read_tensors(checkpoint, some):
+            largest[name] = float(_row_norms(matrix).max())
+
+    in_threads([partial(read, some) for some in shares([*chain(*names)])])
+    return np.prod([[largest[name] for name in one] for one in names], axis=0)
 
 
 def _row_norms(matrix: Tensor) -> Tensor:
