@@ -75,12 +75,13 @@ def make_problem(
     observed = traced_routing(miniature)
     space = settings.space().for_parts(placeable_parts(architecture, miniature.weights))
     real = _real_model(settings, memory_bytes)
+    if real is not None:  # before the first pass over the checkpoint, not after it
+        space = without_sensitivity(space)
     shape = (architecture.moe_layers, architecture.routed_experts)
     if real is None:
         routing = resample(observed, *shape, architecture.experts_per_token)
     else:
         routing = real.routing(layers)
-        space = without_sensitivity(space)
     workload = Workload(settings.batch, settings.context, settings.mode)
     names = [str(name) for name in space["placement_score"].choices]
     wanted = not set(MEASURED).isdisjoint(names)
