@@ -115,7 +115,7 @@ def test_generations_find_what_draws_do_not():
 
 def test_a_dense_part_on_tiles_is_expected_to_cost_more(screening):
     """Before anything is simulated: experts alone, then with each dense part."""
-    problem = small_problem(KnownLoss())
+    problem = small_problem(KnownLoss(), choices={"tiers": [1024], "tiles_share": [1.0]})
     designs = np.zeros((3, len(problem.space.names)), dtype=np.int64)
     designs[:, problem.space.names.index("analog_modules")] = range(3)
     costed = cost(problem, designs)
