@@ -12,7 +12,8 @@ import torch
 from dse.checkpoints.model import Layers, RealModel, real_architecture
 from dse.checkpoints.scores import check_weight_score, checkpoint_scores
 from dse.checkpoints.simulator import check_modules, check_seeds
-from dse.placement.experts import digital_mask, digital_order, expert_scores
+from dse.placement.experts import digital_mask, digital_order
+from dse.placement.scores import expert_scores
 from dse.search.setup import traced_routing
 from dse.simulation.converter_ranges import said, with_ranges
 from dse.simulation.mitigation import MitigatedModel
