@@ -6,7 +6,6 @@ where a paper does not state the value; nothing is read out of prose.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 
 
@@ -32,9 +31,7 @@ def _text(name: str, meaning: str, *aliases: str) -> Column:
     return Column(name, "text", meaning, aliases=aliases, default="")
 
 
-def _number(
-    name: str, unit: str, low: float, high: float, meaning: str, *aliases: str
-) -> Column:
+def _number(name: str, unit: str, low: float, high: float, meaning: str, *aliases: str) -> Column:
     return Column(name, "number", meaning, unit, low, high, aliases=aliases)
 
 
@@ -166,7 +163,7 @@ COLUMNS = (
     ),
     _whole("phases", 1, 16, "read phases of an input", "readphases"),
     _whole(
-        "rows_at_once", 1, 1e6, "rows turned on together; empty: all, or what the class usually has",
+        "rows_at_once", 1, 1e6, "rows turned on together; empty: what is usual in its class",
         "activerows", "rc", "rowsactivated", "parallelrows", "wlparallelism",
     ),
     _word(
@@ -289,11 +286,6 @@ def describe(column: Column) -> str:
     return text + (", needed" if column.name in NEEDED else "")
 
 
-def named() -> dict[str, Column]:
-    """The columns by name."""
-    return {column.name: column for column in COLUMNS}
-
-
 def fields_of() -> list[dict[str, object]]:
     """The columns as plain records, for `--json`."""
     return [
@@ -307,6 +299,3 @@ def fields_of() -> list[dict[str, object]]:
         }
         for column in COLUMNS
     ]
-
-
-assert len({column.name for column in COLUMNS}) == len(COLUMNS), dataclasses

@@ -80,9 +80,7 @@ def _energy_j(chip: Chip, constants: Constants, tile: Tile | None) -> Value:
     tree = mac.adder_tree_energy_j(chip.rows, bits, volts, 28.0, constants.adder_activity)
     # One-bit products: a gate a weight bit, a quarter of which rise.
     products = chip.rows * bits * float(mac.gate_energy_j(volts, 28.0)) * 0.25
-    pitch = np.power(
-        scaling.dimension_factor(28.0, chip.node_nm), constants.adder_scaling_exponent
-    )
+    pitch = np.power(scaling.dimension_factor(28.0, chip.node_nm), constants.adder_scaling_exponent)
     return (tree[()] + products) * pitch * chip.columns * math.ceil(chip.input_bits)
 
 

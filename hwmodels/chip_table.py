@@ -71,10 +71,12 @@ def _spelling(text: str) -> str:
 
 def _word(column: Column, text: str) -> str:
     """The accepted word that a cell means; ValueError names the nearest."""
-    known = {_spelling(word): word for word in column.words} | column.also
-    if _spelling(text) in known:
-        return known[_spelling(text)]
-    near = catalog.nearest(_spelling(text), known)
+    words = {_spelling(word): word for word in column.words}
+    known = words | column.also
+    given = _spelling(text)
+    if given in known:
+        return known[given]
+    near = catalog.nearest(given, words) or catalog.nearest(given, known)
     hint = f"; nearest is {known[near.rpartition(' ')[2]]}" if near else ""
     raise ValueError(f"{text.strip()!r} is none of {', '.join(column.words)}{hint}")
 

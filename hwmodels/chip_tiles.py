@@ -4,7 +4,7 @@ A class says how a macro is built, whatever its device:
 
 - `pulse width`: analog levels in non-volatile cells; inputs as pulse widths, oscillator converters
   on every column, or ramps that end in pulses, which other tiles take as they are;
-- `integrating neuron`: analog levels; pulses of signed inputs, sampled and integrated, counted down;
+- `integrating neuron`: analog levels; signed pulses, sampled and integrated, then counted down;
 - `sampled analog`: analog levels, all rows at once, converters or comparators that sample;
 - `sensed macro`: bits in non-volatile cells, few rows at once, few output bits;
 - `sliced study`: bits in non-volatile cells in simulated studies after ISAAC, all rows at once, one
@@ -83,13 +83,13 @@ class Constants:
     bit_line_adc_factor: float = 0.5
     """Converter of a bit line that discharges, over the column converter."""
     current_cell_energy_j: float = 4e-15
-    """One bit of a cell that drives a current while it is read, at 65 nm and 0.8 V (nominal: same)."""
+    """One bit of a cell that drives a current while it is read (same, and same nominal value)."""
     adder_activity: float = 0.5
     """Share of the adders of a digital macro that toggle in a cycle."""
     adder_scaling_exponent: float = 1.0
     """Capacitance of a digital macro's gates follows gate and wire pitch to this power."""
     digital_delay_factor: float = 1.0
-    """Cycle of a digital macro over the delay of its adder tree: memory access, registers, margin."""
+    """Cycle of a digital macro over the delay of its adder tree: access, registers, margin."""
     converter_area_m2: float = 1100e-12
     """Column converter: drawn for its capacitors and pitch, so about the same at every node."""
     periphery_area_exponent: float = 0.5
@@ -125,8 +125,8 @@ PRIORS = {
 }
 """Standard deviation of ln(constant) before any chip is seen: the spread of published values."""
 
-TECHNOLOGY_OF = {"pcm": "pcm-14nm", "flash": "flash-40nm", "rram": "rram-22nm"}
-"""Where the mean conductance of a device stands."""
+TECHNOLOGY_OF = {"pcm": "pcm-14nm", "flash": "flash-40nm"}
+"""Where the mean conductance of a device other than RRAM stands."""
 READ_V = 0.2
 """Voltage on an RRAM device while it is read."""
 IO_SUPPLY_V = 1.8
@@ -160,7 +160,7 @@ def chip_class(chip: Chip) -> str:
     if chip.readout == "integrating_neuron":
         return "integrating neuron"
     timed = chip.readout in ("oscillator", "ramp", "ramp_to_pulses")
-    if timed or chip.input_mode == "pulse_width":
+    if chip.input_mode == "pulse_width" or (timed and not chip.input_mode):
         return "pulse width"
     return "sampled analog"
 
@@ -389,8 +389,11 @@ def _sensed(chip: Chip, constants: Constants) -> Tile:
     # 2018), 9.8 ns at 22 nm (Xue et al., ISSCC 2020, same group, binary inputs). What it draws
     # follows its wires: with the delay, so that larger nodes have the larger currents.
     slower = math.sqrt(float(scaling.delay_factor(22.0, chip.node_nm)))
-    own = load_technology(TECHNOLOGY_OF[chip.device]).mean_conductance_s
-    relative = float(own / load_technology("rram-22nm").mean_conductance_s)
+    own = TECHNOLOGY_OF.get(chip.device)
+    relative = 1.0
+    if own is not None:
+        conductance_s = float(load_technology(own).mean_conductance_s)
+        relative = conductance_s / Constants.macro_conductance_s
     conductance = constants.macro_conductance_s * relative * slower * volts / READ_V
     technology = dataclasses.replace(
         _parallel_base(chip, constants),

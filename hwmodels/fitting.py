@@ -19,8 +19,9 @@ RESIDUAL_SCALE = 0.15
 """Error that counts as one standard deviation: the accuracy that we aim for."""
 SCATTER_SCALE = 0.4
 """The same in classes whose published macros differ several times at equal design parameters: what
-they drive beside the array, how sparse their inputs were and how they were clocked is not stated."""
+they drive beside the array, how sparse their inputs were, how they were clocked is not stated."""
 SCATTERED = (
+    "sampled analog",
     "sensed macro",
     "charge domain",
     "bit-line discharge",

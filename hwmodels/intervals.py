@@ -71,7 +71,7 @@ def error_of(chip: Chip, predicted: dict[str, float]) -> list[Error]:
 
 @functools.cache
 def left_out_errors() -> tuple[Error, ...]:
-    """Errors of all shipped silicon and of studies in the fit, each predicted without its family."""
+    """Errors of shipped silicon and of studies in the fit, each predicted without its family."""
     from hwmodels.fitting import fitted_without, shipped_chips
 
     found: list[Error] = []

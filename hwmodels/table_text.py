@@ -43,11 +43,10 @@ def _column(
     ValueError where that is no unit of a column that has one.
     """
     known = {_key(column): column for column in columns} | dict(aliases)
-    if _key(name) in known:
-        return known[_key(name)], ""
     bare, *inside = re.split(r"[(\[]", name, maxsplit=1)
-    column = known.get(_key(bare), name)
-    unit = _spelled(inside[0]) if inside else ""
+    if not inside or _key(bare) not in known:
+        return known.get(_key(name), name), ""
+    column, unit = known[_key(bare)], _spelled(inside[0])
     if unit and column in units and unit not in UNITS[units[column]]:
         accepted = ", ".join(UNITS[units[column]])
         raise ValueError(f"header {name!r}: no unit of {column}; accepted: {accepted}")

@@ -39,10 +39,12 @@ NOTES = {
     ("integrating neuron", "latency_s"): "the step of a voltage-mode neuron is scaled from ISAAC's "
     "read; left out, this checks the count of steps and that scale",
     ("integrating neuron", "area_mm2"): "left out, nothing tells how high-voltage drivers shrink",
+    ("sampled analog", "latency_s"): "one step of an input bit for all, scaled by node",
     ("sensed macro", "latency_s"): "one access time for all, scaled by node",
     ("bit-line discharge", "latency_s"): "one access time for all: published ones span 1 to 155 ns",
     ("bit-line current", "latency_s"): "one access time for all",
     ("charge domain", "latency_s"): "one settling time a row for all",
+    ("digital", "latency_s"): "a cycle is the adder tree's delay; pipelining is not in the columns",
     ("digital", "energy_j"): "sparse inputs and approximate adders are not in the table's columns",
 }
 
@@ -212,7 +214,16 @@ def worst_cases(table: pd.DataFrame, factor: float = 1.5) -> pd.DataFrame:
     rows = rows[rows["factor"] > factor]
     efficient = set(rows.loc[rows["quantity"] == "tops_per_w", "chip"])
     rows = rows[(rows["quantity"] != "energy_j") | ~rows["chip"].isin(efficient)]
-    columns = ["chip", "quantity", "measured", "predicted_left_out", "low", "high", "factor", "note"]
+    columns = [
+        "chip",
+        "quantity",
+        "measured",
+        "predicted_left_out",
+        "low",
+        "high",
+        "factor",
+        "note",
+    ]
     return rows.sort_values("factor", ascending=False)[columns].reset_index(drop=True)
 
 
