@@ -127,8 +127,9 @@ def test_an_integrating_neuron_takes_its_integration_time_and_output_steps() -> 
 
 
 @pytest.mark.parametrize(
-    ("slow", "fast", "published"), [("survey63_2", "survey63_1", 4.01), ("survey79_2", "survey79_1", 1.59)]
-)  # fmt: skip
+    ("slow", "fast", "published"),
+    [("survey63_2", "survey63_1", 4.01), ("survey79_2", "survey79_1", 1.59)],
+)
 def test_delay_at_low_supply(slow: str, fast: str, published: float) -> None:
     """One macro at two supplies, 0.5 and 0.9 V (digital), 0.85 and 1.2 V (charge domain)."""
     times = [chip(name).measured["latency_s"] for name in (slow, fast)]
