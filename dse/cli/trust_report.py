@@ -74,7 +74,7 @@ def _chips() -> str:
     return (
         f"{_table(CLASS_HEADERS, list(map(class_cells, _rows(classes))))}\n\n{FEW_NOTE}\n\n"
         f"All chips, left out: {'; '.join(overall)}. Many macros stand in a public survey "
-        "(Shanbhag and Roy, CICC 2022) by normalised figures only; published figures of a class differ "
+        "(Shanbhag and Roy, CICC 2022) by normalised figures only; figures of one class differ "
         "several times at equal design parameters, for sparsity, clocks and what is counted are "
         "not in the table. Trust a comparison of two designs of one technology, not the absolute "
         "TOPS/W of an unseen macro.\n\n"
