@@ -85,7 +85,7 @@ SHOWN = 3.0, 15
 
 def _predictions(table: pd.DataFrame) -> list[tuple[str, ...]]:
     """Chip by chip and quantity: prediction, its 80 % interval, published value and error."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for row in _rows(table.dropna(subset=["predicted_left_out"])):
         name = row["quantity"]
         rows.append(
@@ -109,9 +109,9 @@ def print_chips(table: pd.DataFrame) -> None:
     from hwmodels.validation import not_predicted, worst_cases
 
     if table["chip"].nunique() <= MOST_CHIPS:
-        headers = ("chip", "class", "quantity", "predicted", "80 % of such", "published", "error")
+        columns = ("chip", "class", "quantity", "predicted", "80 % of such", "published", "error")
         title = "Predicted with constants fitted without the chip"
-        print_table(headers, _predictions(table), title=title, left=3)
+        print_table(columns, _predictions(table), title=title, left=3)
     else:
         say("Every chip's prediction and interval: --json.")
     factor, most = SHOWN
