@@ -33,11 +33,12 @@ This section is written by `python docs/generate.py`, and a test fails when it i
 
 _UNCERTAINTY = """\
 **Ranges.** Every cost carries a low and a high end: each constant moved to the ends of its \
-published range, constants independent of each other, effects combined as the root of the sum of \
-squares. A constant that two designs share moves both; their ratio moves only by the difference, \
-and the report calls two designs different only when the ratio's range leaves one out. The \
-formulas' own errors above are not in the ranges. `dse tornado RUN` names the constants that \
-decide; `--against TRIAL` compares two designs."""
+published range, and the energy and latency of a tile to the ends of the 80 % interval of its \
+class above (of a projection: from silicon's low end to what the models fitted to silicon say of \
+the least credible projection), independent of each other, effects combined as the root of the sum \
+of squares. What two designs share moves both; their ratio moves only by the difference, and the \
+report calls two designs different only when the ratio's range leaves one out. `dse tornado RUN` \
+names the constants that decide; `--against TRIAL` compares two designs."""
 
 
 def _table(headers: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> str:
