@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from hwmodels import catalog
@@ -86,7 +87,7 @@ def _cell(column: Column, text: str) -> Any:
     if not text.strip():
         return column.default
     if column.kind == "text":
-        return text.strip()
+        return " ".join(text.split())
     if column.kind == "word":
         return _word(column, text)
     value = typed_number(text, column.unit)
@@ -100,6 +101,18 @@ def _cell(column: Column, text: str) -> Any:
     return int(value) if whole else value
 
 
+def _cells(path: Path) -> list[dict[str, str]]:
+    aliases = {alias: column.name for column in COLUMNS for alias in column.aliases}
+    units = {column.name: column.unit for column in COLUMNS if column.unit}
+    return read_csv(path, [column.name for column in COLUMNS], NEEDED, aliases, units)
+
+
+def unread_headers(path: str | Path) -> list[str]:
+    """Headers of a table that name no column; ValueError as for `read_table`."""
+    names = {column.name for column in COLUMNS}
+    return [header for header in _cells(Path(path))[0] if header not in names]
+
+
 def read_table(path: str | Path | None = None) -> list[dict[str, Any]]:
     """Rows of a chip table, typed (the shipped table by default): `None` or "" is not stated.
 
@@ -107,17 +120,14 @@ def read_table(path: str | Path | None = None) -> list[dict[str, Any]]:
     a wrong unit, text in a number, a value out of range, a word that is not accepted.
     """
     path = SHIPPED if path is None else Path(path)
-    aliases = {alias: column.name for column in COLUMNS for alias in column.aliases}
-    units = {column.name: column.unit for column in COLUMNS if column.unit}
-    names = [column.name for column in COLUMNS]
     typed: list[dict[str, Any]] = []
-    for place, cells in enumerate(read_csv(path, names, NEEDED, aliases, units), start=1):
+    for place, cells in enumerate(_cells(path), start=1):
         row: dict[str, Any] = {}
         for column in COLUMNS:
             try:
                 row[column.name] = _cell(column, cells[column.name])
             except ValueError as error:
-                name = cells["id"].strip() or cells["title"].strip()
+                name = shorten(cells["id"] or cells["title"], 40)
                 where = f"{path}, row {place}{f' ({name})' if name else ''}"
                 raise ValueError(f"{where}, {column.name}: {error}") from error
         row["id"] = row["id"] or row["title"] or f"row {place}"

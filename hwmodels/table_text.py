@@ -39,11 +39,16 @@ def _column(
 ) -> tuple[str, str]:
     """The known column that a header means, and the unit that bare numbers below it are in.
 
-    Case, spaces and punctuation do not count, nor what stands in brackets ("Latency [us]"). Raises
-    ValueError where that is no unit of a column that has one.
+    Case, spaces and punctuation do not count. A unit may stand in brackets ("Latency [us]") or
+    last ("latency_us"). Raises ValueError where one in brackets is none of the column's.
     """
     known = {_key(column): column for column in columns} | dict(aliases)
     bare, *inside = re.split(r"[(\[]", name, maxsplit=1)
+    if not inside and _key(name) not in known:
+        bare, _, last = name.rpartition("_")
+        given = units.get(known.get(_key(bare), ""), "")
+        same = [unit for unit in UNITS.get(given, {}) if unit.lower() == _spelled(last).lower()]
+        inside = same[:1]
     if not inside or _key(bare) not in known:
         return known.get(_key(name), name), ""
     column, unit = known[_key(bare)], _spelled(inside[0])

@@ -35,6 +35,7 @@ def test_headers_of_a_public_database(tmp_path: Path) -> None:
         ("latency [µs]", "0.5", 0.5e-6),
         ("latency_s", "12 ns", 12e-9),
         ("Access time (ps)", ".5", 0.5e-12),
+        ("latency_ns", "7", 7e-9),
     ],
 )
 def test_units_of_headers_and_cells(tmp_path: Path, header: str, cell: str, seconds: float) -> None:
@@ -100,6 +101,12 @@ def test_a_missing_column_lists_the_headers_found(tmp_path: Path, absent: str) -
 def test_rows_that_say_too_little(change: dict[str, object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         chip(**change)
+
+
+def test_headers_that_mean_nothing_are_named(tmp_path: Path) -> None:
+    rows = [{name: SRAM[name] for name in NEEDED} | {"colour": "red", "latency_kg": "1"}]
+    assert chip_table.unread_headers(write(tmp_path / "mine.csv", rows)) == ["colour", "latency_kg"]
+    assert chip_table.unread_headers(chip_table.SHIPPED) == []
 
 
 def test_words_in_other_spellings(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ REACHED = {
     "pulse width": (1.06, 1.01),
     "integrating neuron": (1.25, 1.4),
     "sampled analog": (2.7, 1.7),
-    "sensed macro": (2.8, 1.7),
+    "sensed macro": (3.0, 1.7),
     "sliced study": (1.25, 1.25),
     "charge domain": (1.75, 2.1),
     "bit-line discharge": (2.5, 1.55),

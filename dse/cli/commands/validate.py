@@ -36,8 +36,20 @@ def validate(
     tables = _tables(chips, gpus, seed)
     if as_json:
         print_json({name: records(table) for name, table in tables.items()})
-    else:
-        print_tables(tables)
+        return
+    if chips is not None:
+        _say_what_is_not_read(chips)
+    print_tables(tables)
+
+
+def _say_what_is_not_read(chips: Path) -> None:
+    """Name headers of a table of chips that mean nothing here: one may be misspelled."""
+    from dse.cli.console import say
+    from hwmodels.chip_table import unread_headers
+
+    unread = unread_headers(chips)
+    if unread:
+        say(f"Not read, for no column has such a name (--template has all): {', '.join(unread)}.")
 
 
 def _print_template(as_json: bool) -> None:

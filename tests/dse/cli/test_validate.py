@@ -59,7 +59,9 @@ def test_own_tables(tmp_path):
     printed = invoke("validate", "--chips", chips, "--gpus", gpus)
     assert printed.exit_code == 0, printed.output
     assert "mram" in printed.stdout and "B9000" in printed.stdout
-    assert "80 % of such" in printed.stdout
+    assert "80 % of such" in printed.stdout and "Not read" not in printed.stdout
+    chips.write_text(chips.read_text().replace("supply_v", "suply_v"))
+    assert "suply_v" in invoke("validate", "--chips", chips).stdout
     assert max(map(len, printed.stdout.splitlines())) <= 100
 
 
