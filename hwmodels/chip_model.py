@@ -76,12 +76,25 @@ def _energy_j(chip: Chip, constants: Constants, tile: Tile | None) -> Value:
     """Energy of one product of the whole array, arrays and converters only."""
     if tile is not None:
         return sum(energy_parts_j(chip, constants, tile).values())
+    per_cycle = _digital_column_j(chip, constants) * chip.columns
+    return per_cycle * math.ceil(chip.input_bits)
+
+
+def _digital_column_j(chip: Chip, constants: Constants) -> Value:
+    """Energy of one weight column of a digital macro for one input bit (J).
+
+    Adders, one-bit products (a gate a weight bit, a quarter of which rise), and clocked registers:
+    the tree's sum, an accumulator of all input bits, and the column's share of the input's.
+    """
     volts, bits = supply_v(chip), weight_bits(chip)
+    added = chip.rows_at_once or chip.rows
     tree = mac.adder_tree_energy_j(chip.rows, bits, volts, 28.0, constants.adder_activity)
-    # One-bit products: a gate a weight bit, a quarter of which rise.
     products = chip.rows * bits * float(mac.gate_energy_j(volts, 28.0)) * 0.25
+    total = bits + math.ceil(math.log2(added))
+    stored = 2 * total + math.ceil(chip.input_bits) + added / chip.columns
+    registers = chip.rows / added * float(mac.register_energy_j(stored, volts, 28.0))
     pitch = np.power(scaling.dimension_factor(28.0, chip.node_nm), constants.adder_scaling_exponent)
-    return (tree[()] + products) * pitch * chip.columns * math.ceil(chip.input_bits)
+    return (tree[()] + products + registers) * pitch
 
 
 def _latency_s(chip: Chip, constants: Constants, tile: Tile | None) -> Value:

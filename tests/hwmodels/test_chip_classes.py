@@ -158,11 +158,16 @@ def test_a_column_read_anew_for_every_level() -> None:
 
 def test_digital_macros_by_hand() -> None:
     """256 inputs, one 4-bit weight, one-bit inputs at 28 nm and 1 V: 256 x 5 adders of 6 gates of
-    0.7 fF half the time, and 256 x 4 gates a quarter of the time: 2.688 + 0.179 pJ.
+    0.7 fF half the time, 256 x 4 gates a quarter of the time, and flip-flops of three gates: a sum
+    of 12 bits twice, one input bit, 256 input registers for 64 columns. Half the rows at once take
+    the same adders, and registers twice, of a bit less and half the inputs each.
     """
-    built = chip(weight_bits=4, input_bits=1, readout="adder_tree", supply_v=1.0, columns=1)
-    energy = predict(built, NOMINAL)["energy_j"]
-    assert energy == pytest.approx((256 * 5 * 6 * 0.5 + 256 * 4 * 0.25) * 0.7e-15)
+    built = {"weight_bits": 4, "input_bits": 1, "readout": "adder_tree", "supply_v": 1.0}
+    adders, registers = 256 * 5 * 6 * 0.5 + 256 * 4 * 0.25, 3 * (2 * 12 + 1 + 256 / 64)
+    for rows, clocked_gates in ((256, registers), (128, 2 * 3 * (2 * 11 + 1 + 128 / 64))):
+        energy = predict(chip(**built, rows_at_once=rows), NOMINAL)["energy_j"]
+        assert energy == pytest.approx(64 * (adders + clocked_gates) * 0.7e-15)
+    built = chip(**built)
     clocked = dataclasses.replace(built, input_bits=8, input_bits_per_step=2, clock_hz=200e6)
     assert predict(clocked, NOMINAL)["latency_s"] == pytest.approx(4 / 200e6)
 
