@@ -29,22 +29,22 @@ def cleared() -> None:
 
 def test_by_hand(made_up: None) -> None:
     """In units of ln 2: mean absolute deviation 6/6 = 1, so a spread of 1.2533 x sqrt(6/5); all
-    seven errors 7/7 = 1, so 1.2533. Variance (1.5708 + 5 x 1.8850) / 6 = 1.8326; half width
-    t(6) x sqrt(1.8326 x 8/7).
+    seven errors 7/7 = 1, so 1.2533. Variance (2 x 1.5708 + 5 x 1.8850) / 7 = 1.7952; half width
+    t(7) x sqrt(1.7952 x 9/8) = 1.415 x 1.421.
     """
     found = class_interval("digital", "energy_j")
-    quantile = stats.t.ppf(0.9, 6)
-    half = quantile * math.sqrt((math.pi / 2 + 5 * math.pi / 2 * 1.2) / 6 * 8 / 7)
+    quantile = stats.t.ppf(0.9, 7)
+    half = quantile * math.sqrt((2 * math.pi / 2 + 5 * math.pi / 2 * 1.2) / 7 * 9 / 8)
     assert found.high == pytest.approx(2**half, rel=1e-6) and found.chips == 6 and not found.few
     assert found.low == pytest.approx(2**-half, rel=1e-6)
-    assert found.high == pytest.approx(2 ** (1.440 * 1.447), rel=1e-3)
+    assert found.high == pytest.approx(2 ** (1.415 * 1.421), rel=1e-3)
 
 
 def test_a_single_chip_borrows_the_scatter_of_the_others(made_up: None) -> None:
-    """Its centre is half its own error, its half width that of one degree of freedom."""
+    """Its centre is a third of its own error, its half width that of two degrees of freedom."""
     found = class_interval("pulse width", "energy_j")
-    half = stats.t.ppf(0.9, 1) * math.sqrt(math.pi / 2 * 1.5)
-    assert found.few and found.high == pytest.approx(2 ** (0.5 + half), rel=1e-6)
+    half = stats.t.ppf(0.9, 2) * math.sqrt(math.pi / 2 * 4 / 3)
+    assert found.few and found.high == pytest.approx(2 ** (1 / 3 + half), rel=1e-6)
     without = class_interval("pulse width", "energy_j", without="alone")
     assert without.chips == 0 and without.low == pytest.approx(1 / without.high)
 
