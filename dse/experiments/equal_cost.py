@@ -21,7 +21,8 @@ from dse.cost.evaluate import evaluate
 from dse.cost.hardware import System
 from dse.cost.workload import Workload
 from dse.metrics import Limits
-from dse.placement.experts import digital_mask, digital_order, expert_scores
+from dse.placement.experts import digital_mask, digital_order
+from dse.placement.scores import expert_scores
 from dse.search.costing import tile_and_accelerator
 from dse.search.problem import Problem
 from dse.search.settings import Settings
