@@ -35,6 +35,8 @@ CONVERTER = (
 )
 SPLIT = "shares of PCM tile energy and area by function (Singh et al., Nature Electronics 2025)"
 SILICON = "spread of the published PCM silicon: 190 to 205 fJ/MAC, 0.634 to 0.636 mm2 (HERMES)"
+WIRES = "0.35 ohm a cell (aihwkit) to the node's metal at half the cell's pitch (NeuroSim)"
+SENSING = "8 ns of settling at 512 rows (Li et al., A-SSCC 2025) to the 96 ns of the projection"
 
 # Factors on the nominal value, by kind of technology: (constant, low, high, source).
 PULSE_WIDTH_SILICON = (
@@ -50,18 +52,45 @@ PULSE_WIDTH_SILICON = (
     ),
     ("adc_unit_area_m2", 0.9, 1.3, "column converters 1040 to 1270 um2: HERMES, ISAAC, NeuRRAM"),
     ("cell_area_m2", 0.8, 1.2, SPLIT),
+    ("row_wire_ohm", 1.0, 3.6, WIRES),
+    ("column_wire_ohm", 1.0, 7.2, WIRES),
+    ("sense_floor_s", 0.2, 2.4, SENSING),
 )
 PULSE_WIDTH_PROJECTION = (
     ("adc_unit_area_m2", 0.9, 1.3, "column converters 1040 to 1270 um2: HERMES, ISAAC, NeuRRAM"),
     ("tier_step_m", 0.5, 2.0, "staircase of 0.25 to 1 um a tier: assumption after 3D NAND"),
     ("control_area_factor", 1.0, 1.2, "1.0 mm2 (3D AIMC) to 1.2 mm2 (analog fabric) a tile"),
+    ("row_wire_ohm", 1.0, 3.6, WIRES),
+    ("column_wire_ohm", 1.0, 7.2, WIRES),
+    ("sense_floor_s", 0.2, 2.4, SENSING),
+    (
+        "tier_on_off_ratio",
+        0.025,
+        250.0,
+        "selectivities of 1e3 to 1e7 in the literature of selectors",
+    ),
 )
 COLUMN_CONVERTER = (
     ("adc_energy_factor", 0.5, 5.9, CONVERTER),
     ("adc_area_factor", 0.5, 1.4, "1200 um2 (ISAAC, 8 bits) to 284 um2 (FORMS, 4 bits) at 32 nm"),
     ("cell_area_m2", 0.3, 2.4, "RRAM cells 16 F2 (ISAAC) to 125.7 F2 (NeuRRAM) around 53 F2"),
     ("driver_area_m2", 0.5, 2.0, "drivers of HERMES and NeuRRAM"),
+    ("row_wire_ohm", 0.38, 1.0, WIRES),
+    ("column_wire_ohm", 0.19, 1.0, WIRES),
 )
+PROGRAMMING = {
+    "pcm": (
+        ("write_pulse_energy_j", 0.35, 3.4, "7 pJ (median of NVMExplorer) to 68 pJ (Joshi 2020)"),
+        ("write_pulse_s", 0.5, 1.5, "RESET of 50 ns to SET of 150 ns (NVSim, Joshi 2020)"),
+        ("write_pulses", 1.0, 3.0, "one sequence of seven pulses to three; an assumption"),
+    ),
+    "rram": (
+        ("write_pulse_energy_j", 0.03, 34.0, "0.6 pJ (NVSim) to 681 pJ (VLSI 2014)"),
+        ("write_pulse_s", 0.018, 1.8, "10 ns (NVSim) to 1 us (median RESET of NVMExplorer)"),
+        ("write_pulses", 0.5, 3.0, "5 to 30 pulses; an assumption"),
+    ),
+}
+"""What one load of weights takes is known to an order of magnitude."""
 ACCELERATOR = (
     ("memory_energy_j_per_byte", 0.62, 1.12, "HBM2 3.9 (O'Connor 2017) to 7.03 pJ/bit (TPUv4i)"),
     ("mac_energy_j", 0.45, 1.7, "int8 MAC 0.084 pJ (TPUv4i) to bf16 0.32 pJ at 7 nm"),
@@ -107,9 +136,22 @@ def technology_ranges(technology: Technology) -> list[ConstantRange]:
     """Constants of one technology (scalar fields) with their ranges, in the units of its fields."""
     found = _model_ranges(technology)
     for name, low, high, source in _ranges(technology):
+        if name.endswith("_wire_ohm") and float(technology.full_conductance_s) == 0:
+            continue  # no current flows in charge-domain arrays
         nominal = float(getattr(technology, name))
         limited = max(low * nominal, 1.0) if name == "control_area_factor" else low * nominal
         found.append(ConstantRange("technology", name, limited, nominal, high * nominal, source))
+    return [one for one in found if one.nominal > 0]
+
+
+def programming_ranges(technology: Technology) -> list[ConstantRange]:
+    """The same for the constants of `hwmodels.programming`; empty where none are known."""
+    found = []
+    for name, low, high, source in PROGRAMMING.get(str(technology.device), ()):
+        nominal = float(getattr(technology, name))
+        found.append(
+            ConstantRange("technology", name, low * nominal, nominal, high * nominal, source)
+        )
     return [one for one in found if one.nominal > 0]
 
 
