@@ -232,9 +232,11 @@ def program(
     *,
     generator: torch.Generator,
     sign: int = 1,
+    error_scale: float = 1.0,
 ) -> ProgrammedMatrix:
     """Write weights [..., outputs, inputs] into tiles of the given row-block sizes.
 
+    error_scale multiplies the error of every weight, whatever its cause and after compensation.
     Draws on the CPU, so that a seed means the same on every device; the result lies where
     `weight` lies. Equal in distribution to aihwkit's `program_weights` followed, if
     `noise.time_s` is given, by `drift_weights(time_s)` with global drift compensation read
@@ -260,11 +262,28 @@ def program(
             age_s = measured_time_s(noise.noise_model, age_s)
         with SignedNormal(generator, sign), _quiet(noise.noise_model):
             noisy, compensation = write(model, scaled, tuple(sizes), age_s)
+        if error_scale != 1:
+            noisy = _with_scaled_error(scaled, noisy, compensation, tuple(sizes), error_scale)
     if compensation is not None:
         column = column * compensation.unsqueeze(-1)
     if noise.word_line_drop or noise.bit_line_drop:
         noisy = with_ir_drop(noisy, sizes, noise.word_line_drop, noise.bit_line_drop)
     return _on(weight.device, ProgrammedMatrix(noisy, column, tuple(sizes)))
+
+
+def _with_scaled_error(
+    target: Tensor,
+    noisy: Tensor,
+    compensation: Tensor | None,
+    sizes: tuple[int, ...],
+    error_scale: float,
+) -> Tensor:
+    """Programmed weights whose errors against the target, once compensated, are scaled."""
+    if compensation is not None:
+        blocks = torch.tensor(sizes, device=target.device)
+        factor = compensation.repeat_interleave(blocks, dim=-1, output_size=sum(sizes))
+        target = target / factor.unsqueeze(-2)
+    return torch.lerp(target, noisy, error_scale)
 
 
 @contextmanager

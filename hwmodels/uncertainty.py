@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from hwmodels import digital
 from hwmodels.digital import Accelerator
-from hwmodels.memory import ESTIMATES, Memory, at
+from hwmodels.memory import ESTIMATES, Memory, at, energy_j_per_byte
 from hwmodels.technology import Technology
 
 Part = TypeVar("Part", Technology, Accelerator, Memory)
@@ -92,11 +92,17 @@ PROGRAMMING = {
 }
 """What one load of weights takes is known to an order of magnitude."""
 ACCELERATOR = (
-    ("memory_energy_j_per_byte", 0.62, 1.12, "HBM2 3.9 (O'Connor 2017) to 7.03 pJ/bit (TPUv4i)"),
-    ("mac_energy_j", 0.45, 1.7, "int8 MAC 0.084 pJ (TPUv4i) to bf16 0.32 pJ at 7 nm"),
+    (
+        "mac_energy_j",
+        0.42,
+        1.8,
+        "0.19 (Horowitz, scaled) and operands to 1.40 pJ on an A100 (Antepara et al., 2025)",
+    ),
     ("sram_energy_j_per_byte", 0.8, 1.26, "read 1.88 to write 2.36 pJ/bit at 128 MiB (TPUv4i)"),
     ("memory_efficiency", 0.78, 1.06, "sustained 0.71 (no overheads) to 0.96 of peak on H100"),
-    ("static_power_w_per_mm2", 0.4, 3.0, "TPUv4 idles at 90 W on less than 600 mm2: 0.15 W/mm2"),
+    ("logic_leakage_w_per_mm2", 0.18, 3.3, "0.011 to 0.2 W/mm2 at 7 nm in published tables"),
+    ("sram_leakage_w_per_mm2", 0.2, 3.8, "0.001 to 0.019 W/mm2 at 7 nm in published tables"),
+    ("clock_energy_j_per_mm2", 0.25, 1.36, "30 to 160 pJ a mm2 and cycle (P100, V100)"),
     ("mac_area_factor", 0.67, 1.5, "bare matrix unit 11 % of TPUv4i's die to its whole logic"),
 )
 SINGLE_VALUE = (
@@ -161,11 +167,20 @@ def accelerator_ranges(accelerator: Accelerator) -> list[ConstantRange]:
     A board whose energy is its power times time has only that power.
     """
     found = []
-    for name, low, high, source in ACCELERATOR + SINGLE_VALUE:
+    for name, low, high, source in (*_memory_energy(accelerator), *ACCELERATOR, *SINGLE_VALUE):
         nominal = float(_value(accelerator, name))
         top = min(high * nominal, 1.0) if name == "memory_efficiency" else high * nominal
         found.append(ConstantRange("accelerator", name, low * nominal, nominal, top, source))
     return [one for one in found if one.nominal > 0]
+
+
+def _memory_energy(accelerator: Accelerator) -> tuple[tuple[str, float, float, str], ...]:
+    """Range of the energy of a byte, by its parts' ranges; none where a preset gives the sum."""
+    if accelerator.memory_energy_j_per_byte is not None:
+        return ()
+    memory = accelerator.memory
+    low, nominal, high = (float(energy_j_per_byte(memory, end)) for end in ESTIMATES)
+    return (("memory_energy_j_per_byte", low / nominal, high / nominal, str(memory.source)),)
 
 
 def memory_ranges(memory: Memory) -> list[ConstantRange]:

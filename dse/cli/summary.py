@@ -15,6 +15,8 @@ from dse.search.references import EXPERTS_ANALOG
 if TYPE_CHECKING:
     import pandas
 
+    from dse.cost.workload import Traffic
+
 SHOWN = 10
 
 
@@ -40,7 +42,7 @@ def references(run: Run) -> "pandas.DataFrame":
 
 def run_document(run: Run) -> dict[str, Any]:
     """A run as one JSON document: what was asked, counted and found, breakdowns included."""
-    names = ("model", "budget_area_mm2", "workload", "outcome", "counts", "hypervolume",
+    names = ("model", "budget_area_mm2", "traffic", "outcome", "counts", "hypervolume",
              "recommended_trial", "accuracy_source", "checkpoint", "wall_seconds")  # fmt: skip
     return {
         "run": str(run.folder),
@@ -51,14 +53,18 @@ def run_document(run: Run) -> dict[str, Any]:
     }
 
 
+def traffic(run: Run) -> "Traffic":
+    """What a run's designs serve."""
+    from dse.cost.workload import Traffic
+
+    given = {name: value for name, value in run.config["traffic"].items() if value is not None}
+    return Traffic(**given)
+
+
 def print_run(run: Run) -> None:
     """Print the short table of a run and where its report is."""
     config, counts = run.config, run.config.get("counts", {})
-    workload = config["workload"]
-    title = (
-        f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {workload['mode']} "
-        f"of {workload['batch']} x {workload['context']} tokens"
-    )
+    title = f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {traffic(run)}"
     front = thinned_front(run)
     rows = [cells(row) for _, row in front.iterrows()]
     rows += [cells(row) for _, row in references(run).iterrows()]

@@ -46,10 +46,11 @@ def first_config(settings: Settings) -> dict[str, Any]:
         "model_title": architecture.title,
         "model_source": architecture.source,
         "budget_area_mm2": settings.budget_area_mm2,
-        "workload": {
-            "batch": settings.batch,
-            "context": settings.context,
-            "mode": settings.mode,
+        "traffic": {
+            "concurrency": settings.concurrency,
+            "context": settings.context if settings.prompt is None else None,
+            "prompt": settings.prompt,
+            "output_tokens": settings.output_tokens,
         },
         "seed": settings.seed,
         "versions": {"python": platform.python_version(), **_versions(_VERSIONS)},
@@ -87,7 +88,7 @@ def finish(
     problem = screening.problem
     table, cheap = _candidates(settings, study, screening, stage)
     experts = expert_table(problem)
-    model = run_model(problem.architecture, problem.workload, experts)
+    model = run_model(problem.architecture, problem.traffic, experts)
     table, tornado = uncertainty.with_tornado(model, table)
     times["cost"] += time.perf_counter() - before
     runs.write_table(folder, "candidates", table)
