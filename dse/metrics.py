@@ -34,6 +34,11 @@ class Metric:
     simulated: bool = False
     logarithmic: bool = True
 
+    @property
+    def error_column(self) -> str:
+        """Column of the standard error of a simulated metric."""
+        return f"{self.column.removesuffix('_nats')}_stderr"
+
     def text(self, value: float) -> str:
         """A value for people: `12.4 mJ`, `131 mm2`, `0.0614 nats`."""
         if self.unit == "mm2":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dse.metrics import METRICS, Metric, metric, objective_values
+from dse.metrics import Metric, metric, objective_values
 from dse.pareto import hypervolume, non_dominated
 from dse.runs.folder import Run
 
@@ -207,7 +207,7 @@ def _told_apart(fronts: Sequence["pandas.DataFrame"], wanted: Metric) -> bool:
     best_is = "idxmax" if wanted.larger_is_better else "idxmin"
     one, other = (
         float(front.loc[getattr(front[wanted.column].astype(float), best_is)(),
-                        _stderr_column(wanted)])
+                        wanted.error_column])
         for front in fronts
     )  # fmt: skip
     return bool(abs(first - second) > 2 * np.hypot(one, other))
@@ -224,17 +224,13 @@ def _beaten(front: "pandas.DataFrame", other: "pandas.DataFrame", metrics: list[
             gain = sign * (float(design[wanted.column]) - other[wanted.column].to_numpy(float))
             margin = np.zeros(len(other))
             if wanted.simulated:
-                name = _stderr_column(wanted)
+                name = wanted.error_column
                 theirs = other[name].to_numpy(float)
                 margin = 2 * np.hypot(float(design[name]), theirs)
             no_worse &= gain >= 0
             better |= gain > margin
         lost += bool((no_worse & better).any())
     return lost
-
-
-def _stderr_column(wanted: Metric) -> str:
-    return {m.column: f"{m.column.removesuffix('_nats')}_stderr" for m in METRICS}[wanted.column]
 
 
 def export(run: Run, kind: str) -> bytes:

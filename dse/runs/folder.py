@@ -142,7 +142,8 @@ def _needed(name: str) -> tuple[str, ...]:
         from dse.metrics import METRICS
         from dse.search.space import default_space
 
-        marks = ("trial", "state", "on_front", "is_knee", "reference_name", "tiles")
+        marks = ("trial", "state", "on_front", "is_knee", "is_recommended", "recommended_of",
+                 "reference_name", "tiles")
         chosen = set(default_space().names) - {"tiles_share"}
         return (*marks, *sorted(chosen), *(metric.column for metric in METRICS))
     return ("layer", "expert", "load") if name == "experts" else ()

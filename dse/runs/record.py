@@ -18,7 +18,9 @@ from dse.cost import uncertainty
 from dse.cost.recorded import run_model
 from dse.runs import folder as runs
 from dse.runs import tables
+from dse.runs.recommend import mark, with_reference_designs
 from dse.search import loop as search
+from dse.search.answers import seek_answers
 from dse.search.checkpoint_stage import Stage, adopt, checkpoint_frame, stage_document
 from dse.search.pool import Results
 from dse.search.problem import Problem
@@ -97,11 +99,11 @@ def finish(
     runs.write_table(folder, "experts", experts)
     runs.write_table(folder, "progress", tables.progress_table(search.progress_rows(study)))
     config = runs.read_config(folder)
-    knees = table.loc[table["is_knee"], "trial"]
+    best = table.loc[table["is_recommended"], "trial"]
     counts = tables.counts(problem, screening, table, cheap)
     config |= {
         "outcome": outcome,
-        "recommended_trial": int(knees.iloc[0]) if len(knees) else None,
+        "recommended_trial": int(best.iloc[0]) if len(best) else None,
         "counts": counts | {"trials": len(search.finished(study))},
         "hypervolume": screening.front_hypervolume(),
         "wall_seconds": _added(config.get("wall_seconds", {}), times),
@@ -129,6 +131,8 @@ def _candidates(
     )
     reasons = {t.number: t.user_attrs["reason"] for t in finished if "reason" in t.user_attrs}
     pool, cheap = screening.refine(), None
+    sought = seek_answers(problem, screening, settings.rule(), simulate=stage is None)
+    pool = pool.join(sought)
     if stage is not None and stage.codes:
         cheap, candidates = adopt(screening, stage, pool)
         proposed = tables.Chosen(
@@ -138,7 +142,10 @@ def _candidates(
         pool = screening.refine()
     chosen = tables.choose(problem, screening, proposed, pool, settings.seed)
     table = tables.candidates_table(problem, screening.results, chosen, reasons, cheap)
-    return reference_table(problem, screening, table, simulate=cheap is None), cheap
+    table = reference_table(problem, screening, table, simulate=cheap is None)
+    table = with_reference_designs(table, (*problem.limits.on_cost, *problem.limits.on_accuracy))
+    kinds = {str(one.name): str(one.kind) for one in problem.technologies}
+    return mark(table, settings.rule(), problem.objectives, kinds), cheap
 
 
 def _sources(problem: Problem, real: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dse.metrics import (
     metric,
     read_constraint,
 )
+from dse.search.rule import Rule, read_rule
 from dse.search.space import Space, check_sharing, default_space, with_enough_tiers
 from dse.simulation.mitigation_names import check_mitigation
 from hwmodels.catalog import nearest
@@ -41,6 +42,7 @@ class Settings:
         sampler: one of SAMPLERS.
         objectives: metric aliases, for instance delta_loss, energy_per_token, throughput.
         constraints: texts such as latency_per_token<=5ms.
+        max_loss, prefer: of the recommendation, see `dse.search.rule`.
         choices: parameters limited to some values, as `Space.limit` takes them.
         tokens, noise_seeds: size of one simulation.
         mitigation: what every placement gets against its noise, of placement.MITIGATIONS.
@@ -58,6 +60,8 @@ class Settings:
     sampler: str = "screening"
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     constraints: tuple[str, ...] = ()
+    max_loss: str = "1point"
+    prefer: str = "energy"
     choices: dict[str, list[Any]] = field(default_factory=dict)
     tokens: int = 8192
     noise_seeds: int = 4
@@ -93,6 +97,7 @@ class Settings:
         if self.checkpoint is not None:
             self._check_checkpoint()
         self.limits()
+        self.rule()
         self.space()
 
     def _check_checkpoint(self) -> None:
@@ -116,6 +121,10 @@ class Settings:
     def limits(self) -> Limits:
         """Budgets and constraints, read."""
         return Limits(self.budget_area_mm2, tuple(map(read_constraint, self.constraints)))
+
+    def rule(self) -> Rule:
+        """What is recommended."""
+        return read_rule(self.max_loss, self.prefer, self.constraints)
 
     def space(self) -> Space:
         """The search space with the user's limits."""
