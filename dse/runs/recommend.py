@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SILICON, ALL = "silicon", "all"
 USED = 0.01
-"""Tiles that compute a smaller share of the experts, and nothing else, are not worth a recommendation."""
+"""Tiles that compute a smaller share of the experts, and nothing else, hold next to nothing."""
 
 
 def loss_columns(table: "pandas.DataFrame") -> tuple[str, str]:
@@ -111,9 +111,7 @@ def _with_front(
     chosen: list[int],
 ) -> "pandas.DataFrame":
     """Add the front of designs that can be told apart, those chosen among them, and its knee."""
-    values = objective_values(
-        objectives, {m.column: _numbers(table, m.column) for m in objectives}
-    )
+    values = objective_values(objectives, {m.column: _numbers(table, m.column) for m in objectives})
     values[~complete] = np.nan
     errors = np.zeros_like(values)
     tolerance = np.zeros(len(objectives))

@@ -15,16 +15,17 @@ import optuna
 
 from dse.cost import timeline as layers
 from dse.cost import uncertainty
-from dse.cost.recorded import run_model
+from dse.cost.recorded import Model, run_model
+from dse.runs import flips, recommendation, tables
 from dse.runs import folder as runs
-from dse.runs import tables
-from dse.runs.recommend import mark, with_reference_designs
+from dse.runs.bounds import at_bounds
+from dse.runs.recommend import SILICON, mark, with_reference_designs
 from dse.search import loop as search
 from dse.search.answers import seek_answers
 from dse.search.checkpoint_stage import Stage, adopt, checkpoint_frame, stage_document
 from dse.search.pool import Results
 from dse.search.problem import Problem
-from dse.search.references import reference_table
+from dse.search.references import least_analog_area_mm2, reference_table
 from dse.search.screening import Screening
 from dse.search.settings import Settings
 from dse.search.setup import expert_table, settings_architecture
@@ -91,9 +92,11 @@ def finish(
     experts = expert_table(problem)
     model = run_model(problem.architecture, problem.workload, experts)
     table, tornado = uncertainty.with_tornado(model, table)
+    turning, answer = _recommendation(settings, screening, model, table)
     times["cost"] += time.perf_counter() - before
     runs.write_table(folder, "candidates", table)
     runs.write_table(folder, "tornado", tornado)
+    runs.write_table(folder, "flips", turning)
     shown = table["on_front"] | (table["state"] == "reference")
     runs.write_table(folder, "layers", layers.layer_table(model, table[shown]))
     runs.write_table(folder, "experts", experts)
@@ -103,6 +106,7 @@ def finish(
     counts = tables.counts(problem, screening, table, cheap)
     config |= {
         "outcome": outcome,
+        "recommendation": answer,
         "recommended_trial": int(best.iloc[0]) if len(best) else None,
         "counts": counts | {"trials": len(search.finished(study))},
         "hypervolume": screening.front_hypervolume(),
@@ -146,6 +150,27 @@ def _candidates(
     table = with_reference_designs(table, (*problem.limits.on_cost, *problem.limits.on_accuracy))
     kinds = {str(one.name): str(one.kind) for one in problem.technologies}
     return mark(table, settings.rule(), problem.objectives, kinds), cheap
+
+
+def _recommendation(
+    settings: Settings, screening: Screening, model: Model, table: "pandas.DataFrame"
+) -> "tuple[pandas.DataFrame, dict[str, Any]]":
+    """What would change the answer, and the answer in words."""
+    problem, rule = screening.problem, settings.rule()
+    limits = problem.limits.on_cost
+    ground = flips.ground(model, table, rule, limits)
+    turning = flips.flips(ground)
+    chosen = table[table["is_recommended"]]
+    space = problem.space
+    bounds = at_bounds(model, chosen, space, rule, limits) if len(chosen) else []
+    facts = recommendation.Facts(
+        experts=problem.experts,
+        budget_mm2=problem.limits.area_mm2,
+        kinds={str(one.name): str(one.kind) for one in problem.technologies},
+        silicon_mm2=least_analog_area_mm2(problem, SILICON, screening.seed),
+        accuracy_source=_sources(problem, settings.checkpoint is not None)["accuracy_source"],
+    )
+    return turning, recommendation.document(table, rule, facts, turning, bounds)
 
 
 def _sources(problem: Problem, real: bool) -> dict[str, Any]:

@@ -118,4 +118,3 @@ def _missing(screening: Screening, rule: Rule, pool: Pool) -> int | None:
         return None
     code = int(pool.codes[chosen])
     return None if code in screening.results else code
-
