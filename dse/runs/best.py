@@ -1,4 +1,4 @@
-"""Choosing from finished runs: the best design for given weights, and two fronts compared."""
+"""Choosing from finished runs: the best by the rule or by weights, and two fronts compared."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,8 @@ import numpy as np
 from dse.metrics import Metric, metric, objective_values
 from dse.pareto import hypervolume, non_dominated
 from dse.runs.folder import Run
+from dse.runs.recommend import holds_nothing, judged
+from dse.search.rule import Rule, recommend
 
 if TYPE_CHECKING:
     import pandas
@@ -39,6 +41,27 @@ def read_weights(texts: Sequence[str]) -> dict[str, float]:
     if not any(weights.values()):
         raise ValueError("at least one weight must be greater than zero")
     return weights
+
+
+def by_rule(run: Run, rule: Rule, count: int = 3) -> "pandas.DataFrame":
+    """What the rule recommends of a run's designs, then what it would of the rest of the front.
+
+    Raises ValueError where it allows none of them.
+    """
+    table = run.candidates
+    usable = ((table["state"] == "complete") & table["reason"].isna()).to_numpy(dtype=bool)
+    usable = usable & ~holds_nothing(table)
+    rows: list[int] = []
+    while len(rows) < count:
+        row = recommend(rule, judged(table, usable))
+        if row is None:
+            break
+        rows.append(row)
+        usable &= table["on_front"].to_numpy(dtype=bool)
+        usable[row] = False
+    if not rows:
+        raise ValueError(f"{run.folder} has no design that loses at most {rule.limit}")
+    return table.iloc[rows].reset_index(drop=True)
 
 
 def best(run: Run, weights: Mapping[str, float], count: int = 3) -> "pandas.DataFrame":
@@ -124,7 +147,12 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
             int(non_dominated(together)[len(values[0]) :].sum()),
         ],
     }  # fmt: skip
-    other = [] if result["same_question"] else [_other_question(first, second)]
+    if result["same_question"]:
+        return result | {"verdict": verdict(result, metrics)}
+    other = [_other_question(first, second)]
+    if first.config["model"] != second.config["model"]:
+        other.append("Designs for two models are no rivals: neither run wins.")
+        return result | {"verdict": other}
     return result | {"verdict": other + verdict(result, metrics)}
 
 

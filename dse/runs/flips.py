@@ -19,7 +19,7 @@ from dse.metrics import Constraint
 from dse.pareto import non_dominated
 from dse.placement.parts import ANALOG_PARTS, read_parts
 from dse.runs.recommend import holds_nothing, judged
-from dse.runs.words import PARTS, joined, missing
+from dse.runs.words import PARTS, joined
 from dse.search.rule import Judged, Rule, recommend, within_loss
 from hwmodels.tile import tile_area_mm2
 from hwmodels.uncertainty import scaled
@@ -232,11 +232,19 @@ def _total(parts: Any) -> Array:
 
 
 def kind_of(table: "pandas.DataFrame", row: int | None) -> str:
-    """The answer in words that stay the same while nothing that matters changes."""
+    """What stays the same while the answer does: the technology of its tiles, or that of none."""
+    if row is None:
+        return "nothing"
+    design = table.iloc[row]
+    return str(design["technology"]) if float(design["tiles"]) > 0 else "no tiles"
+
+
+def in_words(table: "pandas.DataFrame", row: int | None) -> str:
+    """The answer as an order: `build tiles of pcm-3d for 80 % of the experts`."""
     if row is None:
         return "nothing meets the question"
     design = table.iloc[row]
-    if missing(design["technology"]) or not float(design["tiles"]) > 0:
+    if not float(design["tiles"]) > 0:
         return "build no tiles"
     share = round(10 * float(design["digital_expert_fraction"])) / 10
     parts = [PARTS[part] for part in read_parts(str(design["analog_modules"]))]
@@ -258,15 +266,18 @@ def flips(at: Ground) -> "pandas.DataFrame":
 def answer(at: Ground, question: Question) -> dict[str, Any]:
     """The nearest value at which the answer is another, in either direction."""
 
+    def chosen(value: float) -> int | None:
+        return recommend(at.rule, question.designs(value))
+
     def kind(value: float) -> str:
-        return kind_of(at.table, recommend(at.rule, question.designs(value)))
+        return kind_of(at.table, chosen(value))
 
     before, found = kind(question.now), []
     for grid in question.grids:
         last = question.now
         for value in grid:
-            if (other := kind(value)) != before:
-                found.append(_narrowed(question, kind, before, last, value, other))
+            if kind(value) != before:
+                found.append(_narrowed(question, kind, before, last, value))
                 break
             last = value
     row = {"question": question.name, "now": question.now, "unit": question.unit}
@@ -276,7 +287,8 @@ def answer(at: Ground, question: Question) -> dict[str, Any]:
         name = question.name[0].upper() + question.name[1:]
         words = f"{name}: no other answer from {low} to {high}."
         return row | {"flips_at": np.nan, "becomes": None, "sentence": words}
-    at_value, becomes = min(found, key=lambda one: abs(np.log(one[0] / question.now)))
+    at_value = min(found, key=lambda one: abs(np.log(one / question.now)))
+    becomes = in_words(at.table, chosen(at_value))
     return row | {"flips_at": at_value, "becomes": becomes,
                   "sentence": said(question, at_value, becomes)}  # fmt: skip
 
@@ -287,8 +299,7 @@ def _narrowed(
     before: str,
     same: float,
     other: float,
-    becomes: str,
-) -> tuple[float, str]:
+) -> float:
     """The value nearest to now that changes the answer, between one that does not and one that
     does."""
     for _ in range(HALVINGS):
@@ -297,12 +308,11 @@ def _narrowed(
             middle = float(round(middle))
             if middle in (same, other):
                 break
-        found = kind(middle)
-        if found == before:
+        if kind(middle) == before:
             same = middle
         else:
-            other, becomes = middle, found
-    return other, becomes
+            other = middle
+    return other
 
 
 def said(question: Question, value: float, becomes: str) -> str:

@@ -63,8 +63,7 @@ def document(
         name = found[ALL]["technology"]
         also = _sentence(table, rule, facts, SILICON, found[SILICON])
         sentence = (
-            f"{sentence} {name} is a {facts.kinds[name]}; in measured silicon: "
-            f"{also[0].lower()}{also[1:]}"
+            f"{sentence} {name} is a {facts.kinds[name]}; without it, {also[0].lower()}{also[1:]}"
         )
     return {
         "sentence": sentence,
@@ -83,6 +82,7 @@ def document(
             "must_deliver": _must_deliver(rule, found, flips) if projected else [],
         },
         "at_bounds": list(bounds),
+        "flips": _nearest_first(flips),
         "references": [_reference(row, facts) for row in _references(table)],
     }
 
@@ -225,6 +225,13 @@ def _must_deliver(rule: Rule, found: Mapping[str, Any], flips: "pandas.DataFrame
     lost = words.points_text(row)
     needs.append(f"a loss of at most {rule.limit} (estimated: {lost})")
     return needs
+
+
+def _nearest_first(flips: "pandas.DataFrame") -> list[str]:
+    """Sentences of the questions that change the answer, the nearest to what is first."""
+    turning = flips[flips["flips_at"].notna()]
+    far = np.abs(np.log(turning["flips_at"].astype(float) / turning["now"].astype(float)))
+    return [str(text) for text in turning["sentence"].iloc[np.argsort(far.to_numpy())]]
 
 
 def _references(table: "pandas.DataFrame") -> list[Any]:

@@ -31,11 +31,11 @@ def points(row: Any) -> tuple[float, float, float]:
 
 
 def points_text(row: Any) -> str:
-    """`0.2 points (0.1 to 0.4)`; `not simulated` where it is not known."""
+    """`0.2 points (0.1–0.4)`; `not simulated` where it is not known."""
     value, low, high = (round(number, 1) + 0.0 for number in points(row))
     if not np.isfinite(value):
         return "not simulated"
-    band = f" ({low:.1f} to {high:.1f})" if np.isfinite(low) and low < high else ""
+    band = f" ({low:.1f}–{high:.1f})" if np.isfinite(low) and low < high else ""
     return f"{value:.1f} points{band}"
 
 
@@ -90,7 +90,7 @@ def digital(row: Any) -> str:
 
 
 def reaches(row: Any) -> str:
-    """`13.8 mJ per token, 10.8 k tok/s, 200 mm2, 0.2 points lost (0.1 to 0.3)`."""
+    """`13.8 mJ per token, 10.8 k tok/s, 200 mm2, 0.2 points lost (0.1–0.3)`."""
     value, _, band = points_text(row).partition(" (")
     lost = f"{value} lost" + (f" ({band}" if band else "")
     return ", ".join(

@@ -20,12 +20,15 @@ from hwmodels.catalog import nearest
 
 SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")
 
+LEAST_TOKENS = 1536
+"""Two sequences of each task of `workloads.tasks`, and as much text."""
+
 # Least and most of what is counted; beyond, a number is a slip or overflows.
 _COUNTS = (
     ("batch", 1, 10**6),
     ("context", 1, 10**8),
     ("trials", 1, 10**6),
-    ("tokens", 64, 10**7),
+    ("tokens", LEAST_TOKENS, 10**7),
 )
 
 
