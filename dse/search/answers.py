@@ -10,10 +10,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.search.costing import cost
 from dse.search.pool import Pool, pool_of
 from dse.search.problem import Problem
 from dse.search.rule import POINTS_PER_NAT, Judged, Rule, recommend, within_loss
 from dse.search.screening import Screening
+from dse.search.simulating import simulate as simulated
 
 SILICON = "silicon"
 TILES = "has_tiles"
@@ -42,7 +44,7 @@ def seek_answers(problem: Problem, screening: Screening, rule: Rule, simulate: b
             code = _missing(screening, rule, pool)
             if code is None:
                 break
-            screening.results[code] = problem.simulate(code)
+            screening.results[code] = simulated(problem, code)
         known = pool.take(np.flatnonzero(screening.known(pool)))
         found = known if found is None else found.join(known)
     assert found is not None
@@ -70,7 +72,7 @@ def _seek(
             modules = space.names.index("analog_modules")
             indices[:, digital] = len(space["digital_expert_fraction"].choices) - 1
             indices[:, modules] = 0
-        result = problem.cost(np.unique(indices, axis=0))
+        result = cost(problem, np.unique(indices, axis=0))
         screening.costed += len(result.indices)
         pool = pool_of(result)
         marked = replace(pool, metrics=pool.metrics | {TILES: result.columns["tiles"] > 0})
