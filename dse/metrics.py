@@ -23,6 +23,7 @@ class Metric:
         larger_is_better: direction.
         simulated: needs the noisy simulation; the others follow from the cost models alone.
         logarithmic: compared by ratio in hypervolumes and distances.
+        help: what it is, in a sentence.
     """
 
     column: str
@@ -33,6 +34,7 @@ class Metric:
     larger_is_better: bool = False
     simulated: bool = False
     logarithmic: bool = True
+    help: str = ""
 
     @property
     def error_column(self) -> str:
@@ -51,16 +53,20 @@ class Metric:
 
 METRICS = (
     Metric("delta_loss_nats", "delta_loss", "loss increase", "nats", simulated=True,
-           logarithmic=False),
+           logarithmic=False, help="Loss a token that a placement adds to the noise-free model."),
     Metric("accuracy", "accuracy", "accuracy", larger_is_better=True, simulated=True,
-           logarithmic=False),
-    Metric("top1", "top1", "top-1", larger_is_better=True, simulated=True, logarithmic=False),
-    Metric("energy_j_per_token", "energy_per_token", "energy per token", "J", "energy"),
+           logarithmic=False, help="Share of the miniature's task instances solved."),
+    Metric("top1", "top1", "top-1", larger_is_better=True, simulated=True, logarithmic=False,
+           help="Share of tokens whose likeliest prediction is right."),
+    Metric("energy_j_per_token", "energy_per_token", "energy per token", "J", "energy",
+           help="Energy of the whole machine a token."),
     Metric("throughput_tokens_per_s", "throughput", "throughput", "tok/s", "",
-           larger_is_better=True),
-    Metric("latency_s_per_token", "latency_per_token", "latency per token", "s", "time"),
-    Metric("power_w", "power", "power", "W", "power"),
-    Metric("area_mm2", "area", "area", "mm2", "area"),
+           larger_is_better=True, help="Tokens a second of all sequences together."),
+    Metric("latency_s_per_token", "latency_per_token", "latency per token", "s", "time",
+           help="Time of one step of a sequence."),
+    Metric("power_w", "power", "power", "W", "power", help="Energy per token times throughput."),
+    Metric("area_mm2", "area", "area", "mm2", "area",
+           help="Tiles, accelerator and memory interfaces together."),
 )  # fmt: skip
 DEFAULT_OBJECTIVES = ("delta_loss", "energy_per_token", "throughput")
 

@@ -119,7 +119,7 @@ def costed(at: Ground, system: System, model: Model | None = None) -> Judged:
 def _judged(at: Ground, costs: Costs) -> Judged:
     known = judged(at.table, np.ones(len(at.table), dtype=bool))
     energy, throughput = costs.energy_j_per_token, costs.throughput_tokens_per_s
-    metrics = {
+    metrics: dict[str, Array] = {
         "energy_j_per_token": np.asarray(energy, dtype=float),
         "throughput_tokens_per_s": np.asarray(throughput, dtype=float),
         "area_mm2": np.asarray(costs.area_mm2, dtype=float),
@@ -130,7 +130,7 @@ def _judged(at: Ground, costs: Costs) -> Judged:
     for limit in at.limits:
         if limit.metric.column in metrics:
             allowed = allowed & (limit.excess(metrics[limit.metric.column]) <= 1e-9)
-    return replace(known, costs=known.costs | metrics, allowed=allowed)
+    return replace(known, costs={**known.costs, **metrics}, allowed=allowed)
 
 
 def questions(at: Ground) -> Iterator[Question]:
@@ -154,7 +154,8 @@ def _of_workload(at: Ground, name: str, unit: str, field: str, widest: float) ->
     now = float(getattr(at.model.workload, field))
 
     def designs(value: float) -> Judged:
-        workload = replace(at.model.workload, **{field: max(round(value), 1)})
+        moved: dict[str, Any] = {field: max(round(value), 1)}
+        workload = replace(at.model.workload, **moved)
         model = replace(at.model, workload=workload)
         return costed(at, systems(model, at.table)[0], model)
 

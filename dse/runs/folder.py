@@ -3,6 +3,7 @@
     config.json         the command, settings, versions, sources, times; enough to repeat the run
     study.journal       the Optuna study, one line an event; grows while the search runs
     candidates.parquet  one row a design, every metric and breakdown
+    columns.json        name, unit, direction and meaning of the columns of candidates.parquet
     experts.parquet     one row an expert: load, scores and the rank each placement gives it
     progress.parquet    hypervolume over trials
     tornado.parquet     one row a constant that moves the recommended design's cost
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 CONFIG, JOURNAL = "config.json", "study.journal"
 TABLES = ("candidates", "experts", "progress", "tornado", "flips", "layers", "checkpoint")
+COLUMNS = "columns.json"
 REPORT = "report.html"
 UNDER_WAY = "under way"  # outcome of a run whose report was drawn before its search ended
 _LOCK = ".lock"

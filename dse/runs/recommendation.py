@@ -139,7 +139,8 @@ def _no_tiles(table: "pandas.DataFrame", rule: Rule, facts: Facts, scope: str, r
         if not within_loss(rule, designs).any() and usable.any():
             return f"{where}all with tiles that hold something lose more than {rule.limit}"
         return f"{where}no tiles that hold something fit"
-    gain = 1 - float(designs.factor(rule.column, table.index.get_loc(row.name))[best])
+    place = int(np.flatnonzero(table["trial"] == row["trial"])[0])
+    gain = 1 - float(designs.factor(rule.column, place)[best])
     return (
         f"{where}they would gain {max(100 * gain, 0):.0f} % in {_preferred(rule)} over the best "
         f"digital design, too little to pay (more than {100 * CLEARLY:g} %)"
@@ -230,8 +231,8 @@ def _must_deliver(rule: Rule, found: Mapping[str, Any], flips: "pandas.DataFrame
 def _nearest_first(flips: "pandas.DataFrame") -> list[str]:
     """Sentences of the questions that change the answer, the nearest to what is first."""
     turning = flips[flips["flips_at"].notna()]
-    far = np.abs(np.log(turning["flips_at"].astype(float) / turning["now"].astype(float)))
-    return [str(text) for text in turning["sentence"].iloc[np.argsort(far.to_numpy())]]
+    then, now = (turning[name].to_numpy(dtype=float) for name in ("flips_at", "now"))
+    return [str(text) for text in turning["sentence"].iloc[np.argsort(np.abs(np.log(then / now)))]]
 
 
 def _references(table: "pandas.DataFrame") -> list[Any]:

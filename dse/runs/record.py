@@ -19,6 +19,7 @@ from dse.cost.recorded import Model, run_model
 from dse.runs import flips, recommendation, tables
 from dse.runs import folder as runs
 from dse.runs.bounds import at_bounds
+from dse.runs.columns import described_columns
 from dse.runs.recommend import SILICON, mark, with_reference_designs
 from dse.search import loop as search
 from dse.search.answers import seek_answers
@@ -97,6 +98,7 @@ def finish(
     runs.write_table(folder, "candidates", table)
     runs.write_table(folder, "tornado", tornado)
     runs.write_table(folder, "flips", turning)
+    runs.write_json(folder / runs.COLUMNS, described_columns(problem.space))
     shown = table["on_front"] | (table["state"] == "reference")
     runs.write_table(folder, "layers", layers.layer_table(model, table[shown]))
     runs.write_table(folder, "experts", experts)

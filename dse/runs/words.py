@@ -27,7 +27,7 @@ def points(row: Any) -> tuple[float, float, float]:
     """Points of accuracy that a design loses against digital: value, low and high end (68 %)."""
     name = "full_loss_nats" if "full_loss_nats" in row else "delta_loss_nats"
     loss, error = float(row[name]), float(row[f"{name.removesuffix('_nats')}_stderr"])
-    return tuple(POINTS_PER_NAT * value for value in (loss, loss - error, loss + error))
+    return POINTS_PER_NAT * loss, POINTS_PER_NAT * (loss - error), POINTS_PER_NAT * (loss + error)
 
 
 def points_text(row: Any) -> str:

@@ -75,7 +75,10 @@ def _seek(
         result = cost(problem, np.unique(indices, axis=0))
         screening.costed += len(result.indices)
         pool = pool_of(result)
-        marked = replace(pool, metrics=pool.metrics | {TILES: result.columns["tiles"] > 0})
+        marked = replace(
+            pool,
+            metrics=pool.metrics | {TILES: np.asarray(result.columns["tiles"] > 0, dtype=float)},
+        )
         return marked.take(np.flatnonzero(result.feasible))
 
     known = screening.pool if screening.archive is None else screening.archive.join(screening.pool)
@@ -93,7 +96,7 @@ def _judged(screening: Screening, pool: Pool) -> Judged:
     """Designs as the rule sees them, with the loss predicted where it is not known."""
     loss, _ = screening.losses(pool)
     everything = np.ones(len(pool), dtype=bool)
-    return Judged(pool.metrics, loss, POINTS_PER_NAT * loss, pool.metrics[TILES], everything)
+    return Judged(pool.metrics, loss, POINTS_PER_NAT * loss, pool.metrics[TILES] > 0, everything)
 
 
 def _best_rows(screening: Screening, rule: Rule, pool: Pool) -> NDArray[np.int64]:

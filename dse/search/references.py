@@ -83,7 +83,7 @@ def least_analog_area_mm2(problem: Problem, kind: str, seed: int) -> float | Non
     names = [str(one.name) for one in problem.technologies if str(one.kind) == kind]
     if not names:
         return None
-    choices = {**_kinds(problem)[EXPERTS_ANALOG], "technology": list(names)}
+    choices: Choices = {**_kinds(problem)[EXPERTS_ANALOG], "technology": list(names)}
     same = replace(problem, space=problem.space.limit(choices), limits=Limits(ANY_AREA_MM2))
     costed = exact_fit(same, same.space.random(SAMPLE, np.random.default_rng([seed, 7])))
     areas = costed.metrics["area_mm2"][costed.feasible]

@@ -83,17 +83,20 @@ def best(
     from dse.search.settings import Settings
     from dse.search.space import more_of
 
+    said: dict[str, Any]
     opened, words = load_run(run), more_of("--weights", weights, more)
     if weights:
         if max_loss or prefer:
             raise ValueError("--weights stands for itself: leave out --max-loss and --prefer")
         read = read_weights([*weights, *words])
-        table, said = choose(opened, read, count), {"weights": read}
+        table = choose(opened, read, count)
+        said = {"weights": read}
         title = "Best for " + ", ".join(f"{name} x {weight:g}" for name, weight in read.items())
     else:
         asked = Settings.read(opened.config["settings"])
         rule = read_rule(max_loss or asked.max_loss, prefer or asked.prefer, asked.constraints)
-        table, said = by_rule(opened, rule, count), {"rule": str(rule)}
+        table = by_rule(opened, rule, count)
+        said = {"rule": str(rule)}
         title = f"Best by the rule: {rule}."
     if as_json:
         print_json({**said, "designs": records(table)})
