@@ -1,4 +1,4 @@
-"""What the columns of a run's table mean: written into its folder, from where the report takes it."""
+"""What the columns of a run's table mean: written into its folder, and read by the report."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def described_columns(space: Space) -> list[dict[str, Any]]:
         {
             "column": one.column,
             "name": one.label,
-            "unit": one.unit,
+            "unit": f"{one.unit}/token" if one.column.endswith("_per_token") else one.unit,
             "direction": "higher" if one.larger_is_better else "lower",
             "scale": "log" if one.logarithmic else "linear",
             "help": one.help,
