@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from dse.metrics import Constraint, Metric, objective_values
 from dse.pareto import distinct_front, knee
 from dse.placement.parts import NO_PARTS
-from dse.search.rule import PREFERENCES, SAME, Judged, Rule, recommend
+from dse.search.rule import POINTS_PER_NAT, PREFERENCES, SAME, Judged, Rule, recommend
 
 if TYPE_CHECKING:
     import pandas
 
 SILICON, ALL = "silicon", "all"
 USED = 0.01
-"""Tiles that compute a smaller share of the experts, and nothing else, hold next to nothing."""
+"""Tiles that compute no larger share of the experts, and nothing else, hold next to nothing."""
 
 
 def loss_columns(table: "pandas.DataFrame") -> tuple[str, str]:
@@ -30,8 +30,8 @@ def loss_columns(table: "pandas.DataFrame") -> tuple[str, str]:
 
 def points_lost(table: "pandas.DataFrame") -> NDArray[np.float64]:
     """Points of accuracy that designs lose against digital; NaN where it is not known."""
-    from dse.search.rule import POINTS_PER_NAT
-
+    if "full_points" in table:  # of accuracy gained: negative where a design loses
+        return -_numbers(table, "full_points")
     return POINTS_PER_NAT * _numbers(table, loss_columns(table)[0])
 
 
@@ -80,8 +80,8 @@ def mark(
         (designs that one on the front stands for, itself included) and `is_knee`.
     """
     tiles = _numbers(table, "tiles") > 0
-    kind = table["technology"].map(lambda name: kinds.get(name) if isinstance(name, str) else None)
-    table = table.assign(technology_kind=kind.where(tiles, None))
+    named = [kinds.get(name) if isinstance(name, str) else None for name in table["technology"]]
+    table = table.assign(technology_kind=np.where(tiles, np.array(named, dtype=object), None))
     complete = ((table["state"] == "complete") & table["reason"].isna()).to_numpy(dtype=bool)
     usable = complete & ~holds_nothing(table)
     silicon = ~tiles | (table["technology_kind"] == SILICON).to_numpy(dtype=bool)
@@ -101,7 +101,9 @@ def holds_nothing(table: "pandas.DataFrame") -> NDArray[np.bool_]:
     """Designs whose tiles compute next to none of the experts and no dense part."""
     analog = 1 - _numbers(table, "digital_expert_fraction")
     modules = table["analog_modules"].fillna(NO_PARTS).isin((NO_PARTS, ""))
-    return np.asarray((_numbers(table, "tiles") > 0) & (analog < USED) & modules, dtype=bool)
+    return np.asarray(
+        (_numbers(table, "tiles") > 0) & (analog <= USED + 1e-9) & modules, dtype=bool
+    )
 
 
 def _with_front(

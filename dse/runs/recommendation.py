@@ -58,13 +58,12 @@ def document(
     """
     found = answers(table)
     sentence = _sentence(table, rule, facts, ALL, found[ALL])
-    projected = found[ALL] is not None and found[ALL]["technology_kind"] not in (None, SILICON)
+    kind = None if found[ALL] is None else found[ALL]["technology_kind"]
+    projected = not words.missing(kind) and kind != SILICON
     if projected:
         name = found[ALL]["technology"]
         also = _sentence(table, rule, facts, SILICON, found[SILICON])
-        sentence = (
-            f"{sentence} {name} is a {facts.kinds[name]}; without it, {also[0].lower()}{also[1:]}"
-        )
+        sentence = f"{sentence} {name} is a {kind}; without it, {also[0].lower()}{also[1:]}"
     return {
         "sentence": sentence,
         "rule": f"{rule}",

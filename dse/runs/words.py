@@ -25,6 +25,9 @@ def missing(value: Any) -> bool:
 
 def points(row: Any) -> tuple[float, float, float]:
     """Points of accuracy that a design loses against digital: value, low and high end (68 %)."""
+    if "full_points" in row:  # of accuracy gained: negative where a design loses
+        low, high = float(row["full_points_low"]), float(row["full_points_high"])
+        return -float(row["full_points"]), -high, -low
     name = "full_loss_nats" if "full_loss_nats" in row else "delta_loss_nats"
     loss, error = float(row[name]), float(row[f"{name.removesuffix('_nats')}_stderr"])
     return POINTS_PER_NAT * loss, POINTS_PER_NAT * (loss - error), POINTS_PER_NAT * (loss + error)
