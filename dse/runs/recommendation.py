@@ -11,7 +11,7 @@ import numpy as np
 
 from dse import units
 from dse.runs import words
-from dse.runs.recommend import ALL, SILICON, answers, holds_nothing, judged
+from dse.runs.recommend import ALL, SILICON, USED, answers, holds_nothing, judged
 from dse.search.rule import CLEARLY, Rule, recommend, within_loss
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _no_tiles(table: "pandas.DataFrame", rule: Rule, facts: Facts, scope: str, r
         return "no technology of measured silicon was searched"
     inside = tiles & (table["area_mm2"] <= facts.budget_mm2 * (1 + 1e-9))
     most = int(facts.experts - table.loc[inside, "digital_experts"].min()) if inside.any() else 0
-    if most < facts.experts / 100 and facts.silicon_mm2 is not None and where:
+    if most <= USED * facts.experts and facts.silicon_mm2 is not None and where:
         fits = "no expert fits" if most == 0 else (
             f"{words.count(most, 'expert')} {'fits' if most == 1 else 'fit'}"
         )  # fmt: skip
