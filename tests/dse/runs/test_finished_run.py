@@ -48,7 +48,8 @@ def test_a_run_leaves_a_whole_folder(finished):
         table.loc[table["is_recommended"], "trial"].iloc[0]
     )
     references = table[table["state"] == "reference"]["reference_name"].tolist()
-    assert references == ["all digital", "all experts analog", "all analog"]
+    assert references[0] == "all digital"
+    assert references[-3:] == ["paper's rule", "all experts analog", "all analog"]
 
 
 def test_breakdowns_add_up_to_their_totals(finished):
