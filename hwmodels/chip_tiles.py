@@ -163,6 +163,11 @@ def _tile(
     mode: str,
     rows_at_once: int | None = None,
 ) -> Tile:
+    # What a chip was measured to draw has its wires in it and its converters' effective bits; so
+    # have the constants that are fitted to it.
+    technology = dataclasses.replace(
+        technology, full_conductance_s=0.0, adc_pitch_m=0.0, adc_floor_factor=0.0
+    )
     return Tile(
         _converter(chip, technology, constants),
         chip.rows,

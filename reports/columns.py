@@ -57,6 +57,15 @@ OBJECTIVES = (
     Column("power_w", "Power", "W", better="lower"),
 )  # fmt: skip
 
+# Of the full model: the loss again with its error, and its benchmarks with a 68 % band.
+FULL_MODEL = (
+    Column("full_loss_nats", "Loss increase of the full model", "nats/token", better="lower",
+           stderr="full_loss_stderr"),
+    Column("full_points", "Change of the benchmarks' average", "points", better="higher"),
+    Column("full_points_low", "Change of the benchmarks' average, low end", "points"),
+    Column("full_points_high", "Change of the benchmarks' average, high end", "points"),
+)  # fmt: skip
+
 PARAMETERS = (
     Column("technology", "Technology", kind="text"),
     Column("tile_rows", "Tile rows", kind="count", log=True),
@@ -99,7 +108,7 @@ HOVER = (
     "accuracy", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2", "reason",
 )  # fmt: skip
 
-COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *PARAMETERS)}
+COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *FULL_MODEL, *PARAMETERS)}
 
 TERMS = {
     "max_neuron_norm": "maximum neuron norm",

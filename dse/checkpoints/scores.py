@@ -36,10 +36,7 @@ def checkpoint_scores(
     Raises:
         ValueError: another score, or NaN in a tensor, which is named with its file.
     """
-    if kind not in WEIGHT_SCORES:
-        hint = nearest(kind, WEIGHT_SCORES)
-        why = "needs a forward pass, not only weights" if kind in SCORES else "is unknown"
-        raise ValueError(f"score {kind!r} {why}: choose {' or '.join(WEIGHT_SCORES)}{hint}")
+    check_weight_score(kind)
     layers = checkpoint.architecture.moe_layer_indices
     rows = []
     for done, layer in enumerate(layers, start=1):
@@ -47,6 +44,14 @@ def checkpoint_scores(
         if progress is not None:
             progress(done, len(layers))
     return np.stack(rows)
+
+
+def check_weight_score(kind: str) -> None:
+    """Raise ValueError, with the nearest, unless weights alone decide a score of this name."""
+    if kind not in WEIGHT_SCORES:
+        hint = nearest(kind, WEIGHT_SCORES)
+        why = "needs a forward pass, not only weights" if kind in SCORES else "is unknown"
+        raise ValueError(f"score {kind!r} {why}: choose {' or '.join(WEIGHT_SCORES)}{hint}")
 
 
 def _layer_scores(checkpoint: CheckpointFolder, kind: str, layer: int) -> NDArray[np.float64]:

@@ -15,6 +15,8 @@ from dse.runs.folder import UNDER_WAY, Run
 if TYPE_CHECKING:
     import pandas
 
+    from dse.cost.workload import Traffic
+
 SHOWN = 10
 
 
@@ -39,7 +41,7 @@ def references(run: Run) -> "pandas.DataFrame":
 
 def run_document(run: Run) -> dict[str, Any]:
     """A run as one JSON document: what was asked, counted and found, breakdowns included."""
-    names = ("model", "budget_area_mm2", "workload", "outcome", "recommendation", "counts",
+    names = ("model", "budget_area_mm2", "traffic", "outcome", "recommendation", "counts",
              "hypervolume", "recommended_trial", "accuracy_source", "checkpoint",
              "wall_seconds")  # fmt: skip
     return {
@@ -51,16 +53,21 @@ def run_document(run: Run) -> dict[str, Any]:
     }
 
 
+def traffic(run: Run) -> "Traffic":
+    """What a run's designs serve."""
+    from dse.cost.workload import Traffic
+
+    given = {name: value for name, value in run.config["traffic"].items() if value is not None}
+    return Traffic(**given)
+
+
 def print_run(run: Run) -> None:
     """Print the answer, the short table of a run, and where its report is."""
     import typer
 
-    config, workload = run.config, run.config["workload"]
+    config = run.config
     print_answer(config.get("recommendation"))
-    title = (
-        f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {workload['mode']} "
-        f"of {workload['batch']} x {workload['context']} tokens"
-    )
+    title = f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {traffic(run)}"
     front = thinned_front(run)
     rows = [cells(row) for _, row in front.iterrows()]
     rows += [cells(row) for _, row in references(run).iterrows()]

@@ -57,6 +57,8 @@ def print_tables(tables: dict[str, pd.DataFrame]) -> None:
         "summary": print_summary,
         "classes": print_classes,
         "gpus": print_gpus,
+        "gpu_summary": print_gpu_summary,
+        "digital": print_digital,
         "systems": print_systems,
         "seed": print_seed,
     }
@@ -163,28 +165,67 @@ def print_gpus(table: pd.DataFrame) -> None:
     """Decode steps of GPUs: time and energy with their errors, fitted and, if it was, left out."""
     rows, told = [], []
     several = [name for name in ("gpu", "precision") if table[name].nunique() > 1]
-    kinds = [("predicted", "error"), ("predicted_left_out", "error_left_out")]
-    kinds = kinds if table["in_fit"].any() else kinds[:1]
+    known = bool((table["predicted"] != table["predicted_left_out"]).where(table["in_fit"]).any())
     quantities = ("step_time_s", "energy_j_per_token")
     for _, part in table.groupby("run"):
         first = part.iloc[0]
         if part["predicted"].isna().all():
             told.append(f"row {first['run']}, {first['model']}: {first['reason']}")
             continue
-        cells = [_pivot(part, quantity, *kind) for quantity in quantities for kind in kinds]
+        cells = []
+        for quantity in quantities:
+            cells.append(_pivot(part, quantity, "predicted", "error"))
+            if known:
+                without = part[part["quantity"] == quantity]["error_left_out"].iloc[0]
+                cells.append(percent(without))
         name = str(first["model"]).rpartition("/")[2].removesuffix("-2507")
-        rows.append((name, *(str(first[n]) for n in several), f"{first['batch']:.4g}", *cells))
-    named = [(QUANTITIES[name], "left out")[: len(kinds)] for name in quantities]
+        mark = " *" if first["waits_for_host"] else ""
+        batch = f"{first['batch']:.4g}{mark}"
+        rows.append((name, *(str(first[n]) for n in several), batch, *cells))
+    named = [(QUANTITIES[name], "left out")[: 1 + known] for name in quantities]
     headers = ("model", *several, "batch", *named[0], *named[1])
-    title = "Decoding on GPUs: predicted with one efficiency curve"
-    title += ", and without the run" if len(kinds) > 1 else ""
+    title = "Decoding on GPUs: predicted with one set of constants"
+    title += ", and the error without the model" if known else ""
     if rows:
         print_table(headers, rows, title=title, left=1 + len(several))
-    _say([f"{note}." for note in table["note"].unique() if note] + told)
+    _say([f"{_starred(note)}." for note in table["note"].unique() if note] + told)
+
+
+def _starred(note: str) -> str:
+    return f"* {note}" if note.startswith("the GPU waited") else note
+
+
+def print_gpu_summary(table: pd.DataFrame) -> None:
+    """Errors on GPU runs with their model left out, and on runs that were never fitted."""
+    rows = [
+        (
+            str(row["prediction"]),
+            str(row["runs"]),
+            QUANTITIES[row["quantity"]],
+            f"{row['rows']}",
+            f"{100 * row['median_absolute_error']:.1f} %",
+            f"{100 * row['within_30_percent']:.0f} %",
+            percent(row["worst_error"]),
+            str(row["worst_run"]).rpartition("/")[2].replace("-2507", "").replace(", batch", ","),
+        )
+        for row in _rows(table)
+    ]
+    headers = ("GPU runs", "", "quantity", "runs", "median error", "within 30 %", "worst", "of")
+    print_table(headers, rows, title="Errors over GPU runs, each model left out once", left=3)
+
+
+def print_digital(table: pd.DataFrame) -> None:
+    """Dies, boards and operations of published digital machines."""
+    print_figures(table, "machine", "Digital machines, from published parameters")
 
 
 def print_systems(table: pd.DataFrame) -> None:
     """Steps from tile to chip to system."""
+    print_figures(table, "system", "From tile to chip to system")
+
+
+def print_figures(table: pd.DataFrame, what: str, title: str) -> None:
+    """Published beside predicted figures, one row each."""
     rows = [
         (
             str(row["system"]),
@@ -196,8 +237,8 @@ def print_systems(table: pd.DataFrame) -> None:
         )
         for row in _rows(table)
     ]
-    headers = ("system", "quantity", "published", "predicted", "range", "error")
-    print_table(headers, rows, title="From tile to chip to system", left=2)
+    headers = (what, "quantity", "published", "predicted", "range", "error")
+    print_table(headers, rows, title=title, left=2)
 
 
 def print_seed(table: pd.DataFrame) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dse.arrays import Array
 from dse.cost.evaluate import evaluate
 from dse.cost.hardware import System
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from dse.metrics import Limits
 from dse.placement.experts import digital_mask, digital_order, expert_scores
 from dse.search.costing import tile_and_accelerator
@@ -86,7 +86,7 @@ class Machine:
             self.system,
             0,
             counts,
-            problem.workload,
+            problem.traffic,
         )
         return np.asarray(costs.energy_j_per_token), np.asarray(costs.throughput_tokens_per_s)
 
@@ -163,7 +163,7 @@ def compare_placements(
     """Every way of choosing digital experts, at the cost of maximum neuron norm at each share.
 
     Args:
-        settings: model, area budget, workload and tokens.
+        settings: model, area budget, traffic and tokens.
         noise: of the judging simulations.
         seeds: noise draws, in antithetic pairs; at least 8.
 
@@ -184,7 +184,7 @@ def compare_placements(
     progress("reading the model and measuring its miniature")
     problem = make_problem(settings, simulate=False)
     found = machine(problem, noise.noise_model)
-    scores = score_values(settings, problem.workload)
+    scores = score_values(settings, problem.traffic)
     architecture = load_architecture(settings.model)
     miniature = load_miniature(architecture.stand_in)
     test = benchmarks(miniature, tokens=settings.tokens, split="test")
@@ -205,14 +205,14 @@ def compare_placements(
     return Comparison(table, sentences, found, f"{miniature.source}; {said(noise)}")
 
 
-def score_values(settings: Settings, workload: Workload) -> dict[str, Array]:
+def score_values(settings: Settings, traffic: Traffic) -> dict[str, Array]:
     """Scores of the miniature's experts by name, all from its weights and calibration text."""
     architecture = load_architecture(settings.model)
     miniature = load_miniature(architecture.stand_in)
     routing = traced_routing(miniature)
     measured = expert_sensitivity(miniature, architecture)
     names = {score for score, _ in (*RIVALS, *OTHERS)}
-    seed, tokens = settings.seed, workload.tokens
+    seed, tokens = settings.seed, max(round(traffic.round_tokens), 1)
     return {
         name: expert_scores(name, miniature.weights, routing, seed, measured, tokens)
         for name in names

@@ -203,7 +203,7 @@ def _side(run: Run, front: "pandas.DataFrame", volume: float, beaten: int) -> di
     }
 
 
-_QUESTION = ("model", "budget_area_mm2", "workload")
+_QUESTION = ("model", "budget_area_mm2", "traffic")
 
 
 def _question(run: Run) -> tuple[str, ...]:

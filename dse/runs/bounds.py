@@ -1,16 +1,15 @@
 """Parameters of the recommended design at an end of the space, and what the next would give."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dse import units
-from dse.cost.recorded import Model
-from dse.metrics import Constraint
+from dse.cost.recorded import Model, systems
 from dse.runs import flips
 from dse.runs.words import missing, times
-from dse.search.rule import SAME, Judged, Rule
+from dse.search.rule import SAME, Judged
+from dse.search.settings import Settings
 from dse.search.space import Parameter, Space
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ _OF_TILES = (*_CELLS, "dac_bits", "adc_bits", "columns_per_adc")
 
 
 def at_bounds(
-    model: Model, design: "pandas.DataFrame", space: Space, rule: Rule, limits: Sequence[Constraint]
+    model: Model, design: "pandas.DataFrame", space: Space, settings: Settings
 ) -> list[dict[str, Any]]:
     """Numbers of a design [one row] that are the least or the most of several that were searched.
 
@@ -43,8 +42,7 @@ def at_bounds(
         further = following(parameter, value)
         if further is None and parameter.name not in _CELLS:
             continue  # a share of all or nothing has nothing beyond it
-        gives = "" if further is None else _gives(model, design, parameter.name, further, rule,
-                                                  limits)  # fmt: skip
+        gives = "" if further is None else _gives(model, design, parameter.name, further, settings)
         found.append({"parameter": parameter.name, "value": value, "next": further,
                       "gives": gives})  # fmt: skip
     return found
@@ -69,8 +67,7 @@ def _gives(
     design: "pandas.DataFrame",
     name: str,
     further: float,
-    rule: Rule,
-    limits: Sequence[Constraint],
+    settings: Settings,
 ) -> str:
     """What a design with the next value reaches against what it reaches now."""
     changed = design.assign(**{name: further})
@@ -78,7 +75,7 @@ def _gives(
         before = float(design[name].iloc[0])
         changed["tiles"] = np.ceil(design["tiles"].astype(float) * before / further)
     try:
-        now, then = (_costs(model, table, rule, limits) for table in (design, changed))
+        now, then = (_costs(model, table, settings) for table in (design, changed))
     except ValueError as error:
         return f"nothing that can be built ({error})"
     found = []
@@ -93,7 +90,7 @@ def _gives(
     if not found:
         found = ["the same energy, throughput and area"]
     area = float(then.costs["area_mm2"][0])
-    if area > limits[0].bound * (1 + 1e-9):
+    if area > settings.budget_area_mm2 * (1 + 1e-9):
         found.append(f"over the budget at {units.area(area, 3)}")
     elif not then.allowed[0]:
         found.append("against a limit")
@@ -102,8 +99,6 @@ def _gives(
     return ", ".join(found)
 
 
-def _costs(
-    model: Model, table: "pandas.DataFrame", rule: Rule, limits: Sequence[Constraint]
-) -> Judged:
-    at = flips.Ground(model, table.reset_index(drop=True), rule, limits)
-    return flips.costed(at, flips.systems(model, at.table)[0])
+def _costs(model: Model, table: "pandas.DataFrame", settings: Settings) -> Judged:
+    at = flips.Ground(model, table.reset_index(drop=True), settings)
+    return flips.costed(at, systems(model, at.table)[0])

@@ -31,11 +31,12 @@ def loss_columns(table: "pandas.DataFrame") -> tuple[str, str]:
 def points_lost(table: "pandas.DataFrame") -> NDArray[np.float64]:
     """Points of accuracy that designs lose against digital; NaN where it is not known."""
     if "full_points" in table:  # of accuracy gained: negative where a design loses
-        return -_numbers(table, "full_points")
-    return POINTS_PER_NAT * _numbers(table, loss_columns(table)[0])
+        return -numbers(table, "full_points")
+    return POINTS_PER_NAT * numbers(table, loss_columns(table)[0])
 
 
-def _numbers(table: "pandas.DataFrame", name: str) -> NDArray[np.float64]:
+def numbers(table: "pandas.DataFrame", name: str) -> NDArray[np.float64]:
+    """A column as floats; NaN where there is no number."""
     import pandas
 
     values = pandas.to_numeric(table[name], errors="coerce")
@@ -44,9 +45,9 @@ def _numbers(table: "pandas.DataFrame", name: str) -> NDArray[np.float64]:
 
 def judged(table: "pandas.DataFrame", allowed: NDArray[np.bool_]) -> Judged:
     """A table of designs as the rule sees it."""
-    costs = {c: _numbers(table, c) for c, _ in PREFERENCES.values() if c in table}
-    loss = _numbers(table, loss_columns(table)[0])
-    return Judged(costs, loss, points_lost(table), _numbers(table, "tiles") > 0, allowed)
+    costs = {c: numbers(table, c) for c, _ in PREFERENCES.values() if c in table}
+    loss = numbers(table, loss_columns(table)[0])
+    return Judged(costs, loss, points_lost(table), numbers(table, "tiles") > 0, allowed)
 
 
 def with_reference_designs(
@@ -56,10 +57,10 @@ def with_reference_designs(
     import pandas
 
     fits = (table["state"] == "reference") & table["reason"].isna()
-    fits &= np.isfinite(_numbers(table, loss_columns(table)[0]))
+    fits &= np.isfinite(numbers(table, loss_columns(table)[0]))
     for limit in limits:
         if limit.metric.column in table:
-            fits &= limit.excess(_numbers(table, limit.metric.column)) <= 1e-9
+            fits &= limit.excess(numbers(table, limit.metric.column)) <= 1e-9
     copies = table[fits].assign(state="complete", reference_name=None)
     first = int(table["trial"].max()) + 1 if len(table) else 0
     copies["trial"] = first + np.arange(len(copies))
@@ -79,7 +80,7 @@ def mark(
         technologies), `recommended_of` ("silicon", "all", "silicon, all" or ""), `on_front`, `ties`
         (designs that one on the front stands for, itself included) and `is_knee`.
     """
-    tiles = _numbers(table, "tiles") > 0
+    tiles = numbers(table, "tiles") > 0
     named = [kinds.get(name) if isinstance(name, str) else None for name in table["technology"]]
     table = table.assign(technology_kind=np.where(tiles, np.array(named, dtype=object), None))
     complete = ((table["state"] == "complete") & table["reason"].isna()).to_numpy(dtype=bool)
@@ -99,11 +100,9 @@ def mark(
 
 def holds_nothing(table: "pandas.DataFrame") -> NDArray[np.bool_]:
     """Designs whose tiles compute next to none of the experts and no dense part."""
-    analog = 1 - _numbers(table, "digital_expert_fraction")
+    analog = 1 - numbers(table, "digital_expert_fraction")
     modules = table["analog_modules"].fillna(NO_PARTS).isin((NO_PARTS, ""))
-    return np.asarray(
-        (_numbers(table, "tiles") > 0) & (analog <= USED + 1e-9) & modules, dtype=bool
-    )
+    return np.asarray((numbers(table, "tiles") > 0) & (analog <= USED + 1e-9) & modules, dtype=bool)
 
 
 def _with_front(
@@ -113,7 +112,7 @@ def _with_front(
     chosen: list[int],
 ) -> "pandas.DataFrame":
     """Add the front of designs that can be told apart, those chosen among them, and its knee."""
-    values = objective_values(objectives, {m.column: _numbers(table, m.column) for m in objectives})
+    values = objective_values(objectives, {m.column: numbers(table, m.column) for m in objectives})
     values[~complete] = np.nan
     errors = np.zeros_like(values)
     tolerance = np.zeros(len(objectives))
@@ -121,10 +120,10 @@ def _with_front(
         if one.simulated:
             # Two paired standard errors of a difference: losses are measured on the same tokens and
             # noise draws, which halves the error of their difference at least.
-            errors[:, column] = np.nan_to_num(_numbers(table, one.error_column))
+            errors[:, column] = np.nan_to_num(numbers(table, one.error_column))
         else:
             tolerance[column] = np.log10(1 + SAME)
-    ties = [_numbers(table, name) for name in ("area_mm2", "cost_usd") if name in table]
+    ties = [numbers(table, name) for name in ("area_mm2", "cost_usd") if name in table]
     front = distinct_front(values, tolerance, errors, np.stack(ties, axis=1), chosen)
     table["on_front"], table["is_knee"], table["ties"] = False, False, 0
     table.loc[front.rows, "on_front"] = True

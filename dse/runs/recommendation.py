@@ -11,6 +11,7 @@ import numpy as np
 
 from dse import units
 from dse.runs import words
+from dse.runs.flips import TIERS
 from dse.runs.recommend import ALL, SILICON, USED, answers, holds_nothing, judged
 from dse.search.rule import CLEARLY, Rule, recommend, within_loss
 
@@ -210,7 +211,7 @@ def _must_deliver(rule: Rule, found: Mapping[str, Any], flips: "pandas.DataFrame
     """What a projection has to become for its answer to win over that of silicon."""
     row, other = found[ALL], found[SILICON]
     needs = []
-    tiers = flips[(flips["question"] == "tiers that can be built") & flips["flips_at"].notna()]
+    tiers = flips[(flips["question"] == TIERS) & flips["flips_at"].notna()]
     if len(tiers):
         least, now = float(tiers["flips_at"].iloc[0]) + 1, float(tiers["now"].iloc[0])
         needs.append(f"at least {least:,.0f} of {now:,.0f} tiers")

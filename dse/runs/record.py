@@ -50,10 +50,11 @@ def first_config(settings: Settings) -> dict[str, Any]:
         "model_title": architecture.title,
         "model_source": architecture.source,
         "budget_area_mm2": settings.budget_area_mm2,
-        "workload": {
-            "batch": settings.batch,
-            "context": settings.context,
-            "mode": settings.mode,
+        "traffic": {
+            "concurrency": settings.concurrency,
+            "context": settings.context if settings.prompt is None else None,
+            "prompt": settings.prompt,
+            "output_tokens": settings.output_tokens,
         },
         "seed": settings.seed,
         "versions": {"python": platform.python_version(), **_versions(_VERSIONS)},
@@ -91,7 +92,7 @@ def finish(
     problem = screening.problem
     table, cheap = _candidates(settings, study, screening, stage)
     experts = expert_table(problem)
-    model = run_model(problem.architecture, problem.workload, experts)
+    model = run_model(problem.architecture, problem.traffic, experts)
     table, tornado = uncertainty.with_tornado(model, table)
     turning, answer = _recommendation(settings, screening, model, table)
     times["cost"] += time.perf_counter() - before
@@ -158,13 +159,10 @@ def _recommendation(
     settings: Settings, screening: Screening, model: Model, table: "pandas.DataFrame"
 ) -> "tuple[pandas.DataFrame, dict[str, Any]]":
     """What would change the answer, and the answer in words."""
-    problem, rule = screening.problem, settings.rule()
-    limits = problem.limits.on_cost
-    ground = flips.ground(model, table, rule, limits)
-    turning = flips.flips(ground)
+    problem = screening.problem
+    turning = flips.flips(flips.ground(model, table, settings))
     chosen = table[table["is_recommended"]]
-    space = problem.space
-    bounds = at_bounds(model, chosen, space, rule, limits) if len(chosen) else []
+    bounds = at_bounds(model, chosen, problem.space, settings) if len(chosen) else []
     facts = recommendation.Facts(
         experts=problem.experts,
         budget_mm2=problem.limits.area_mm2,
@@ -172,7 +170,7 @@ def _recommendation(
         silicon_mm2=least_analog_area_mm2(problem, SILICON, screening.seed),
         accuracy_source=_sources(problem, settings.checkpoint is not None)["accuracy_source"],
     )
-    return turning, recommendation.document(table, rule, facts, turning, bounds)
+    return turning, recommendation.document(table, settings.rule(), facts, turning, bounds)
 
 
 def _sources(problem: Problem, real: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Points to compare with: all digital, the paper's rule, the experts analog, all analog."""
+"""Points to compare with: all digital, quantised, the paper's rule, experts and all analog."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import pandas
 
 ALL_DIGITAL = "all digital"
+QUANTISED = "all digital, quantised"
 ALL_ANALOG = "all analog"
 EXPERTS_ANALOG = "all experts analog"
 PAPERS_RULE = "paper's rule"
 """Dense parts digital, and of every layer the quarter of the experts with the largest maximum
 neuron norm (arXiv 2603.02633)."""
-Choices = dict[str, list[object]]
 
 
 def reference_table(
@@ -57,46 +57,57 @@ def reference_codes(problem: Problem, seed: int) -> list[int]:
     return [code for code in codes if code != CLEAN]
 
 
-def _kinds(problem: Problem) -> dict[str, Choices]:
-    """What the designs of each reference have in common, by its name."""
-    kinds: dict[str, Choices] = {
-        ALL_DIGITAL: {"digital_expert_fraction": [1.0], "analog_modules": [NO_PARTS]},
-        PAPERS_RULE: {
+Kind = dict[str, list[object]]
+"""Choices of the parameters that make a reference what it is."""
+
+
+def _kinds(problem: Problem) -> dict[str, Kind]:
+    """What each reference may choose from, by its name.
+
+    With 8-bit converters and 16 bits in digital modules where the space has them, so that only the
+    placement differs; the quantised one has what else the space has, if there is anything.
+    """
+    space = problem.space
+    whole: Kind = {
+        name: [bits]
+        for name, bits in (("adc_bits", 8), ("dac_bits", 8), ("digital_weight_bits", 16),
+                           ("kv_bits", 16))
+        if bits in space[name].choices
+    }  # fmt: skip
+    digital: Kind = {"digital_expert_fraction": [1.0], "analog_modules": [NO_PARTS]}
+    kinds = {ALL_DIGITAL: whole | digital}
+    narrow = [bits for bits in space["digital_weight_bits"].choices if bits != 16]
+    if narrow:
+        kinds[QUANTISED] = digital | {"digital_weight_bits": narrow}
+    experts: Kind = {"digital_expert_fraction": [0.0], "analog_modules": [NO_PARTS]}
+    if ("max_neuron_norm", "per_layer") in problem.orders:  # if no other scores were asked for
+        kinds[PAPERS_RULE] = whole | {
             "digital_expert_fraction": [0.25],
             "analog_modules": [NO_PARTS],
             "placement_score": ["max_neuron_norm"],
             "placement_scope": ["per_layer"],
-        },
-        EXPERTS_ANALOG: {"digital_expert_fraction": [0.0], "analog_modules": [NO_PARTS]},
-        ALL_ANALOG: {
-            "digital_expert_fraction": [0.0],
-            "analog_modules": [join_parts(problem.dense_parts)],
-        },
-    }
-    if ("max_neuron_norm", "per_layer") not in problem.orders:  # other scores were asked for
-        del kinds[PAPERS_RULE]
+        }
+    kinds[EXPERTS_ANALOG] = whole | experts
+    kinds[ALL_ANALOG] = whole | experts | {"analog_modules": [join_parts(problem.dense_parts)]}
     return kinds
 
 
 def least_analog_area_mm2(problem: Problem, kind: str, seed: int) -> float | None:
-    """Smallest area found with every expert analog in technologies of a kind; None without any."""
+    """Smallest area found with every expert analog in technologies of a kind; None without any.
+
+    Whether dies of it can be built or not.
+    """
     names = [str(one.name) for one in problem.technologies if str(one.kind) == kind]
     if not names:
         return None
-    choices: Choices = {**_kinds(problem)[EXPERTS_ANALOG], "technology": list(names)}
+    choices: Kind = {**_kinds(problem)[EXPERTS_ANALOG], "technology": list(names)}
     same = replace(problem, space=problem.space.limit(choices), limits=Limits(ANY_AREA_MM2))
     costed = exact_fit(same, same.space.random(SAMPLE, np.random.default_rng([seed, 7])))
-    areas = costed.metrics["area_mm2"][costed.feasible]
-    return float(areas.min()) if len(areas) else None
+    return float(costed.metrics["area_mm2"].min())
 
 
-def _choose(problem: Problem, seed: int, kind: Choices) -> tuple[Problem, Costed, str | None]:
+def _choose(problem: Problem, seed: int, choices: Kind) -> tuple[Problem, Costed, str | None]:
     """The best design of a kind: the problem with that kind alone, the design, why it fits not."""
-    choices = dict(kind)
-    # With 8-bit converters where the space has them, so that only the placement differs.
-    for bits in ("adc_bits", "dac_bits"):
-        if 8 in problem.space[bits].choices:
-            choices[bits] = [8]
     same = replace(problem, space=problem.space.limit(choices))
     unlimited = replace(same, limits=Limits(ANY_AREA_MM2))
     generator = np.random.default_rng([seed, 4])
@@ -104,6 +115,8 @@ def _choose(problem: Problem, seed: int, kind: Choices) -> tuple[Problem, Costed
     row, fits = best_row(costed, problem.limits.area_mm2)
     needed = float(costed.metrics["area_mm2"][row])
     reason = None if fits else over_budget(needed, problem.limits.area_mm2)
+    if not costed.feasible[row] and needed <= problem.limits.area_mm2:
+        reason = str(costed.reason[row])
     return same, exact_fit(unlimited, costed.indices[row : row + 1]), reason
 
 
@@ -119,7 +132,7 @@ def _reference(
     screening: Screening,
     simulate: bool,
     name: str,
-    kind: Choices,
+    kind: Kind,
 ) -> "pandas.DataFrame":
     """One reference design as a table of one row."""
     same, chosen, reason = _choose(problem, screening.seed, kind)

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from dse.simulation.simulator import Noise
 
 DAMAGE = {
-    "attention": 2.0,
-    "mamba": 2.0,
+    "attention": 1.0,
+    "mamba": 1.0,
     "router": 0.7,
-    "shared_expert": 0.9,
-    "dense_ffn": 2.5,
-    "lm_head": 10.0,
+    "shared_expert": 1.1,
+    "dense_ffn": 2.9,
+    "lm_head": 1.4,
 }
-"""Loss that a dense part adds when it is analog, over that of all routed experts: rounded from
-`dse sensitivity` of deepseekmoe. The search's first guess only; simulations decide."""
+"""Loss that a dense part adds when it is analog, over that of all routed experts: sensitivities of
+deepseekmoe-mini times the gains. The search's first guess only; simulations decide."""
 
 
 def features(problem: Problem, codes: Codes) -> surrogate.Features:
@@ -86,7 +86,6 @@ def noise_and_placement(
     problem: Problem, code: int
 ) -> "tuple[Noise, NDArray[np.bool_], tuple[str, ...]]":
     """Noise, placement [layers, experts] and analog dense parts that a key code names."""
-    from dse.simulation.converter_ranges import with_ranges
     from dse.simulation.simulator import Noise
 
     if problem.simulator is None:
@@ -94,15 +93,27 @@ def noise_and_placement(
     if code == CLEAN:
         return Noise(), np.ones(problem.miniature_shape, dtype=bool), ()
     key = problem.keys.key(code)
+    noise = noise_of(problem, key)
+    order = problem.miniature_orders[order_of(problem, key)]
+    return noise, digital_mask(order, key.digital, problem.miniature_shape), key.analog_parts
+
+
+def noise_of(problem: Problem, key: Key) -> "Noise":
+    """A key's noise at the question's age and magnitude, with the search's converter ranges."""
+    from dse.simulation.converter_ranges import with_ranges
+    from dse.simulation.simulator import Noise
+
     noise = Noise(
         noise_model=key.noise_model,
+        magnitude=problem.magnitude,
+        time_s=problem.age_s or None,
         tile_rows=key.tile_rows,
         dac_bits=key.dac_bits,
         adc_bits=key.adc_bits,
     )
-    noise = with_ranges(noise, problem.simulator.miniature.name)
-    order = problem.miniature_orders[order_of(problem, key)]
-    return noise, digital_mask(order, key.digital, problem.miniature_shape), key.analog_parts
+    if problem.simulator is None:
+        return noise
+    return with_ranges(noise, problem.simulator.miniature.name)
 
 
 def order_of(problem: Problem, key: Key) -> tuple[str, str]:

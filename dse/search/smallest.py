@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dse import units
 from dse.cost.hardware import System
-from dse.cost.mapping import blocks, model_shape, placeable_parts
-from dse.cost.workload import Workload
+from dse.cost.mapping import layouts, model_shape, placeable_parts
+from dse.cost.workload import Traffic
 from dse.metrics import Constraint, Limits
 from dse.placement.parts import read_parts
 from dse.search.costing import Costed, cost, cost_system, tile_and_accelerator
@@ -30,30 +30,33 @@ def exact_fit(problem: Problem, indices: NDArray[np.int64]) -> Costed:
     technology_index = indices[:, problem.space.names.index("technology")]
     tile, accelerator = tile_and_accelerator(problem, columns, technology_index)
     shape = model_shape(problem.architecture)
-    rows, cols = columns["tile_rows"], columns["tile_cols"]
+    laid = layouts(shape, tile, dict.fromkeys(problem.dense_parts, True))
     digital = np.ceil(columns["digital_expert_fraction"] * problem.experts - 1e-9).astype(int)
-    needed = (problem.experts - digital) * blocks(shape.expert_shapes, rows, cols)
+    needed = (problem.experts - digital) * laid["routed_expert"].blocks
     modules = columns["analog_modules"]
     for part in shape.parts:
         if part.name in problem.dense_parts:
             analog = np.array([part.name in read_parts(str(text)) for text in modules])
-            needed = needed + np.where(analog, blocks(part.shapes, rows, cols), 0)
-    columns["tiles"] = np.ceil(needed / columns["tiers"]).astype(int)
-    system = System(tile, columns["tiles"], accelerator)
+            needed = needed + np.where(analog, laid[part.name].blocks, 0)
+    dies = columns["dies"]
+    columns["tiles"] = (np.ceil(needed / columns["tiers"] / dies) * dies).astype(int)
+    system = System(tile, columns["tiles"], accelerator, dies)
     return cost_system(problem, indices, columns, system, technology_index)
 
 
 def best_row(costed: Costed, budget_mm2: float) -> tuple[int, bool]:
     """The design of least energy per token over throughput within a budget, and whether any fits.
 
-    Where none does, the smallest.
+    Where none does, the smallest; of those that could not be built at any area, if all are.
     """
     area = costed.metrics["area_mm2"]
     product = costed.metrics["energy_j_per_token"] / costed.metrics["throughput_tokens_per_s"]
     fits = costed.feasible & (area <= budget_mm2)
     any_fits = bool(fits.any())
-    rank = np.where(fits, product, np.inf) if any_fits else np.where(costed.feasible, area, np.inf)
-    return int(rank.argmin()), any_fits
+    if any_fits:
+        return int(np.where(fits, product, np.inf).argmin()), True
+    could = costed.feasible if costed.feasible.any() else costed.costs.memory_fits
+    return int(np.where(could, area, np.inf).argmin()), False
 
 
 def smallest_designs(problem: Problem) -> tuple[NDArray[np.int64], float]:
@@ -109,11 +112,11 @@ def nothing_fits(problem: Problem, least_mm2: float) -> str:
         least_mm2: the least area that `smallest_designs` found.
     """
     if not np.isfinite(least_mm2) and not problem.limits.constraints:
-        workload = problem.workload
+        traffic = problem.traffic
         return (
-            f"{problem.architecture.title} with a cache of {workload.batch} x {workload.context} "
-            "tokens does not fit the memory of any accelerator here: take a smaller batch or "
-            "context, or let hbm_stacks go higher"
+            f"{problem.architecture.title} with a cache of {traffic.concurrency} x "
+            f"{traffic.held_context} tokens does not fit the memory of any accelerator here: take "
+            "a smaller concurrency or context, or let hbm_stacks and dies go higher"
         )
     smallest = round_up_mm2(least_mm2)
     if problem.limits.area_mm2 < smallest < np.inf:
@@ -129,8 +132,8 @@ def nothing_fits(problem: Problem, least_mm2: float) -> str:
 def refuse_small_budget(settings: Settings, architecture: MoEArchitecture) -> None:
     """Say at once that nothing fits the area, from costs alone, before anything is simulated.
 
-    Neither areas nor what fits the memory depend on how tokens are routed, so that an even routing
-    does; constraints that do are left to the search.
+    Neither areas nor what fits memory and edges depend on how tokens are routed, so that an even
+    routing does; heat and constraints, which may, are left to the search.
 
     Raises:
         ValueError: one line with the smallest budget that would do.
@@ -147,7 +150,10 @@ def refuse_small_budget(settings: Settings, architecture: MoEArchitecture) -> No
         architecture=architecture,
         routing=Routing(even, np.zeros(shape), "even"),
         space=space,
-        workload=Workload(settings.batch, settings.context, settings.mode),
+        traffic=Traffic(
+            settings.concurrency, settings.context, settings.prompt, settings.output_tokens
+        ),
+        cooling="none",
         limits=Limits(settings.budget_area_mm2),
         objectives=settings.metrics,
         scores={},

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hwmodels.fitting import fitted
 from hwmodels.tile import tile_energy_j
 from hwmodels.validation import summarise_chips, summarise_classes, validate_chips
 from hwmodels.validation_gpu import validate_gpus
+from workloads.decoders import step_reads
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_pulses_without_sign_and_pulses_between_tiles() -> None:
     assert outside["adc"] - inside["adc"] == pytest.approx(counts)
 
 
-@pytest.mark.parametrize("validate", [validate_chips, validate_gpus])
+@pytest.mark.parametrize("validate", [validate_chips, partial(validate_gpus, step_reads)])
 def test_bad_files(tmp_path: Path, validate: object) -> None:
     path = tmp_path / "table.csv"
     for content in (b"", b"a,b\n1,2\n", b"\xff\xfe\x00\x01"):
@@ -113,9 +115,10 @@ def test_units_in_cells_are_converted(tmp_path: Path) -> None:
         assert table[column].to_numpy() == pytest.approx(known[column].to_numpy(), rel=1e-12)
     template = gpu_table.read_table()[0]
     run = gpu_table.parse(
-        {**template, "gpu": "NVIDIA H100 80GB HBM3", "J_per_output_token": "653.13 mJ"}
+        {**template, "gpu": "NVIDIA H100 80GB HBM3", "J_per_output_token": "653.13 mJ"},
+        step_reads,
     )
-    assert run == gpu_table.parse(template)
+    assert run == gpu_table.parse(template, step_reads)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from hwmodels.validation import (
 )
 from hwmodels.validation_gpu import CURVE, fitted_curve, validate_gpus
 from hwmodels.validation_system import validate_systems
+from workloads.decoders import step_reads
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def survey() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def gpus() -> pd.DataFrame:
-    return validate_gpus()
+    return validate_gpus(step_reads)
 
 
 @pytest.mark.parametrize(
@@ -251,22 +252,47 @@ def test_systems() -> None:
     assert set(known[~inside]["quantity"]) == {"TOPS/W of the system"}
 
 
-def test_h100_decoding(gpus: pd.DataFrame) -> None:
-    """Times and energies at batch 8 to 96 within 10 % with one curve; 13 % when left out."""
-    assert len(gpus) == 14
-    assert gpus["error"].abs().max() <= 0.10
-    assert gpus["error"].abs().median() <= 0.04
-    assert gpus["error_left_out"].abs().max() <= 0.13
-    assert gpus["error_left_out"].abs().median() <= 0.05
+def test_decoding_on_gpus(gpus: pd.DataFrame) -> None:
+    """53 runs on H100 and B200, one set of constants; each model left out of the fit once.
+
+    Median error in time 6.8 %, in energy 4.8 %; without the runs that wait for the host 6.1, 4.7.
+    """
+    assert len(gpus) == 2 * 53
+    busy = gpus[~gpus["waits_for_host"].astype(bool)]
+    for table, within in ((gpus, 0.95), (busy, 0.98)):
+        errors = table["error_left_out"].abs().groupby(table["quantity"])
+        assert errors.median()["step_time_s"] <= 0.08
+        assert errors.median()["energy_j_per_token"] <= 0.06
+        assert (table["error_left_out"].abs() <= 0.30).mean() >= within
+    assert len(busy) == 2 * 48 and busy["in_fit"].all()
 
 
-def test_h100_preset_holds_the_fitted_curve() -> None:
-    preset, curve = load_accelerator("h100"), fitted_curve()
-    for name in CURVE:
-        if name != "routing_exponent":
-            assert getattr(preset, name) == pytest.approx(curve[name], rel=0.02), name
-    skew = gpu_table.ROUTING_EXPONENT
-    assert skew == pytest.approx(curve["routing_exponent"], rel=0.02)
+def test_energies_of_gpus_lie_where_they_were_measured() -> None:
+    """11.7 pJ/bit of memory (GH200), 0.98 pJ a MAC (A100, to 5 nm), a clock of 30 to 160 pJ/mm2."""
+    curve = fitted_curve(step_reads)
+    assert curve["memory_energy_j_per_byte"] / 8 == pytest.approx(11.68e-12, rel=0.1)
+    assert curve["mac_energy_j"] == pytest.approx(1.40e-12 * 0.7, rel=0.3)
+    assert 30e-12 < curve["clock_energy_j_per_mm2"] < 160e-12
+
+
+@pytest.mark.parametrize("name", ["h100", "b200"])
+def test_presets_hold_the_fitted_curve(name: str) -> None:
+    """And so does every digital accelerator the clock's energy."""
+    preset, curve = load_accelerator(name), fitted_curve(step_reads)
+    for constant in CURVE:
+        assert getattr(preset, constant) == pytest.approx(curve[constant], rel=0.02), constant
+    edge = load_accelerator("edge-7nm")
+    assert edge.clock_energy_j_per_mm2 == pytest.approx(curve["clock_energy_j_per_mm2"], rel=0.02)
+
+
+def test_runs_that_wait_for_the_host(tmp_path: Path) -> None:
+    """305 W and 35 ms where the board draws 657 W and takes 8 ms: told, predicted, not fitted."""
+    row = next(row for row in gpu_table.read_table() if row["gpu"] == "B200")
+    idle = {"avg_power_W": "304.76", "median_ITL_ms": "35.0", "avg_output_len": "7971.9"}
+    table = validate_gpus(step_reads, write(tmp_path / "gpus.csv", [row, {**row, **idle}]))
+    assert table["waits_for_host"].tolist() == [False, False, True, True]
+    assert table["note"].iloc[2].startswith("the GPU waited") and table["predicted"].notna().all()
+    assert not table["in_fit"].iloc[2]
 
 
 def test_classes_cover_what_must_be_expressible() -> None:

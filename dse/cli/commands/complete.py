@@ -44,11 +44,11 @@ def mitigations(incomplete: str) -> list[str]:
     return _beginning(incomplete, MITIGATIONS)
 
 
-def modes(incomplete: str) -> list[str]:
-    """Names of --mode."""
-    from dse.cost.workload import MODES
+def cooling(incomplete: str) -> list[str]:
+    """Names of --cooling."""
+    from hwmodels.heat import LIMIT_W_PER_MM2
 
-    return _beginning(incomplete, MODES)
+    return _beginning(incomplete, LIMIT_W_PER_MM2)
 
 
 def samplers(incomplete: str) -> list[str]:

@@ -12,7 +12,9 @@ from dse import units
 from dse.cli.commands import complete
 from dse.cli.commands.options import (
     A_MODEL,
+    AGE,
     JSON,
+    MAGNITUDE,
     MAX_MEMORY,
     OF_MAX_LOSS,
     OF_PREFER,
@@ -68,9 +70,15 @@ def explore(
     budget_area: str = typer.Option(
         "", help=f"Area of everything together, such as 200mm2.  {_REQUIRED}"
     ),
-    batch: int = typer.Option(32, help="Sequences decoded (or prefilled) together."),
-    context: int = typer.Option(1024, help="Tokens in the cache of each sequence."),
-    mode: str = typer.Option("decode", help="decode or prefill.", autocompletion=complete.modes),
+    concurrency: int = typer.Option(32, help="Sequences served at the same time."),
+    context: int = typer.Option(1024, help="Tokens in the cache of each sequence that decodes."),
+    prompt: int | None = typer.Option(None, help="Tokens of each request's prompt, instead."),
+    output_tokens: int | None = typer.Option(None, help="Tokens that each request yields."),
+    cooling: str = typer.Option(
+        "cold-plate", help="air, cold-plate or none.", autocompletion=complete.cooling
+    ),
+    age: str = AGE,
+    magnitude: float = MAGNITUDE,
     trials: int | None = typer.Option(
         None, help="Designs that the sampler proposes.  [default: 48]"
     ),
@@ -88,6 +96,7 @@ def explore(
     min_accuracy: float | None = typer.Option(None, help="Least task accuracy, 0 to 1."),
     budget_power: str = typer.Option("", help="Most power, such as 15W."),
     budget_energy: str = typer.Option("", help="Most energy per token, such as 5mJ."),
+    budget_cost: str = typer.Option("", help="Most that a package may cost, such as 500USD."),
     fix: list[str] = _FIX,
     more: list[str] = _MORE,
     space: Path | None = typer.Option(None, help="TOML file with choices and ranges."),
@@ -124,11 +133,11 @@ def explore(
 
 
 # Options that are fields of `dse.search.settings.Settings` as they stand.
-_AS_THEY_STAND = ("model", "batch", "context", "mode", "trials", "seed", "sampler", "tokens",
-                  "max_loss", "prefer",
-                  "checkpoint_tokens")  # fmt: skip
-_OPTIONS = {"budget_area_mm2": "budget-area", "objectives": "objective", "choices": "fix",
-            "constraints": "constraint"}  # fmt: skip
+_AS_THEY_STAND = ("model", "concurrency", "context", "prompt", "output_tokens", "cooling",
+                  "trials", "seed", "sampler", "tokens", "max_loss", "prefer", "checkpoint_tokens",
+                  "magnitude")  # fmt: skip
+_OPTIONS = {"budget_area_mm2": "budget-area", "age_s": "age", "objectives": "objective",
+            "choices": "fix", "constraints": "constraint"}  # fmt: skip
 _ON_A_CHECKPOINT = ("checkpoint_time", "checkpoint_tokens", "max_memory")
 
 
@@ -149,6 +158,8 @@ def _asked(ctx: typer.Context) -> dict[str, Any]:
     if "checkpoint" in given:
         asked["checkpoint"] = str(given["checkpoint"].resolve())
         asked.setdefault("model", asked["checkpoint"])
+    if "age" in given:
+        asked["age_s"] = units.age(given["age"])
     if "budget_area" in given:
         asked["budget_area_mm2"] = units.parse(given["budget_area"], "area")
     if "objective" in given:
@@ -165,7 +176,7 @@ def _asked(ctx: typer.Context) -> dict[str, Any]:
 
 def _constraints(given: dict[str, Any]) -> tuple[str, ...]:
     """Constraints, those of the shorthand options last."""
-    shorthand = {"budget_power", "budget_energy", "min_accuracy"} & set(given)
+    shorthand = {"budget_power", "budget_energy", "budget_cost", "min_accuracy"} & set(given)
     if not shorthand:
         return tuple(given.get("constraint", ()))
     from dse.search.settings import budget_constraints
@@ -173,7 +184,10 @@ def _constraints(given: dict[str, Any]) -> tuple[str, ...]:
     return (
         *given.get("constraint", ()),
         *budget_constraints(
-            given.get("budget_power"), given.get("budget_energy"), given.get("min_accuracy")
+            given.get("budget_power"),
+            given.get("budget_energy"),
+            given.get("min_accuracy"),
+            given.get("budget_cost"),
         ),
     )
 
@@ -204,6 +218,8 @@ def _check_together(ctx: typer.Context, asked: dict[str, Any]) -> None:
             "give --model and --budget-area, for instance "
             "dse explore --model deepseekmoe --budget-area 200mm2"
         )
+    if "context" in given and "prompt" in given:
+        raise ValueError("--context and --prompt exclude each other: a request's context follows")
     if "study" in given and not ctx.params["storage"]:
         raise ValueError("--study names it in a storage: add --storage URL, or leave it out")
     for name in _ON_A_CHECKPOINT:

@@ -27,6 +27,7 @@ ANALOG_MODULE = typer.Option(
 NOISE_MODEL = typer.Option(
     "pcm", help="Noise of the cells: pcm, hermes, rram, ...", autocompletion=complete.noise_models
 )
+AGE = typer.Option("1day", help="From programming to use: 1h, 1day, 1month, 1year, ...; or fresh.")
 MAGNITUDE = typer.Option(1.0, min=0.0, help=OF_MAGNITUDE)
 MAX_MEMORY = typer.Option("", help="Memory with a checkpoint, such as 8GiB.")
 STORAGE = typer.Option(

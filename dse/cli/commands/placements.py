@@ -24,7 +24,7 @@ def placements(
         "pcm", help="Noise of the cells: pcm or rram.", autocompletion=complete.noise_models
     ),
     magnitude: float = typer.Option(4.0, help=OF_MAGNITUDE),
-    batch: int = typer.Option(32, help="Sequences decoded together."),
+    concurrency: int = typer.Option(32, help="Sequences served at the same time."),
     tokens: int = typer.Option(8192, help="Tokens that each loss is measured on, at least 1536."),
     seeds: int = typer.Option(16, help="Noise seeds, an even number from 8."),
     as_json: bool = JSON,
@@ -40,7 +40,7 @@ def placements(
 
     noise = Noise(noise_model=noise_model, magnitude=magnitude, dac_bits=8, adc_bits=8)
     area = units.parse(budget_area, "area")
-    settings = Settings(model=model, budget_area_mm2=area, batch=batch, tokens=tokens)
+    settings = Settings(model=model, budget_area_mm2=area, concurrency=concurrency, tokens=tokens)
 
     def tell(text: str) -> None:
         if not as_json:

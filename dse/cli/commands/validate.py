@@ -34,8 +34,10 @@ def validate(
 def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pandas.DataFrame]":
     """The tables asked for; all against measurements when none is named."""
     from hwmodels import validation
-    from hwmodels.validation_gpu import validate_gpus
+    from hwmodels.validation_digital import validate_digital
+    from hwmodels.validation_gpu import UNSEEN, summarise_gpus, validate_gpus
     from hwmodels.validation_system import validate_systems
+    from workloads.decoders import step_reads
 
     everything = chips is None and gpus is None and not seed
     tables: dict[str, pandas.DataFrame] = {}
@@ -49,8 +51,11 @@ def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pan
         if survey is not None:
             tables["survey"] = survey
     if everything or gpus is not None:
-        tables["gpus"] = validate_gpus(gpus)
+        tables["gpus"] = validate_gpus(step_reads, gpus)
     if everything:
+        unseen = validate_gpus(step_reads, UNSEEN)
+        tables["gpu_summary"] = summarise_gpus(tables["gpus"], unseen)
+        tables["digital"] = validate_digital(step_reads)
         tables["systems"] = validate_systems()
     if seed:
         from dse.experiments.reproduce.table2 import seed_table

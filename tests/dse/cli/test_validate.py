@@ -14,6 +14,7 @@ from dse.experiments.reproduce.table2 import (
     tokens_for_rate,
 )
 from hwmodels import chip_table, gpu_table
+from workloads import decoders
 from workloads.architecture import load_model, model_names
 
 README = Path(__file__).parents[3] / "README.md"
@@ -39,7 +40,16 @@ def test_json_is_one_document():
     result = invoke("validate", "--json")
     assert result.exit_code == 0 and result.stderr == ""
     document = json.loads(result.stdout)
-    assert set(document) == {"chips", "summary", "classes", "survey", "gpus", "systems"}
+    assert set(document) == {
+        "chips",
+        "summary",
+        "classes",
+        "survey",
+        "gpus",
+        "gpu_summary",
+        "digital",
+        "systems",
+    }
     assert {row["fitted"] for row in document["classes"]} == {True, False}
     assert all(row["error"] is None or row["error"] > -1 for row in document["chips"])
     missing = [row for row in document["chips"] if row["predicted"] is None]
@@ -128,7 +138,7 @@ def test_tornado_refuses_what_is_no_run(tmp_path):
 def test_decoders_agree_with_the_architectures(name):
     """What the GPU validation reads a step, and what the architectures count, are one model."""
     model = load_model(name)
-    decoder = next(d for d in gpu_table.decoders().values() if d.name == model.hugging_face)
+    decoder = next(d for d in decoders.decoders().values() if d.name == model.hugging_face)
     counts = decoder.layers, decoder.moe_layers, decoder.experts, decoder.experts_per_token
     assert counts == (
         model.layers,
@@ -141,4 +151,6 @@ def test_decoders_agree_with_the_architectures(name):
     read = routed + decoder.parameters_always_read + (0 if model.tie_embeddings else embedding)
     assert read == pytest.approx(model.total_parameters(), rel=1e-3)
     for context in (1, 100, 1000):
-        assert gpu_table.cached_values(decoder, context) == model.kv_cache_elements(context)
+        values = decoders.cached_values(decoder, context)
+        assert values == model.kv_cache_elements(context)
+        assert values * decoder.macs_per_kv_value == pytest.approx(model.attention_macs(context))
