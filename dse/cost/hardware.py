@@ -74,6 +74,7 @@ def hardware(
     accelerator = replace(
         base,
         mac_units=columns["mac_units"] / dies,
+        array_rows=columns["array_rows"],
         sram_bytes=columns["sram_mib"] * 2.0**20 / dies,
         hbm_stacks=columns["hbm_stacks"] / dies,
         memory=memories(columns["memory"]),

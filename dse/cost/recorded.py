@@ -64,8 +64,8 @@ def _column(table: pd.DataFrame, name: str) -> NDArray[Any]:
 def columns_of(table: pd.DataFrame) -> dict[str, NDArray[Any]]:
     """What hardware and placement of a table's designs follow from, without gaps."""
     numbers = ("tile_rows", "tile_cols", "tiers", "dac_bits", "adc_bits", "columns_per_adc",
-               "tiles", "mac_units", "sram_mib", "hbm_stacks", "dies", "digital_weight_bits",
-               "kv_bits", "digital_experts", "micro_batches")  # fmt: skip
+               "tiles", "mac_units", "array_rows", "sram_mib", "hbm_stacks", "dies",
+               "digital_weight_bits", "kv_bits", "digital_experts", "micro_batches")  # fmt: skip
     found = {name: _column(table, name) for name in numbers}
     return found | {"memory": table["memory"].to_numpy(dtype=str)}
 

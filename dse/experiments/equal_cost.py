@@ -22,11 +22,10 @@ from dse.cost.hardware import System
 from dse.cost.workload import Traffic
 from dse.metrics import Limits
 from dse.placement.experts import digital_mask, digital_order, expert_scores
-from dse.search.costing import tile_and_accelerator
 from dse.search.problem import Problem
 from dse.search.settings import Settings
 from dse.search.setup import make_problem, traced_routing
-from dse.search.smallest import ANY_AREA_MM2, SAMPLE, best_row, exact_fit
+from dse.search.smallest import ANY_AREA_MM2, best_design, exact_fit
 from dse.simulation.converter_ranges import said, with_ranges
 from dse.simulation.measured_sensitivity import expert_sensitivity
 from workloads.architecture import load_architecture
@@ -113,13 +112,9 @@ def machine(problem: Problem, noise_model: str) -> Machine:
         "analog_modules": ["none"],
     }
     anything = replace(problem, space=problem.space.limit(choices), limits=Limits(ANY_AREA_MM2))
-    costed = exact_fit(anything, anything.space.random(SAMPLE, np.random.default_rng(0)))
-    best = costed.indices[best_row(costed, problem.limits.area_mm2)[0]][None]
+    best = best_design(anything, problem.limits.area_mm2, np.random.default_rng(0))
     chosen = exact_fit(anything, best)
-    columns = anything.space.values(best)
-    technology = best[:, anything.space.names.index("technology")]
-    tile, accelerator = tile_and_accelerator(anything, columns, technology)
-    tiles = int(chosen.columns["tiles"][0])
+    columns, tiles = chosen.columns, int(chosen.columns["tiles"][0])
     layers, experts = problem.routing.probability.shape
     small_layers, small_experts = problem.miniature_shape
     owner = (
@@ -129,7 +124,7 @@ def machine(problem: Problem, noise_model: str) -> Machine:
     size = f"{columns['tile_rows'][0]}x{columns['tile_cols'][0]}x{columns['tiers'][0]}"
     return Machine(
         problem,
-        System(tile, np.array([tiles]), accelerator),
+        chosen.system,
         float(chosen.metrics["area_mm2"][0]),
         f"{tiles} {columns['technology'][0]} {size}",
         owner,

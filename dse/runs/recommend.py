@@ -3,7 +3,7 @@
 Two answers: the best of measured silicon, and the best of all technologies.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,22 +67,16 @@ def with_reference_designs(
     return pandas.concat([table, copies], ignore_index=True)
 
 
-def mark(
-    table: "pandas.DataFrame", rule: Rule, objectives: Sequence[Metric], kinds: Mapping[str, str]
-) -> "pandas.DataFrame":
+def mark(table: "pandas.DataFrame", rule: Rule, objectives: Sequence[Metric]) -> "pandas.DataFrame":
     """Add what the search concludes of each design.
 
-    Args:
-        kinds: of the technologies, by name: silicon, simulation or projection.
-
     Returns:
-        The table with `technology_kind` (missing without tiles), `is_recommended` (of all
-        technologies), `recommended_of` ("silicon", "all", "silicon, all" or ""), `on_front`, `ties`
-        (designs that one on the front stands for, itself included) and `is_knee`.
+        The table with `is_recommended` (of all technologies), `recommended_of` ("silicon", "all",
+        "silicon, all" or ""), `on_front`, `ties` (designs that one on the front stands for, itself
+        included) and `is_knee`.
     """
     tiles = numbers(table, "tiles") > 0
-    named = [kinds.get(name) if isinstance(name, str) else None for name in table["technology"]]
-    table = table.assign(technology_kind=np.where(tiles, np.array(named, dtype=object), None))
+    table = table.copy()
     complete = ((table["state"] == "complete") & table["reason"].isna()).to_numpy(dtype=bool)
     usable = complete & ~holds_nothing(table)
     silicon = ~tiles | (table["technology_kind"] == SILICON).to_numpy(dtype=bool)

@@ -151,8 +151,7 @@ def _candidates(
     table = tables.candidates_table(problem, screening.results, chosen, reasons, cheap)
     table = reference_table(problem, screening, table, simulate=cheap is None)
     table = with_reference_designs(table, (*problem.limits.on_cost, *problem.limits.on_accuracy))
-    kinds = {str(one.name): str(one.kind) for one in problem.technologies}
-    return mark(table, settings.rule(), problem.objectives, kinds), cheap
+    return mark(table, settings.rule(), problem.objectives), cheap
 
 
 def _recommendation(

@@ -15,7 +15,7 @@ from dse.search.problem import Problem
 from dse.search.screening import Screening
 from dse.search.simulating import simulate as simulated
 from dse.search.simulation_key import CLEAN
-from dse.search.smallest import ANY_AREA_MM2, SAMPLE, best_row, exact_fit
+from dse.search.smallest import ANY_AREA_MM2, SAMPLE, best_design, exact_fit
 from dse.simulation.result import Simulated
 
 if TYPE_CHECKING:
@@ -75,18 +75,18 @@ def _kinds(problem: Problem) -> dict[str, Kind]:
         if bits in space[name].choices
     }  # fmt: skip
     digital: Kind = {"digital_expert_fraction": [1.0], "analog_modules": [NO_PARTS]}
-    kinds = {ALL_DIGITAL: whole | digital}
+    kinds: dict[str, Kind] = {ALL_DIGITAL: whole | digital}
     narrow = [bits for bits in space["digital_weight_bits"].choices if bits != 16]
     if narrow:
         kinds[QUANTISED] = digital | {"digital_weight_bits": narrow}
     experts: Kind = {"digital_expert_fraction": [0.0], "analog_modules": [NO_PARTS]}
     if ("max_neuron_norm", "per_layer") in problem.orders:  # if no other scores were asked for
-        kinds[PAPERS_RULE] = whole | {
-            "digital_expert_fraction": [0.25],
-            "analog_modules": [NO_PARTS],
+        quarter: Kind = {"digital_expert_fraction": [0.25], "analog_modules": [NO_PARTS]}
+        largest: Kind = {
             "placement_score": ["max_neuron_norm"],
             "placement_scope": ["per_layer"],
         }
+        kinds[PAPERS_RULE] = whole | quarter | largest
     kinds[EXPERTS_ANALOG] = whole | experts
     kinds[ALL_ANALOG] = whole | experts | {"analog_modules": [join_parts(problem.dense_parts)]}
     return kinds
@@ -111,13 +111,11 @@ def _choose(problem: Problem, seed: int, choices: Kind) -> tuple[Problem, Costed
     same = replace(problem, space=problem.space.limit(choices))
     unlimited = replace(same, limits=Limits(ANY_AREA_MM2))
     generator = np.random.default_rng([seed, 4])
-    costed = exact_fit(unlimited, same.space.random(SAMPLE, generator))
-    row, fits = best_row(costed, problem.limits.area_mm2)
-    needed = float(costed.metrics["area_mm2"][row])
-    reason = None if fits else over_budget(needed, problem.limits.area_mm2)
-    if not costed.feasible[row] and needed <= problem.limits.area_mm2:
-        reason = str(costed.reason[row])
-    return same, exact_fit(unlimited, costed.indices[row : row + 1]), reason
+    best = exact_fit(unlimited, best_design(unlimited, problem.limits.area_mm2, generator))
+    needed, reason = float(best.metrics["area_mm2"][0]), best.reason[0] or None
+    if needed > problem.limits.area_mm2:
+        reason = over_budget(needed, problem.limits.area_mm2)
+    return same, best, reason
 
 
 def over_budget(needed_mm2: float, budget_mm2: float) -> str:

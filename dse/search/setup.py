@@ -76,7 +76,7 @@ def make_problem(
     space = settings.space().for_parts(placeable_parts(architecture, miniature.weights))
     real = _real_model(settings, memory_bytes)
     if real is not None:  # before the first pass over the checkpoint, not after it
-        space = without_sensitivity(space)
+        space = at_16_bits(without_sensitivity(space))
     shape = (architecture.moe_layers, architecture.routed_experts)
     if real is None:
         routing = resample(observed, *shape, architecture.experts_per_token)
@@ -160,6 +160,19 @@ def _simulator(
         cache_bytes=1 << 30 if memory_bytes is None else min(1 << 30, memory_bytes // 16),
         mitigation=settings.mitigation,
     )
+
+
+def at_16_bits(space: Space) -> Space:
+    """A space for a checkpoint, whose digital modules are simulated at 16 bits only.
+
+    Raises:
+        ValueError: no 16 bits were left to choose.
+    """
+    names = ("digital_weight_bits", "kv_bits")
+    for name in names:
+        if 16 not in space[name].choices:
+            raise ValueError(f"{name}: with a checkpoint digital modules have 16 bits")
+    return space.limit({name: [16] for name in names})
 
 
 def without_sensitivity(space: Space) -> Space:

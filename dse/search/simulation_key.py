@@ -155,10 +155,13 @@ def least_loss(keys: KeySpace, codes: Codes, results: "Mapping[int, Simulated]")
     loss = np.array([results[code].delta_loss_nats for code in good])
     error = np.array([results[code].delta_loss_stderr for code in good])
     numbers, known = keys.unpack(codes), keys.unpack(np.array(good))
+    exact = known["digital_weight_bits"] == len(keys.values["digital_weight_bits"]) - 1
     worse = (codes != CLEAN)[:, None] & np.ones(len(good), dtype=bool)
     for name in Key._fields:
         one, other = numbers[name][:, None], known[name]
-        worse &= one <= other if name in ASCENDING else one == other
+        helps = one <= other if name in ASCENDING else one == other
+        # More digital experts help for sure where digital ones lose nothing themselves.
+        worse &= np.where(exact, helps, one == other) if name == "digital" else helps
     least = np.where(worse, np.maximum(loss - 2 * error, 0.0), 0.0).max(axis=1)
     for code, measured in zip(good, loss, strict=True):
         least[codes == code] = measured

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse import units
+from dse.arrays import Array
 from dse.cost.hardware import System
 from dse.cost.mapping import layouts, model_shape, placeable_parts
 from dse.cost.workload import Traffic
@@ -20,7 +21,7 @@ from dse.search.settings import Settings
 from workloads.architecture import MoEArchitecture
 from workloads.routing import Routing
 
-SAMPLE = 6000
+SAMPLE, ROUNDS = 6000, 8
 ANY_AREA_MM2 = 1e9
 
 
@@ -44,19 +45,31 @@ def exact_fit(problem: Problem, indices: NDArray[np.int64]) -> Costed:
     return cost_system(problem, indices, columns, system, technology_index)
 
 
-def best_row(costed: Costed, budget_mm2: float) -> tuple[int, bool]:
-    """The design of least energy per token over throughput within a budget, and whether any fits.
+def ranked(costed: Costed, budget_mm2: float) -> Array:
+    """Designs by least energy per token over throughput within a budget: smaller is better.
 
-    Where none does, the smallest; of those that could not be built at any area, if all are.
+    Where none fits, by area; of those that could not be built at any area, if all are.
     """
     area = costed.metrics["area_mm2"]
     product = costed.metrics["energy_j_per_token"] / costed.metrics["throughput_tokens_per_s"]
     fits = costed.feasible & (area <= budget_mm2)
-    any_fits = bool(fits.any())
-    if any_fits:
-        return int(np.where(fits, product, np.inf).argmin()), True
+    if fits.any():
+        return np.where(fits, product, np.inf)
     could = costed.feasible if costed.feasible.any() else costed.costs.memory_fits
-    return int(np.where(could, area, np.inf).argmin()), False
+    return np.where(could, area, np.inf)
+
+
+def best_design(
+    problem: Problem, budget_mm2: float, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Choices [1, parameters] of the best design by `ranked` that a search by mutation finds."""
+    indices = problem.space.random(SAMPLE, generator)
+    for _ in range(ROUNDS):
+        order = np.argsort(ranked(exact_fit(problem, indices), budget_mm2), kind="stable")[:50]
+        best = indices[order]
+        near = problem.space.mutate(np.repeat(best, 40, axis=0), generator, rate=0.3)
+        indices = np.concatenate([best, near])
+    return best[:1]
 
 
 def smallest_designs(problem: Problem) -> tuple[NDArray[np.int64], float]:
@@ -71,7 +84,7 @@ def smallest_designs(problem: Problem) -> tuple[NDArray[np.int64], float]:
     share = problem.space.names.index("tiles_share")
     full = int(np.argmax(problem.space.parameters[share].choices))
     best, least = indices[:0], np.inf
-    for _ in range(8):
+    for _ in range(ROUNDS):
         indices[:, share] = full
         costed = exact_fit(unlimited, indices)
         area = np.where(costed.feasible, costed.metrics["area_mm2"], np.inf)

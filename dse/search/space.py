@@ -127,6 +127,8 @@ def _parameters() -> tuple[Parameter, ...]:
         replace(_numeric("kv_bits", (8, 16), 8, 16), listed=(8, 16)),
         # Of all dies together.
         _numeric("mac_units", powers[8:19], 1, 2**24),
+        # Sides of the square matrix units that they form: small ones load their weights sooner.
+        _numeric("array_rows", powers[4:8], 8, 256),
         _numeric("sram_mib", powers[0:8], 0.0625, 16384, whole=False),
         Parameter("memory", ("hbm2e", "hbm3", "hbm3e", "lpddr5x")),
         _numeric("hbm_stacks", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], 1, 256),

@@ -178,7 +178,7 @@ def test_resuming_a_finished_run_keeps_its_trials(finished):
 
 @pytest.mark.parametrize(
     "option",
-    [("--model", "olmoe"), ("--budget-area", "100mm2"), ("--seed", "7"), ("--batch", "8"),
+    [("--model", "olmoe"), ("--budget-area", "100mm2"), ("--seed", "7"), ("--concurrency", "8"),
      ("--fix", "tile_rows=512"), ("--budget-power", "15W"), ("--tokens", "4096")],
 )  # fmt: skip
 def test_a_resumed_run_keeps_its_question(finished, option):

@@ -8,6 +8,7 @@ from dse.metrics import Limits, metric
 from dse.runs import bounds, flips, recommendation, words
 from dse.runs.recommend import answers, mark, with_reference_designs
 from dse.search.rule import Judged, Rule
+from dse.search.settings import Settings
 from dse.search.space import default_space
 
 OBJECTIVES = [metric(name) for name in ("delta_loss", "energy_per_token", "throughput")]
@@ -23,10 +24,11 @@ def table(*rows: tuple[object, ...]) -> pd.DataFrame:
     tiles = found["tiles"] > 0
     return found.assign(
         state="complete", reason=None, reference_name=None, analog_modules="none",
+        technology_kind=[KINDS.get(name) for name in found["technology"]],
         digital_expert_fraction=found["digital_experts"] / EXPERTS,
         delta_loss_stderr=np.where(tiles, 1e-3, 0.0), mac_units=1024, sram_mib=1.0, hbm_stacks=2,
         tile_rows=np.where(tiles, 512, np.nan), tile_cols=np.where(tiles, 512, np.nan),
-        tiers=np.where(tiles, 64, np.nan), dac_bits=np.where(tiles, 8, np.nan),
+        tiers=np.where(tiles, 64, np.nan), dac_bits=np.where(tiles, 8, np.nan), memory="hbm3", dies=1, digital_weight_bits=16,
         adc_bits=np.where(tiles, 8, np.nan), placement_score=None, placement_scope=None,
     )  # fmt: skip
 
@@ -37,7 +39,7 @@ ONE_EXPERT = (2, "pcm-14nm", 22, 99, 0.0, 59.9e-3, 2500.0, 190.0)
 
 
 def marked(*rows: tuple[object, ...]) -> pd.DataFrame:
-    return mark(table(*rows), Rule(), OBJECTIVES, KINDS)
+    return mark(table(*rows), Rule(), OBJECTIVES)
 
 
 def test_the_two_answers_stand_side_by_side() -> None:
@@ -45,8 +47,6 @@ def test_the_two_answers_stand_side_by_side() -> None:
     found = marked(DIGITAL, PROJECTED, hardly)
     assert found["recommended_of"].tolist() == ["silicon", "all", ""]
     assert found["is_recommended"].tolist() == [False, True, False]
-    assert found["technology_kind"].tolist()[1:] == ["projection", "silicon"]
-    assert found["technology_kind"].isna().tolist() == [True, False, False]
     assert found["on_front"].tolist() == [True, True, False]
     assert found["ties"].tolist() == [2, 1, 0]  # two experts make no difference
     only_silicon = marked(DIGITAL, hardly)
@@ -63,11 +63,11 @@ def test_tiles_that_hold_next_to_nothing_are_not_recommended() -> None:
 def test_ruled_out_and_unknown_designs_are_neither_recommended_nor_on_the_front() -> None:
     designs = table(DIGITAL, PROJECTED)
     designs.loc[1, "state"] = "ruled_out"
-    found = mark(designs, Rule(), OBJECTIVES, KINDS)
+    found = mark(designs, Rule(), OBJECTIVES)
     assert found["on_front"].tolist() == [True, False]
     designs = table(DIGITAL, PROJECTED)
     designs.loc[1, "reason"] = "breaks accuracy>=0.9"
-    assert mark(designs, Rule(), OBJECTIVES, KINDS)["recommended_of"].tolist()[1] == ""
+    assert mark(designs, Rule(), OBJECTIVES)["recommended_of"].tolist()[1] == ""
 
 
 def test_references_within_the_limits_become_designs() -> None:
@@ -131,7 +131,7 @@ def test_a_flip_is_found_where_it_is() -> None:
         losses = np.zeros(2)
         return Judged(costs, losses, losses, np.array([False, True]), np.ones(2, dtype=bool))
 
-    at = flips.Ground(None, rows, Rule(), Limits(200.0).on_cost)
+    at = flips.Ground(None, rows, Settings("deepseekmoe", 200.0))
     asked = flips.Question("pain", "mJ", 1.0, ([10.0, 30.0, 50.0], [0.1]), designs)
     found = flips.answer(at, asked)
     assert found["flips_at"] == pytest.approx(40.0, rel=0.02)
@@ -146,7 +146,7 @@ def test_a_flip_is_found_where_it_is() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "following"),
     [("sram_mib", 32.0, 64.0), ("sram_mib", 1.0, 0.5), ("adc_bits", 10, 11), ("dac_bits", 5, 4),
-     ("tiers", 1024, None), ("hbm_stacks", 8, 10), ("digital_expert_fraction", 0.0, None)],
+     ("tiers", 1024, None), ("hbm_stacks", 64, 80), ("digital_expert_fraction", 0.0, None)],
 )  # fmt: skip
 def test_what_follows_an_end_of_the_space(name: str, value: float, following: float | None) -> None:
     assert bounds.following(default_space()[name], value) == following
@@ -156,7 +156,10 @@ def test_a_design_in_words() -> None:
     row = table(PROJECTED).iloc[0]
     assert words.tiles(row) == "20 tiles of pcm-3d (512 x 512 in 64 tiers, DAC/ADC of 8/8 bits)"
     assert words.analog_parts(row, EXPERTS) == "all 100 experts"
-    assert words.digital(row) == "1,024 MAC units, 1 MiB of SRAM and 2 stacks of HBM"
+    assert (
+        words.digital(row)
+        == "1,024 MAC units, 1 MiB of SRAM, 2 stacks of hbm3 and digital weights of 16 bits"
+    )
     assert words.times(0.88, "throughput", "energy") == "12 % less energy"
     assert words.times(4.3, "throughput", "energy") == "4.3 times the throughput"
 
