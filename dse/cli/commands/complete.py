@@ -65,6 +65,13 @@ def metrics(incomplete: str) -> list[str]:
     return _beginning(incomplete, [known.alias for known in METRICS])
 
 
+def preferences(incomplete: str) -> list[str]:
+    """Names of --prefer."""
+    from dse.search.rule import PREFERENCES
+
+    return _beginning(incomplete, PREFERENCES)
+
+
 def figures(incomplete: str) -> list[str]:
     """Names that `dse reproduce` takes."""
     from dse.experiments.reproduce.claims import FIGURES
