@@ -1,5 +1,6 @@
 """The end of a search in the terminal: the thinned front, the knee, the reference designs."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,8 +102,9 @@ def print_run(run: Run) -> None:
 def source_lines(config: dict[str, Any]) -> list[str]:
     """Where a run's accuracies come from, and how miniature and checkpoint agree."""
     miniature = (
-        f"Accuracy is of the {config.get('accuracy_source') or 'miniature'}; "
-        "it ranks designs, the full model's percentage points differ."
+        f"Loss and points are estimates for the full model, from the "
+        f"{config.get('accuracy_source') or 'miniature'} with errors scaled to published losses; "
+        "points are the change of eight benchmarks' average ± half the 68 % band."
     )
     real = config.get("checkpoint")
     if not real:
@@ -133,7 +135,7 @@ HEADERS = (
     "dense",
     "dig. %",
     "loss +",
-    "accuracy %",
+    "points",
     "J/token",
     "tok/s",
     "mm2",
@@ -150,7 +152,7 @@ def cells(row: Any) -> tuple[str, ...]:
         dense(row),
         f"{100 * float(row['digital_expert_fraction']):.0f}",
         units.plus_minus(float(row["delta_loss_nats"]), float(row["delta_loss_stderr"]), digits=3),
-        _percent(row["accuracy"], row["accuracy_stderr"]),
+        _points(row),
         si(row["energy_j_per_token"], "J"),
         si(row["throughput_tokens_per_s"], "").replace(" ", ""),  # no line breaks in 11.7k
         number(row["area_mm2"], 3),
@@ -176,5 +178,10 @@ def dense(row: Any) -> str:
     return "+".join(letter for part, letter in _LETTERS.items() if part in parts) or "–"
 
 
-def _percent(value: Any, error: Any) -> str:
-    return units.plus_minus(100 * float(value), 100 * float(error), digits=1)
+def _points(row: Any) -> str:
+    """Change of the benchmarks' average and half its band; a run of an earlier version has none."""
+    ends = [row.get(f"full_points{end}") for end in ("", "_low", "_high")]
+    if any(end is None or not math.isfinite(float(end)) for end in ends):
+        return "–"
+    point, low, high = (float(end) for end in ends)
+    return units.plus_minus(point, (high - low) / 2, digits=1)

@@ -15,20 +15,42 @@ def validate(
     chips: Path | None = typer.Option(None, help="Your own table of chips (CSV)."),
     gpus: Path | None = typer.Option(None, help="Your own table of GPU runs (CSV)."),
     seed: bool = typer.Option(False, "--seed", help="The paper's Table 2 beside the prediction."),
+    accuracy: bool = typer.Option(
+        False, "--accuracy", help="Published losses of full-size models beside the estimate."
+    ),
+    anchors: Path | None = typer.Option(None, help="With --accuracy: your own losses (CSV)."),
     as_json: bool = JSON,
 ) -> None:
     """Hold the models against published chips and GPUs.
 
-    And against systems; each chip is left out of the fit once.
+    And against systems; each chip is left out of the fit once. With --accuracy: losses.
     """
     from dse.cli.console import print_json, records
     from dse.cli.validation_sheet import print_tables
 
+    if anchors is not None and not accuracy:
+        raise ValueError("--anchors is for losses of models: add --accuracy")
+    if accuracy:
+        _accuracy(anchors, as_json)
+        return
     tables = _tables(chips, gpus, seed)
     if as_json:
         print_json({name: records(table) for name, table in tables.items()})
     else:
         print_tables(tables)
+
+
+def _accuracy(anchors: Path | None, as_json: bool) -> None:
+    """Anchors with their predictions, the gains behind them, and what they say."""
+    from dse.cli.console import print_json, records
+    from dse.cli.validation_sheet import print_accuracy
+    from dse.experiments.validate_accuracy import accuracy_table, findings, gain_rows
+
+    table = accuracy_table(anchors)
+    if as_json:
+        print_json({"anchors": records(table), "gains": gain_rows(), "findings": findings(table)})
+    else:
+        print_accuracy(table, gain_rows(), findings(table))
 
 
 def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pandas.DataFrame]":
