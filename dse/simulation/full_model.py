@@ -183,6 +183,6 @@ def unexplained(model: str, analog_modules: Sequence[str]) -> str:
     if model != "deepseekmoe" or not set(analog_modules) - {"router"}:
         return ""
     return (
-        "DeepSeekMoE's experts and dense modules lose 6.24 points to 8-bit converters as published, which no "
+        "DeepSeekMoE's experts and dense modules lose 6.24 points to 8-bit converters, which no "
         "gain shared with OLMoE explains: analog dense parts likely lose more than said here"
     )
