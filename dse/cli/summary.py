@@ -143,8 +143,9 @@ def reference_lines(config: dict[str, Any]) -> list[str]:
 def source_lines(config: dict[str, Any]) -> list[str]:
     """Where a run's accuracies come from, and how miniature and checkpoint agree."""
     miniature = (
-        f"Accuracy is of the {config.get('accuracy_source') or 'miniature'}; "
-        "it ranks designs, the full model's percentage points differ."
+        f"Loss and points are estimates for the full model, from the "
+        f"{config.get('accuracy_source') or 'miniature'} with errors scaled to published losses; "
+        "points are the change of eight benchmarks' average ± half the 68 % band."
     )
     real = config.get("checkpoint")
     if not real:

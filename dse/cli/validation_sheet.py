@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dse.cli.console import number, print_table, say, si
@@ -305,6 +306,29 @@ def print_seed(table: pd.DataFrame) -> None:
     )
     print_table(headers, rows, title=title, left=2)
     _say([analog_throughput_sentence()])
+
+
+def print_accuracy(
+    table: pd.DataFrame, gains: Sequence[dict[str, Any]], findings: Sequence[str]
+) -> None:
+    """Published losses beside predictions without them, worst first; then gains and findings."""
+    rows = [
+        (
+            str(row["model"]).removesuffix("-Instruct"),
+            f"{row['what']}, {row['perturbation']}",
+            f"{row['published']:.3g} {'pt' if row['unit'] == 'points' else 'nat'}",
+            number(row["predicted"], 3),
+            number(row["left_out"], 3),
+            span(row["low"], row["high"]),
+            {True: "yes", False: "no", None: "–"}[row["covered"]],
+        )
+        for row in _rows(table)
+    ]
+    headers = ("model", "analog or rounded", "published", "fitted", "left out", "68 % band", "held")
+    print_table(headers, rows, title="Losses of full-size models, worst row first", left=2)
+    cells = [(row["parameter"], f"{row['value']:.2f} ± {row['stderr']:.2f}") for row in gains]
+    print_table(("full model over miniature", "value"), cells)
+    _say(list(findings))
 
 
 def _say(lines: list[str]) -> None:

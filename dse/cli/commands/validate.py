@@ -18,20 +18,29 @@ def validate(
     template: bool = typer.Option(
         False, "--template", help="Print an empty table of chips with examples (CSV), and end."
     ),
+    accuracy: bool = typer.Option(
+        False, "--accuracy", help="Published losses of full-size models beside the estimate."
+    ),
+    anchors: Path | None = typer.Option(None, help="With --accuracy: your own losses (CSV)."),
     as_json: bool = JSON,
 ) -> None:
     """Hold the models against published chips and GPUs.
 
-    And against systems; each chip is left out of the fit once. For chips of your own: `dse validate
+    And against systems; each chip is left out of the fit once. With --accuracy: losses. For chips of your own: `dse validate
     --template > mine.csv`, fill in, `dse validate --chips mine.csv`.
     """
     from dse.cli.console import print_json, records
     from dse.cli.validation_sheet import print_tables
 
     if template:
-        if chips is not None or gpus is not None or seed:
+        if chips is not None or gpus is not None or seed or accuracy:
             raise ValueError("--template stands alone: it prints an empty table of chips")
         _print_template(as_json)
+        return
+    if anchors is not None and not accuracy:
+        raise ValueError("--anchors is for losses of models: add --accuracy")
+    if accuracy:
+        _accuracy(anchors, as_json)
         return
     tables = _tables(chips, gpus, seed)
     if as_json:
@@ -61,6 +70,19 @@ def _print_template(as_json: bool) -> None:
         print_json({"columns": chip_columns.fields_of(), "examples": list(chip_columns.EXAMPLES)})
     else:
         typer.echo(chip_columns.template(), nl=False)
+
+
+def _accuracy(anchors: Path | None, as_json: bool) -> None:
+    """Anchors with their predictions, the gains behind them, and what they say."""
+    from dse.cli.console import print_json, records
+    from dse.cli.validation_sheet import print_accuracy
+    from dse.experiments.validate_accuracy import accuracy_table, findings, gain_rows
+
+    table = accuracy_table(anchors)
+    if as_json:
+        print_json({"anchors": records(table), "gains": gain_rows(), "findings": findings(table)})
+    else:
+        print_accuracy(table, gain_rows(), findings(table))
 
 
 def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pandas.DataFrame]":
