@@ -192,7 +192,7 @@ def page_layers(run: Run, shown: pd.DataFrame) -> pd.DataFrame:
     if run.layers.empty:
         return run.layers
     table = drill_table(run.layers[run.layers["trial"].isin(shown["trial"])], run.candidates)
-    wanted = shown.loc[shown["is_knee"] | (shown["state"] == "reference"), "trial"]
+    wanted = shown.loc[shown["is_recommended"] | (shown["state"] == "reference"), "trial"]
     return payload.thin_layers(table, list(wanted))
 
 
