@@ -320,6 +320,13 @@ def si(value: float, unit: str, digits: int = 3) -> str:
     return f"{scaled:.{decimals}f} {prefixes[exponent]}{unit}".strip()
 
 
+def quantity(value: float, unit: str) -> str:
+    """A number with its unit, with a metric prefix where the unit takes one: '50 pJ/byte'."""
+    if unit.partition("/")[0] in ("J", "s", "W"):
+        return re.sub(r"\.0+(?= )", "", si(value, unit))
+    return f"{value:,.4g} {unit}".strip()
+
+
 def tokens_per_s(value: float) -> str:
     """A rate with three digits and thousands separators: 7396.4 -> '7,400 tokens/s'."""
     rounded = float(f"{value:.3g}")
@@ -361,7 +368,14 @@ def show(row: pd.Series, name: str) -> str:
         return f"{number:,.0f}" + (f" {spec.unit}" if spec.unit else "")
     if spec.kind == "si":
         return tokens_per_s(number) if is_rate(spec.unit) else si(number, spec.unit)
+    if spec.unit == "points":
+        return f"{points(number)} points"
     return f"{number:.4g} {spec.unit}".strip()
+
+
+def points(value: float) -> str:
+    """Points of accuracy against digital, with a sign that shows which way: '−0.41'."""
+    return f"{value:+z.2f}".replace("-", "−").replace("+0.00", "0.00")
 
 
 def show_range(row: pd.Series, name: str) -> str:
@@ -370,7 +384,10 @@ def show_range(row: pd.Series, name: str) -> str:
     if any(is_missing(end) for end in ends):
         return ""
     scale, unit = in_unit(pd.Series(ends, dtype=float), column(name))
-    low, high = (f"{float(f'{float(end) * scale:.3g}'):,g}".replace("-", "−") for end in ends)
+    low, high = (
+        points(end) if unit == "points" else f"{float(f'{float(end) * scale:.3g}'):,g}"
+        for end in ends
+    )
     return f"{low} to {high} {unit}".strip()
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from dataclasses import asdict, replace
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,19 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reports import choices, evidence, payload, words
+from reports import choices, decision, evidence, payload, words
 from reports.captions import captions
 from reports.columns import (
     HOVER,
     NOT_COMPUTED,
-    OBJECTIVES,
+    PARAMETER_NAMES,
+    RESULT_NAMES,
+    STANDARD_ERRORS,
     breakdown_columns,
     column,
+    described_by,
     is_missing,
+    quantity,
     show,
     term,
 )
@@ -35,6 +41,8 @@ from reports.figures.breakdown import (
 )
 from reports.figures.budget import knee_against_budget
 from reports.figures.fidelity import miniature_against_checkpoint
+from reports.figures.flips import flip_factors
+from reports.figures.importance import importance_bars
 from reports.figures.parallel import DIMENSIONS, parallel_coordinates
 from reports.figures.placement import (
     digital_coverage,
@@ -45,12 +53,14 @@ from reports.figures.placement import (
     value_range,
 )
 from reports.figures.progress import hypervolume_progress, time_split
+from reports.figures.roofline import PEAKS, has_roofline, roofline
 from reports.figures.step import decode_timeline, step_timeline, step_words
 from reports.figures.theme import DARK, LIGHT
 from reports.figures.tornado import tornado_bars
 from reports.figures.trade import accuracy_against_digital_share, pareto_front
 from reports.figures.utilisation import tile_utilisation
-from reports.run_folder import Run, budget_mm2, read_run, recommended_row
+from reports.glossary import glossary
+from reports.run_folder import Run, budget_mm2, name_of, read_run, recommended_row
 
 REPORT = "report.html"
 
@@ -68,26 +78,31 @@ LEVELS = {
     "area:component": "system, subsystem, component",
     "area:module": "system, module",
 }
+#: So many designs of the front can be chosen to compare with; others by the button above.
+MOST_OTHERS = 200
 #: The page's own scripts, in the order in which each builds on the one before.
-SCRIPTS = ("columns.js", "views.js", "table.js", "report.js")
+SCRIPTS = ("columns.js", "views.js", "filter.js", "table.js", "compare.js", "report.js")
 _HERE = Path(__file__).parent
 
 #: What the card of the selected design shows.
 CARD = (
-    "state", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits", "dac_bits",
-    "columns_per_adc", "digital_expert_fraction", "digital_experts", "placement_score",
-    "placement_scope", "analog_modules", "mac_units", "sram_mib", "hbm_stacks", "delta_loss_nats",
-    "accuracy", "top1", "energy_j_per_token", "throughput_tokens_per_s", "latency_s_per_token",
-    "area_mm2", "power_w", "utilisation", "occupancy", "reason", "accuracy_source",
+    "state", "ties", "full_points", "full_loss_nats", "delta_loss_nats", "accuracy", "top1",
+    "energy_j_per_token", "throughput_tokens_per_s", "time_per_output_token_s",
+    "time_to_first_token_s", "latency_s_per_token", "area_mm2", "power_w", "cost_usd",
+    "technology", "technology_kind", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits",
+    "dac_bits", "columns_per_adc", "digital_experts", "placement_score", "placement_scope",
+    "analog_modules", "mac_units", "sram_mib", "memory", "hbm_stacks", "digital_weight_bits",
+    "kv_bits", "beyond_source", "reason", "accuracy_source",
 )  # fmt: skip
 
 #: Columns of the table of candidates on the page; the CSV has all of them.
 TABLE = (
-    "trial", "state", "delta_loss_nats", "accuracy", "energy_j_per_token",
-    "throughput_tokens_per_s", "area_mm2", "technology", "tile_rows", "tile_cols", "tiers", "tiles",
-    "adc_bits", "dac_bits", "columns_per_adc", "digital_expert_fraction", "placement_score",
-    "placement_scope", "analog_modules", "top1", "latency_s_per_token", "power_w", "mac_units",
-    "sram_mib", "hbm_stacks", "reason",
+    "trial", "state", "full_points", "delta_loss_nats", "accuracy", "energy_j_per_token",
+    "throughput_tokens_per_s", "area_mm2", "cost_usd", "technology", "tile_rows", "tile_cols",
+    "tiers", "tiles", "adc_bits", "dac_bits", "columns_per_adc", "digital_expert_fraction",
+    "placement_score", "placement_scope", "analog_modules", "top1", "time_per_output_token_s",
+    "latency_s_per_token", "power_w", "mac_units", "sram_mib", "memory", "hbm_stacks", "dies",
+    "digital_weight_bits", "kv_bits", "ties", "technology_kind", "beyond_source", "reason",
 )  # fmt: skip
 
 
@@ -112,6 +127,11 @@ def write_report(run_folder: Path | str) -> Path:
 
 def render(run: Run) -> str:
     """The whole report of a run as HTML text."""
+    with described_by(run.columns):
+        return _render(run)
+
+
+def _render(run: Run) -> str:
     shown = payload.thin(run.candidates)
     data = page_data(run, shown)
     scripts = [plotly_script()]
@@ -122,13 +142,26 @@ def render(run: Run) -> str:
     template = environment.from_string(
         (_HERE / "static" / "report.html.j2").read_text(encoding="utf-8")
     )
+    sentence, paragraphs = decision.sentences(run)
+    numbers = count(1)
     return template.render(
         run=run,
         title=evidence.title(run),
+        number=lambda: next(numbers),
         facts=evidence.facts(run),
-        paragraphs=words.recommendation(run),
-        headline=choices.headline_figures(run),
+        sentence=sentence,
+        cards=decision.cards(run),
+        answers=_answers(run, shown),
+        words=[
+            ("Why this one", decision.reasons(run)),
+            ("What would change it", decision.flips(run)[: decision.FIRST_FLIPS]),
+            ("How sure", decision.how_sure(run)),
+            ("At an end of the space", decision.at_bounds(run)),
+        ],
+        paragraphs=paragraphs,
         choices=_choices(run, shown),
+        flips_table=_flips(run),
+        others=_others(run, shown),
         counts=evidence.counts(run),
         left_out=len(run.candidates) - len(shown),
         caveats=evidence.caveats(run),
@@ -137,10 +170,11 @@ def render(run: Run) -> str:
         captions=captions(run),
         mode=evidence.mode(run),
         axes=_axis_choices(data),
-        beyond=evidence.beyond(run),
+        roofline="roofline" in data["figures"],
         like_layers=like_layers(run.experts),
         breakdowns=available_breakdowns(run),
         map_columns=data["mapColumns"],
+        glossary=glossary(run.columns),
         data=Markup(payload.script_safe(data)),
         css=Markup((_HERE / "static" / "report.css").read_text(encoding="utf-8")),
         scripts=[Markup(text) for text in scripts],
@@ -160,11 +194,14 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
         "specs": payload.column_specs(shown),
         "count": len(shown),
         "table": [name for name in TABLE if name in shown.columns],
-        "card": [name for name in CARD if name in shown.columns],
+        "card": card_columns(shown),
         "hover": [name for name in HOVER if name in shown.columns],
         "objectives": objectives,
         "recommended": payload.row_index(shown, row),
         "selected": payload.row_index(shown, selected),
+        "against": payload.row_index(shown, decision.digital_rival(run)),
+        "parameters": [name for name in PARAMETER_NAMES if name in shown.columns],
+        "standardErrors": STANDARD_ERRORS,
         "alike": payload.alike(shown, row),
         "figures": _figures(run, shown, selected),
         "rows": payload.row_sets(shown),
@@ -175,6 +212,7 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
         "expertCount": len(experts),
         "mapColumns": {name: value_range(experts, name) for name in value_columns(experts)},
         "layers": payload.pack(layers),
+        "peaks": list(PEAKS),
         "stepTokens": evidence.step_tokens(run),
         "pace": {
             str(place): step_words(run.layers, design, evidence.step_tokens(run))
@@ -185,6 +223,14 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
         "terms": payload.terms(shown, experts, layers),
         "templates": {"light": LIGHT.to_plotly_json(), "dark": DARK.to_plotly_json()},
     }
+
+
+def card_columns(shown: pd.DataFrame) -> list[str]:
+    """What the card of the selected design shows: nothing twice in other words."""
+    instead = {"full_loss_nats": ("delta_loss_nats", "accuracy", "top1"),
+               "time_per_output_token_s": ("latency_s_per_token",)}  # fmt: skip
+    twice = {name for better, names in instead.items() if better in shown for name in names}
+    return [name for name in CARD if name in shown.columns and name not in twice]
 
 
 def page_layers(run: Run, shown: pd.DataFrame) -> pd.DataFrame:
@@ -242,11 +288,14 @@ def _of_the_run(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
         "budget": knee_against_budget(
             run.candidates, budget_mm2(run), evidence.searched_objectives(run)
         ),
+        "importance": importance_bars(run.candidates),
         "hypervolume": hypervolume_progress(run.progress),
         "time": time_split(evidence.wall_times(run)),
     }
     if len(run.checkpoint):
         built["fidelity"] = miniature_against_checkpoint(run.checkpoint)
+    if len(run.flips):
+        built["flips"] = flip_factors(decision.flips_table(run))
     if len(run.tornado):
         built["tornado"] = tornado_bars(run.tornado)
     return built
@@ -264,6 +313,8 @@ def _of_a_design(run: Run, shown: pd.DataFrame, selected: pd.Series) -> dict[str
         quantity, by = key.split(":")
         built[f"icicle:{key}"] = breakdown_icicle(shown, who, quantity, by, run.layers)
         built[f"bars:{key}"] = breakdown_bars(shown, compared, quantity, by, run.layers)
+    if has_roofline(run.layers, run.candidates):
+        built["roofline"] = roofline(run.layers, selected)
     if len(run.layers):
         rate: Any = selected["throughput_tokens_per_s"]
         pace = None if is_missing(rate) else evidence.step_tokens(run) / float(rate)
@@ -295,7 +346,7 @@ def _axes(objectives: list[str], accuracy: str) -> tuple[str, str, str]:
 
 
 def _objectives(shown: pd.DataFrame) -> list[str]:
-    return [c.name for c in OBJECTIVES if c.name in shown.columns and shown[c.name].notna().any()]
+    return [name for name in RESULT_NAMES if name in shown and shown[name].notna().any()]
 
 
 def _identity(row: pd.Series) -> Any:
@@ -310,12 +361,54 @@ def _first_design(shown: pd.DataFrame) -> pd.Series | None:
     return None
 
 
+def _answers(run: Run, shown: pd.DataFrame) -> list[dict[str, Any]]:
+    """The two answers as the template prints them."""
+    best = recommended_row(run)
+    return [
+        {
+            **asdict(replace(answer, row=None)),
+            "name": "" if answer.row is None else name_of(answer.row),
+            "index": payload.row_index(shown, answer.row),
+            "recommended": answer.row is not None
+            and best is not None
+            and answer.row.name == best.name,
+        }
+        for answer in decision.answers(run)
+    ]
+
+
+def _flips(run: Run) -> list[dict[str, str]]:
+    """The table of what would change the recommendation as the template prints it."""
+    rows = []
+    for _, flip in decision.flips_table(run).iterrows():
+        unit = "" if is_missing(flip["unit"]) else str(flip["unit"])
+        now, at = (
+            "" if is_missing(flip[name]) else quantity(float(flip[name]), unit)
+            for name in ("now", "flips_at")
+        )
+        told = [str(flip[name]) for name in ("sentence", "becomes") if not is_missing(flip[name])]
+        rows.append({"question": str(flip["question"]), "now": now or "–", "at": at or "never",
+                     "then": told[0] if told else ""})  # fmt: skip
+    return rows
+
+
+def _others(run: Run, shown: pd.DataFrame) -> list[tuple[str, int]]:
+    """Designs that another can be compared with: the short list, then the front."""
+    found = {payload.row_index(shown, choice.row): f"{name_of(choice.row)}: {choice.role.lower()}"
+             for choice in choices.short_list(run)}  # fmt: skip
+    for place in np.flatnonzero(shown["on_front"])[:MOST_OTHERS]:
+        found.setdefault(int(place), name_of(shown.iloc[place]))
+    return [(name, place) for place, name in found.items() if place >= 0]
+
+
 def _choices(run: Run, shown: pd.DataFrame) -> list[dict[str, Any]]:
     """The short list as the template prints it."""
-    names = ("delta_loss_nats", "accuracy", "energy_j_per_token", "throughput_tokens_per_s",
-             "area_mm2")  # fmt: skip
-    rows = [choice.row for choice in choices.short_list(run)]
-    used = [name for name in names if not all(is_missing(row.get(name)) for row in rows)]
+    listed = choices.short_list(run)
+    names = ("full_points", "delta_loss_nats", "accuracy", "energy_j_per_token",
+             "throughput_tokens_per_s", "area_mm2", "cost_usd")  # fmt: skip
+    used = [name for name in names if any(not is_missing(c.row.get(name)) for c in listed)]
+    if "full_points" in used:
+        used = [name for name in used if name not in ("delta_loss_nats", "accuracy")]
     return [
         {
             "role": choice.role,
@@ -325,7 +418,7 @@ def _choices(run: Run, shown: pd.DataFrame) -> list[dict[str, Any]]:
             "trade": choice.trade,
             "index": payload.row_index(shown, choice.row),
         }
-        for choice in choices.short_list(run)
+        for choice in listed
     ]
 
 

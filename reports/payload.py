@@ -42,6 +42,7 @@ from reports.figures.trade import (
     score_groups,
     staircase,
 )
+from reports.glossary import help_text
 from reports.run_folder import STATES
 
 #: Designs that travel with the page. Ruled-out ones beyond this are thinned evenly; the page says
@@ -59,7 +60,9 @@ def thin(candidates: pd.DataFrame, most: int = MOST_DESIGNS) -> pd.DataFrame:
     kept_rows, others = candidates[kept], candidates[~kept]
     if len(kept_rows) >= most:
         important = (
-            kept_rows["on_front"] | kept_rows["is_recommended"] | (kept_rows["state"] == "reference")
+            kept_rows["on_front"]
+            | kept_rows["is_recommended"]
+            | (kept_rows["state"] == "reference")
         )
         room = max(0, most - int(important.sum()))
         rows = pd.concat([kept_rows[important], _evenly(kept_rows[~important], room)])
@@ -199,7 +202,7 @@ def column_specs(candidates: pd.DataFrame) -> dict[str, Any]:
         scale, unit = in_unit(numeric(candidates, str(name)), spec) if is_number else (1.0, "")
         entry: dict[str, Any] = {
             "label": spec.label, "unit": "%" if spec.kind == "percent" else spec.unit,
-            "kind": spec.kind if known or is_number else "text", "help": spec.help,
+            "kind": spec.kind if known or is_number else "text", "help": help_text(spec),
             "stderr": spec.stderr, "error": error_columns(candidates, spec), "better": spec.better,
             "scale": scale, "headingUnit": unit,
             "heading": f"{spec.label} ({unit})" if unit else spec.label,

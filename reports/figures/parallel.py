@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import Column, column, is_rate, plain, si, term, tokens_per_s
+from reports.columns import Column, column, is_rate, plain, si, term
 from reports.figures.theme import (
     ACCENT,
     MUTED,
@@ -16,6 +16,7 @@ from reports.figures.theme import (
     empty_figure,
     numeric,
     themed,
+    tick_text,
     tick_unit,
 )
 from reports.figures.trade import credited_scores, design_groups
@@ -61,7 +62,7 @@ def parallel_coordinates(
         )  # fmt: skip
     for position, scale in enumerate(scales):
         _add_axis(figure, position, scale)
-    labels = [plain(scale["title"]) for scale in scales]
+    labels = [_broken(scale["title"]) for scale in scales]
     figure.update_xaxes(
         tickvals=list(range(len(scales))), ticktext=labels, range=[-0.35, len(scales) - 0.35],
         showgrid=False, zeroline=False, side="bottom", fixedrange=True, tickangle=0,
@@ -84,6 +85,8 @@ def axis_scales(rows: pd.DataFrame, dimensions: tuple[str, ...]) -> list[dict[st
     Columns that are absent, all missing, or the same in every design are left out.
     """
     scales: list[dict[str, Any]] = []
+    if numeric(rows, "full_points").notna().any():
+        dimensions = tuple(name for name in dimensions if name != "delta_loss_nats")
     for name in dimensions:
         spec = column(name)
         if name not in rows.columns:
@@ -155,7 +158,9 @@ def _add_axis(figure: go.Figure, place: int, scale: dict[str, Any]) -> None:
 
 def _tick(value: float, spec: Column) -> str:
     if spec.kind == "si":
-        return tokens_per_s(value) if is_rate(spec.unit) else si(value, tick_unit(spec.unit))
+        if is_rate(spec.unit):
+            return f"{tick_text(float(f'{value:.3g}'))} tok/s"
+        return si(value, tick_unit(spec.unit))
     if spec.kind == "percent":
         return f"{100 * value:.3g} %"
     if spec.kind == "count":

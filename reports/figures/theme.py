@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import Column, in_unit, plain, si
+from reports.columns import Column, in_unit, plain
 
 #: Okabe & Ito, "Color Universal Design" (2008), ordered so that neighbours differ most.
 PALETTE = (
@@ -158,8 +158,11 @@ def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
     if log:
         scale, unit = in_unit(finite, spec)
         ticks = log_ticks(10**low * scale, 10**high * scale)
-        bar |= {"tickmode": "array", "tickvals": [math.log10(t / scale) for t in ticks],
-                "ticktext": [f"{tick_text(t)} {tick_unit(unit)}".strip() for t in ticks]}
+        bar |= {
+            "tickmode": "array",
+            "tickvals": [math.log10(t / scale) for t in ticks],
+            "ticktext": [f"{tick_text(t)} {tick_unit(unit)}".strip() for t in ticks],
+        }
     elif spec.kind == "percent":
         bar["tickformat"] = ".3~%"
     return {
