@@ -17,6 +17,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # The report is tested in a real browser: Debian's, where this may install it. Without one those
 # tests skip and say so.

@@ -19,9 +19,9 @@ SIMULATE = """
 import json, resource, sys, threading, time
 import numpy as np
 import torch
-from dse.checkpoint_memory import resident_bytes
-from dse.checkpoint_model import held_out_text
-from dse.checkpoint_simulation import CheckpointSimulator, Noise
+from dse.checkpoints.memory import resident_bytes
+from dse.checkpoints.model import held_out_text
+from dse.checkpoints.simulator import CheckpointSimulator, Noise
 from workloads.checkpoint_folder import load_tokenizer, open_checkpoint
 
 def watch():

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.cost import evaluate
-from dse.placement import digital_order
-from dse.system import System
+from dse.cost.evaluate import evaluate
+from dse.cost.hardware import System
+from dse.placement.experts import digital_order
 from hwmodels.digital import load_accelerator
 from hwmodels.tile import Tile, load_technology, stack_technologies
 from workloads import load_model

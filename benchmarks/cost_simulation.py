@@ -2,9 +2,9 @@
 
     python benchmarks/cost_simulation.py [--designs 200] [--seed 0] [--json]
 
-The same systems and the same simulation as in tests/dse/test_cost_simulation.py, which takes a
+The same systems and the same simulation as in tests/dse/cost/test_cost_simulation.py, which takes a
 part of them. Last, the throughput where the memory holds 2 to 6 batches and more than 1.3 would be
-under way with any number. The two weights of that closed form (`dse.latency.interval_s`) were
+under way with any number. The two weights of that closed form (`dse.cost.timing.interval_s`) were
 fitted on seeds 0 to 299 and on 60 systems of 8 to 20 layers; `--seed 300` shows others.
 """
 
@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "dse"))
+_TESTS = Path(__file__).resolve().parent.parent / "tests" / "dse"
+sys.path[:0] = [str(_TESTS), str(_TESTS / "cost")]
 
 from test_cost_simulation import errors, held_errors
 

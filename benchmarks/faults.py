@@ -20,10 +20,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from dse.decide import compare
-from dse.run import load_run
-from dse.slots import finished
-from dse.storage import STUDY, journal_storage
+from dse.runs.best import compare
+from dse.runs.folder import load_run
+from dse.search.study.slots import finished
+from dse.search.study.storage import STUDY, journal_storage
 
 LONGEST_S = 40.0
 

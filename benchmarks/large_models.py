@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from dse import search
-from dse.cost import Workload
-from dse.mapping import placeable_parts
-from dse.placement import SCOPES, digital_order, stretch
-from dse.problem import Problem
-from dse.screening import Screening
-from dse.settings import Settings
-from dse.space import Parameter, Space
-from dse.storage import journal_storage
+from dse.cost.mapping import placeable_parts
+from dse.cost.workload import Workload
+from dse.placement.experts import SCOPES, digital_order, stretch
+from dse.search import loop as search
+from dse.search.problem import Problem
+from dse.search.screening import Screening
+from dse.search.settings import Settings
+from dse.search.space import Parameter, Space
+from dse.search.study.storage import journal_storage
 from workloads.architecture import MoEArchitecture, parse_config
 from workloads.routing import zipf
 

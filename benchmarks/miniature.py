@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workloads.checkpoint import MINIATURES, Miniature, load_miniature
-from workloads.miniature.report import max_neuron_norm
+from workloads.miniature_report import max_neuron_norm
 from workloads.moe import forward
 from workloads.tasks import Benchmark, benchmarks
 

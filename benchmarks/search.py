@@ -26,17 +26,17 @@ from typing import Any
 import numpy as np
 import optuna
 
-from dse import search
-from dse.keys import CLEAN
-from dse.limits import objective_values
+from dse.files import write_atomically
+from dse.metrics import objective_values
 from dse.pareto import hypervolume, non_dominated
-from dse.pool import Pool, pool_of, simulated_columns
-from dse.problem import Problem
-from dse.run import write_atomically
-from dse.screening import Screening
-from dse.settings import SAMPLERS, Settings
-from dse.setup import make_problem
-from dse.space import default_space
+from dse.search import loop as search
+from dse.search.pool import Pool, pool_of, simulated_columns
+from dse.search.problem import Problem
+from dse.search.screening import Screening
+from dse.search.settings import SAMPLERS, Settings
+from dse.search.setup import make_problem
+from dse.search.simulation_key import CLEAN
+from dse.search.space import default_space
 
 BUDGETS = (0.01, 0.02, 0.05, 0.10)
 TOKENS = 4096

@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dse.placed_model import PlacedModel
-from dse.simulation import Noise, Simulator
+from dse.simulation.placed_model import PlacedModel
+from dse.simulation.simulator import Noise, Simulator
 from hwmodels.analog_product import (
     analog_grouped_linear,
     analog_linear,

@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help=f"a finished run of: {MAIN}")
     parser.add_argument("--half", type=Path, help="the same with half the area")
     arguments = parser.parse_args()
-    from dse.trust_report import trust_section
+    from dse.cli.trust_report import trust_section
     from reports.screenshot import screenshot
 
     measure_miniatures()

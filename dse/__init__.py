@@ -13,7 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["Run", "explore", "load_run"]
 
-_HOME = {"explore": "dse.explorer", "Run": "dse.run", "load_run": "dse.run"}
+_HOME = {"explore": "dse.explorer", "Run": "dse.runs.folder", "load_run": "dse.runs.folder"}
 
 
 def __getattr__(name: str) -> Any:

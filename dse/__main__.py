@@ -1,5 +1,5 @@
 """`python -m dse` is the `dse` command."""
 
-from dse.cli import main
+from dse.cli.app import main
 
 main()

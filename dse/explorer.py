@@ -8,15 +8,19 @@ from typing import Any
 
 import optuna
 
-from dse import run as runs
-from dse import search, slots, units, workers
-from dse.checkpoint_search import Effort, Stage, score_front
-from dse.problem import Problem
-from dse.record import finish, first_config, write_report
-from dse.screening import Screening
-from dse.settings import Settings, slug
-from dse.setup import make_problem, settings_architecture
-from dse.storage import Place, shared_place, shown
+from dse import units
+from dse.runs import folder as runs
+from dse.runs.record import finish, first_config, write_report
+from dse.runs.study import _journal, find_study
+from dse.search import loop as search
+from dse.search import workers
+from dse.search.checkpoint_stage import Effort, Stage, score_front
+from dse.search.loop import screen
+from dse.search.screening import Screening
+from dse.search.settings import Settings, slug
+from dse.search.setup import make_problem, settings_architecture
+from dse.search.study import slots
+from dse.search.study.storage import Place, shown
 from hwmodels.catalog import nearest
 
 
@@ -78,8 +82,8 @@ def explore(
         timeout_s: stop the search after this time.
         jobs: processes that search together.
         report: write report.html too.
-        options: further fields of `dse.settings.Settings`: batch, context, mode, trials, seed,
-            sampler, objectives, constraints, choices, tokens, noise_seeds.
+        options: further fields of `dse.search.settings.Settings`: batch, context, mode, trials,
+            seed, sampler, objectives, constraints, choices, tokens, noise_seeds.
 
     Returns:
         The run; `run.front()` is the Pareto front.
@@ -161,27 +165,6 @@ def resume(
         return _search(settings, folder, place, session)
 
 
-def _journal(folder: Path) -> Place:
-    return Place(str(folder / runs.JOURNAL))
-
-
-def find_study(folder: Path, storage: str = "") -> Place:
-    """Where the study of a run lies, which the run knows, password aside.
-
-    Args:
-        storage: URL with the password; a run with a journal needs none.
-
-    Raises:
-        ValueError: the URL is missing.
-    """
-    config = runs.read_config(folder)
-    if "study" not in config:
-        return _journal(folder)
-    if not storage:
-        raise ValueError(f"the study of {folder} lies in {config['storage']}: add --storage URL")
-    return shared_place(storage, config["study"])
-
-
 def read_settings(folder: Path) -> Settings:
     """The settings of an existing run."""
     return Settings.read(runs.read_config(folder)["settings"])
@@ -218,11 +201,6 @@ def _search(settings: Settings, folder: Path, place: Place, session: Session) ->
         tell.stage("drawing the report")
         write_report(folder)
     return runs.load_run(folder)
-
-
-def screen(settings: Settings, problem: Problem, study: optuna.Study) -> Screening:
-    """Costed designs with what the study knows of their accuracy."""
-    return Screening(problem, search.load_results(study), settings.seed)
 
 
 def _share(

@@ -6,7 +6,7 @@ Pure functions over arrays of shape [designs, objectives] in which smaller is be
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from dse.arrays import Array
 
 
 def non_dominated(values: Array) -> NDArray[np.bool_]:

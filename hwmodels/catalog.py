@@ -8,9 +8,12 @@ import html
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+Part = TypeVar("Part")
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -24,6 +27,13 @@ def nearest(given: object, accepted: Iterable[str]) -> str:
     """The end of an error line, "; nearest is NAME"; nothing where no name is like the given."""
     near = difflib.get_close_matches(str(given).lower(), tuple(accepted), n=1, cutoff=0.4)
     return f"; nearest is {near[0]}" if near else ""
+
+
+def check_name(what: str, given: str, accepted: tuple[str, ...]) -> None:
+    """Raise ValueError for a name that is none of the accepted ones, with the nearest that is."""
+    if given not in accepted:
+        hint = nearest(given, accepted)
+        raise ValueError(f"unknown {what} {given!r}: choose from {', '.join(accepted)}{hint}")
 
 
 def unknown(what: str, given: str, accepted: Iterable[str]) -> ValueError:
@@ -60,6 +70,43 @@ def check_keys(table: dict[str, Any], accepted: type | Iterable[str], where: str
     for key in table:
         if key not in accepted:
             raise unknown(f"key in {where}", key, accepted)
+
+
+def part_from_table(kind: type[Part], table: dict[str, Any], where: str) -> Part:
+    """A part (a dataclass) from a table of its fields.
+
+    Raises ValueError in one line for a key that it does not have, or lacks.
+    """
+    check_keys(table, kind, where)
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        optional = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
+        if not optional and field.name not in table:
+            raise ValueError(f"{where} lacks the key {field.name!r}")
+    return kind(**table)
+
+
+def stack(parts: list[Part], index: NDArray[np.integer[Any]], shared: tuple[str, ...] = ()) -> Part:
+    """One part whose fields are arrays: entry i is that of `parts[index[i]]`.
+
+    A field on which all agree stays a scalar, which keeps array formulas short. Those in `shared`
+    are long texts, not wanted a million times: what the parts say, joined.
+    """
+    index = np.asarray(index)
+    stacked = object.__new__(type(parts[0]))  # parts are checked already: not a million times again
+    for field in dataclasses.fields(parts[0]):  # type: ignore[arg-type]
+        values = [getattr(part, field.name) for part in parts]
+        if field.name in shared:
+            value: Any = "; ".join(dict.fromkeys(str(one) for one in values))
+        else:
+            value = along(values, index)
+        object.__setattr__(stacked, field.name, value)
+    return stacked
+
+
+def along(values: list[Any], index: NDArray[np.integer[Any]]) -> Any:
+    """`values[index[i]]` for every design i; the value itself where all are the same."""
+    same = all(value == values[0] for value in values)
+    return values[0] if same else np.array(values)[index]
 
 
 def html_table(part: Any) -> str:

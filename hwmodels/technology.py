@@ -152,11 +152,7 @@ def load_technology(name_or_path: str | Path) -> Technology:
 
 def technology_from_table(table: dict[str, Any], where: str = "technology") -> Technology:
     """A technology from a table of its fields; raises ValueError for unknown or missing keys."""
-    catalog.check_keys(table, Technology, where)
-    for field in dataclasses.fields(Technology):
-        if field.default is dataclasses.MISSING and field.name not in table:
-            raise ValueError(f"{where} lacks the key {field.name!r}")
-    return Technology(**table)
+    return catalog.part_from_table(Technology, table, where)
 
 
 def stack_technologies(
@@ -166,16 +162,4 @@ def stack_technologies(
 
     A field on which all agree stays a scalar, which keeps array formulas short.
     """
-    index = np.asarray(index)
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(Technology):
-        values = [getattr(technology, field.name) for technology in technologies]
-        if field.name in ("title", "source"):  # long texts, not a million times
-            fields[field.name] = "; ".join(dict.fromkeys(str(value) for value in values))
-            continue
-        same = all(value == values[0] for value in values)
-        fields[field.name] = values[0] if same else np.array(values)[index]
-    stacked = object.__new__(Technology)  # parts are checked already: not a million times again
-    for name, value in fields.items():
-        object.__setattr__(stacked, name, value)
-    return stacked
+    return catalog.stack(technologies, index, shared=("title", "source"))

@@ -12,14 +12,15 @@ from typing import Any, TypeVar
 
 from hwmodels import digital
 from hwmodels.digital import Accelerator
+from hwmodels.memory import ESTIMATES, Memory, at
 from hwmodels.technology import Technology
 
-Part = TypeVar("Part", Technology, Accelerator)
+Part = TypeVar("Part", Technology, Accelerator, Memory)
 
 
 @dataclass(frozen=True)
 class ConstantRange:
-    """A constant of a part (`technology` or `accelerator`) with its published range."""
+    """A constant of a part (`technology`, `accelerator` or `memory`) with its published range."""
 
     part: str
     name: str
@@ -120,8 +121,17 @@ def accelerator_ranges(accelerator: Accelerator) -> list[ConstantRange]:
     return [one for one in found if one.nominal > 0]
 
 
+def memory_ranges(memory: Memory) -> list[ConstantRange]:
+    """Constants of one kind of memory (scalar fields) with their ranges, which its file holds."""
+    found = []
+    for name in memory.ranges:
+        low, nominal, high = (float(at(memory, name, end)) for end in ESTIMATES)
+        found.append(ConstantRange("memory", name, low, nominal, high, str(memory.source)))
+    return found
+
+
 def perturbed(part: Part, name: str, value: Any) -> Part:
-    """The technology or accelerator with one constant set to another value.
+    """The part with one constant set to another value.
 
     Raises ValueError (nearest name) for a constant that the part does not have.
     """
@@ -134,12 +144,12 @@ def perturbed(part: Part, name: str, value: Any) -> Part:
     return dataclasses.replace(part, **change)
 
 
-def _value(part: Technology | Accelerator, name: str) -> Any:
+def _value(part: Technology | Accelerator | Memory, name: str) -> Any:
     if isinstance(part, Accelerator) and name in COMPUTED:
         return COMPUTED[name](part)
     return getattr(part, name)
 
 
 def scaled(part: Part, name: str, factor: Any) -> Part:
-    """The technology or accelerator with one constant multiplied; both may be arrays."""
+    """The part with one constant multiplied; both may be arrays."""
     return perturbed(part, name, factor * _value(part, name))

@@ -241,3 +241,17 @@ def not_predicted(table: pd.DataFrame) -> pd.DataFrame:
         chips=("chip", lambda names: ", ".join(dict.fromkeys(names))),
         quantities=("quantity", lambda names: ", ".join(dict.fromkeys(filter(None, names)))),
     ).reset_index()
+
+
+def model_error() -> dict[str, str]:
+    """How far the cost models are off on published chips that the fit did not see, in words."""
+    names = {"energy_j": "energy/MVM", "latency_s": "latency/MVM", "tops_per_w": "TOPS/W",
+             "area_mm2": "area"}  # fmt: skip
+    summary = summarise_chips(validate_chips())
+    left_out = summary[summary["prediction"] == "left out"]
+    return {
+        names[row["quantity"]]: f"median error {100 * row['median_absolute_error']:.0f} % on "
+        f"{row['rows']} chips, {row['within_factor_2']} within a factor of 2; worst "
+        f"{row['worst_factor']:.2g} times ({row['worst_chip']})"
+        for row in left_out.to_dict("records")
+    }

@@ -52,7 +52,7 @@ def small_run(shared_folder: Path) -> Path:
         if not (folder / "terminal.txt").exists():
             from typer.testing import CliRunner
 
-            from dse.cli import app
+            from dse.cli.app import app
 
             command = "explore --model deepseekmoe --budget-area 200mm2 --tokens 1536 --trials 2"
             result = CliRunner().invoke(app, [*command.split(), "--output", str(folder)])

@@ -6,8 +6,13 @@ that hold the keys of the published config.json, so both go through the same rea
 of the model; all counts, tables and costs derive from them.
 """
 
-import tomllib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -382,3 +387,15 @@ def from_config(path: str | Path) -> MoEArchitecture:
     title = config.get("_name_or_path")
     title = title if isinstance(title, str) and title else stem
     return parse_config(config, where=str(file), name=stem, title=title, source=str(file))
+
+
+def load_architecture(model: str) -> MoEArchitecture:
+    """The model of a name or config.json; only those with routed experts can be explored.
+
+    Raises:
+        ValueError: unknown name (with the nearest), unreadable config.json.
+    """
+    architecture = load_model(model)
+    if not architecture.moe_layers:
+        raise ValueError(f"{model} has no routed experts: there is nothing to place")
+    return architecture

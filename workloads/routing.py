@@ -158,8 +158,8 @@ def resample(routing: Routing, moe_layers: int, experts: int, experts_per_token:
     """A miniature's routing for a full model: by relative depth and relative expert position.
 
     Equal numbers of experts keep theirs; probabilities are rescaled to add up to the full model's
-    experts per token. `dse.placement.stretch` moves scores in the same way, so that an expert's
-    score and load stay together.
+    experts per token. Scores of experts are to be moved in the same way, so that an expert's score
+    and load stay together.
     """
     _check(moe_layers, experts, experts_per_token)
     layers = relative_positions(moe_layers, routing.probability.shape[0])

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROOMS = ("workloads", "hwmodels", "dse", "reports")
 MAY_IMPORT = {"workloads": set(), "hwmodels": set(), "reports": set(), "dse": set(ROOMS)}
 # The one door from the search to the report; nothing before it loads plotly.
-DOOR = "dse/record.py"
+DOOR = "dse/runs/record.py"
 
 
 def imported_rooms(file: Path) -> set[str]:

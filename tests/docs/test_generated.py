@@ -16,7 +16,7 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from dse.cli import app
+from dse.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
@@ -117,7 +117,7 @@ def test_the_readme_shows_the_same_run_as_the_cookbook() -> None:
 
 
 def test_the_section_on_trust_is_up_to_date() -> None:
-    from dse.trust_report import trust_section
+    from dse.cli.trust_report import trust_section
 
     assert_same(generate.section_of(README, "trust"), trust_section())
 

@@ -3,7 +3,7 @@
 from typer.main import get_group
 from typer.testing import CliRunner
 
-from dse.cli import app
+from dse.cli.app import app
 
 COMMANDS = get_group(app).commands
 EXPLORE = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2"]

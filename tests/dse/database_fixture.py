@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy
 
-from dse.storage import read_url
+from dse.search.study.storage import read_url
 
 USER, PASSWORD = "dse", "p%40ss-s3cr%2Ft"  # as a URL spells it: p@ss-s3cr/t
 PLAIN = "p@ss-s3cr/t"

@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from dse import search
-from dse.cost import Workload
-from dse.mapping import placeable_parts
-from dse.placement import SCOPES, digital_order
-from dse.problem import Problem
-from dse.screening import Screening
-from dse.settings import Settings
+from dse.cost.mapping import placeable_parts
+from dse.cost.workload import Workload
+from dse.placement.experts import SCOPES, digital_order
+from dse.search import loop as search
+from dse.search.problem import Problem
+from dse.search.screening import Screening
+from dse.search.settings import Settings
 from workloads.architecture import load_model
 from workloads.routing import zipf
 

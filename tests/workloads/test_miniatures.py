@@ -6,7 +6,7 @@ import torch
 
 from workloads.checkpoint import MINIATURES, load_miniature, read_record
 from workloads.miniature.generated import TASKS
-from workloads.miniature.report import Quality, max_neuron_norm, measure, variation
+from workloads.miniature_report import Quality, max_neuron_norm, measure, variation
 from workloads.tasks import benchmarks
 
 

@@ -1,0 +1,271 @@
+"""Times of one step of a placed model: stage after stage, and the slowest one.
+
+A step is one decode step of a batch, or the prefill of one. Layers follow one another; in a layer
+attention, router, and experts do, analog and digital experts at the same time. Tiles belong to
+their layer, so that steps can follow one another through the layers; the digital accelerator is
+one for all layers, so that its times add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.arrays import Array
+from dse.cost.expert_load import ExpertTables
+from dse.cost.mapping import Mapping, Part, blocks
+from dse.cost.normal_maxima import expected_maximum
+from dse.cost.tile_slots import LayerSlots, own_tile_slots, shared_tile_slots
+from hwmodels.digital import Accelerator, stage_time_s
+from hwmodels.tile import Tile, tile_latency_s
+
+ANALOG_PHASES = {"attention": 2, "mamba": 4}
+"""Analog phases with digital work between them; other parts pass tokens on without a break."""
+
+
+AT_ONCE = 16_000
+"""Layers times designs worked on at once: their arrays stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one step; arrays of one length.
+
+    Attributes:
+        module_s: latency of one step by module; adds up to the step's latency.
+        accelerator_s: time for which a step occupies the digital accelerator.
+        tiles_s: time for which a step occupies the busiest layer's tiles.
+        deviation_s: standard deviation of a step's latency, from what the tokens choose.
+    """
+
+    module_s: dict[str, Array]
+    accelerator_s: Array
+    tiles_s: Array
+    deviation_s: Array
+
+    @property
+    def latency_s(self) -> Array:
+        return np.asarray(sum(self.module_s.values()))
+
+
+def interval_s(times: Times, batches: Array) -> Array:
+    """Seconds after which the next step can enter, with so many batches under way at a time.
+
+    Whatever works longest sets it, or that each batch needs the latency of a step. A simulation of
+    events comes to that bound with one batch and with plenty. In between, batches wait for one
+    another: the more, the more their times scatter and the nearer a second resource is to the
+    busiest. That a deviation counts whole and a second resource a fifth was fitted to such
+    simulations: benchmarks/cost_simulation.py shows the errors.
+    """
+    busiest = np.maximum(times.accelerator_s, times.tiles_s)
+    latency_s, batches = times.latency_s, np.maximum(batches, 1.0)
+    second = np.minimum(times.accelerator_s, times.tiles_s) / busiest
+    width = np.minimum(times.deviation_s / latency_s + 0.2 * second, 1.0)
+    apart = latency_s / batches
+    longer, shorter = np.maximum(busiest, apart), np.minimum(busiest, apart)
+    waits = (1 - 1 / batches) * (shorter / longer) ** (1 / np.maximum(width, 1e-3))
+    return np.minimum(longer * (1 + waits) ** width, latency_s)
+
+
+@dataclass(frozen=True)
+class DigitalWork:
+    """Work of one step on the accelerator: multiply-accumulates and bytes from memory."""
+
+    macs: Array
+    memory_bytes: Array
+
+
+def mvm_time_s(tile: Tile) -> Array:
+    """Time of one MVM (s)."""
+    total: Any = 0.0
+    for part in tile_latency_s(tile).values():
+        total = total + part
+    return np.asarray(total, dtype=float)
+
+
+def analog_part_s(part: Part, tile: Tile, sharing: Array, tokens: int, slot_s: Array) -> Array:
+    """Time of one layer's dense part on tiles: every token passes every block (s)."""
+    part_blocks = blocks(part.shapes, tile.rows, tile.cols) / part.layers
+    serial = np.minimum(sharing, part_blocks)
+    phases = ANALOG_PHASES.get(part.name, 1)
+    stages = 1 if part.name in ("router", "lm_head") else 2
+    slots = phases * tokens * serial + (stages - 1 if phases == 1 else 0)
+    return np.asarray(slots * slot_s, dtype=float)
+
+
+@dataclass(frozen=True)
+class ExpertWork:
+    """What the experts' times need: the orders' tables, and one expert on the accelerator."""
+
+    tables: ExpertTables
+    macs: int
+    bytes: Array
+    analog_shared_s: Array
+    digital_shared_s: Array
+
+
+@dataclass(frozen=True)
+class LayerStages:
+    """The experts' stages of some layers; arrays [layers, designs], or of one layer [designs].
+
+    Attributes:
+        stage_s: what they take beyond the digital shared experts.
+        digital_s: time of the digital experts on the accelerator.
+        tiles_s: time for which the busiest of a layer's tiles is occupied.
+        deviation_s: standard deviation of the difference between tiles and accelerator.
+        tile: a number that a layer has in common with those on the same tile.
+    """
+
+    stage_s: Array
+    digital_s: Array
+    tiles_s: Array
+    deviation_s: Array
+    tile: Array
+
+    def each(self) -> Iterator[LayerStages]:
+        """Layer by layer."""
+        for values in zip(*vars(self).values(), strict=True):
+            yield LayerStages(*values)
+
+
+@dataclass(frozen=True)
+class StageDesigns:
+    """What the experts' stages need of each design; arrays of one length.
+
+    Attributes:
+        mac_s, byte_s: time of an expert's arithmetic for a token, and of fetching its weights.
+        overhead_s: time that the digital experts of a layer take beyond these, if any is used.
+        slot_s: time of one MVM.
+        analog_shared_s, digital_shared_s: time of a layer's shared experts, on tiles and on the
+            accelerator.
+    """
+
+    mapping: Mapping
+    mac_s: Array
+    byte_s: Array
+    overhead_s: Array
+    slot_s: Array
+    analog_shared_s: Array
+    digital_shared_s: Array
+
+    def some(self, designs: NDArray[np.int64]) -> StageDesigns:
+        """Those of some designs."""
+        times = {name: np.broadcast_to(value, self.mapping.sharing.shape)[designs]
+                 for name, value in vars(self).items() if name != "mapping"}  # fmt: skip
+        mapping = {name: value[designs] for name, value in vars(self.mapping).items()}
+        return StageDesigns(Mapping(**mapping), **times)
+
+
+def stage_designs(
+    work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
+) -> StageDesigns:
+    """What the experts' stages need of designs."""
+    return StageDesigns(
+        mapping,
+        np.minimum(stage_time_s(accelerator, 1.0, 0.0, 0), 1e30) * work.macs,
+        np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes,
+        stage_time_s(accelerator, 0.0, 0.0, 1),
+        slot_s,
+        work.analog_shared_s,
+        work.digital_shared_s,
+    )
+
+
+def layer_stages(tables: ExpertTables, designs: StageDesigns) -> Iterator[LayerStages]:
+    """The experts' stages of all layers, as many layers at once as `AT_ONCE` allows.
+
+    Analog experts, analog shared experts, and the accelerator (shared and digital experts, one
+    after another) work at the same time; the slowest sets the stage.
+    """
+    mapping = designs.mapping
+    place = tables.place(mapping.order, mapping.digital_experts)
+    start = np.zeros(mapping.sharing.shape)  # tiles that the layers before take, not rounded
+    own_tiles = mapping.sharing.max(initial=1.0) <= 1
+    together = max(AT_ONCE // max(start.size, 1), 1)
+    for first in range(0, tables.layers, together):
+        row = tables.rows(slice(first, first + together), place)
+        if own_tiles:
+            found, tile = own_tile_slots(tables, row), np.full(row.shape, np.nan)
+        else:
+            analog = tables.analog_experts.take(row)
+            bounds = _bounds(start, analog * mapping.tiles_per_expert)
+            start = bounds[-1]
+            # The whole tiles between rounded boundaries, or the tile of the middle.
+            rounded = np.rint(bounds)
+            tiles = np.maximum(rounded[1:] - rounded[:-1], 1.0)
+            found = shared_tile_slots(tables, row, analog, mapping, tiles)
+            # Less than a tile lies on that of its middle; more never shares: no whole number.
+            tile = np.floor((bounds[:-1] + bounds[1:]) / 2)
+            tile += (bounds[1:] - bounds[:-1] >= 1) * 0.5
+        yield _stages(tables, designs, row, found, tile)
+
+
+def _bounds(start: Array, lengths: Array) -> Array:
+    """Where lengths [layers, designs] begin and end that follow one another from `start` on."""
+    bounds = np.empty((len(lengths) + 1, *start.shape))
+    bounds[0] = start
+    for layer, length in enumerate(lengths):
+        np.add(bounds[layer], length, out=bounds[layer + 1])
+    return bounds
+
+
+def _stages(
+    tables: ExpertTables,
+    designs: StageDesigns,
+    row: NDArray[np.int64],
+    found: LayerSlots,
+    tile: Array,
+) -> LayerStages:
+    """Stages of layers whose analog experts take these slots."""
+    unique = tables.unique_digital.take(row)
+    arithmetic, streaming = tables.digital_tokens.take(row) * designs.mac_s, unique * designs.byte_s
+    digital_s = np.maximum(arithmetic, streaming) + np.sign(unique) * designs.overhead_s
+    slots_s = found.slots * designs.slot_s
+    first_s = np.maximum(slots_s, designs.analog_shared_s) - designs.digital_shared_s
+    streams = streaming > arithmetic
+    varies_s = found.deviation * designs.slot_s + (
+        # Not np.where, which takes several times as long where neighbours differ.
+        streams * (tables.unique_deviation.take(row) * designs.byte_s)
+        + ~streams * (tables.total_deviation.take(row) * designs.mac_s)
+    )
+    stage_s = expected_maximum(first_s, digital_s, varies_s, tables.idle.take(row))
+    return LayerStages(stage_s, digital_s, slots_s, varies_s, tile)
+
+
+def expert_stages(
+    work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Sum over layers of the experts' stage beyond the digital shared experts and of its digital
+    part, the busiest tiles, and the standard deviation of the sum (s).
+    """
+    designs = stage_designs(work, mapping, accelerator, slot_s)
+    found = np.empty((4, *mapping.sharing.shape))
+    own = mapping.sharing <= 1  # these need no look at what shares a tile
+    for group in (np.flatnonzero(own), np.flatnonzero(~own)):
+        if len(group):
+            stages = layer_stages(work.tables, designs.some(group))
+            found[:, group] = _over_layers(stages, len(group))
+    total_s, accelerator_s, busiest_s, variance = found
+    return total_s, accelerator_s, busiest_s, np.sqrt(variance)
+
+
+def _over_layers(stages: Iterator[LayerStages], count: int) -> Array:
+    """Sums of the stages and of their digital part, the busiest tiles (s), and the sum of the
+    stages' variances [4, designs].
+    """
+    total, accelerator_s, busiest, variance, crowd = found = np.zeros((5, count))
+    last = np.full(count, np.nan)
+    for some in stages:
+        for layer in some.each():
+            total += layer.stage_s
+            accelerator_s += layer.digital_s
+            crowd *= layer.tile == last  # layers on one tile take turns on it
+            crowd += layer.tiles_s
+            np.maximum(busiest, crowd, out=busiest)
+            variance += layer.deviation_s**2
+            last = layer.tile
+    return found[:4]

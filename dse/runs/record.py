@@ -1,0 +1,173 @@
+"""What a search puts on record in its run folder: config.json before and after it, the tables."""
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+
+from dse.cost import timeline as layers
+from dse.cost import uncertainty
+from dse.cost.recorded import run_model
+from dse.runs import folder as runs
+from dse.runs import tables
+from dse.search import loop as search
+from dse.search.checkpoint_stage import Stage, adopt, checkpoint_frame, stage_document
+from dse.search.pool import Results
+from dse.search.problem import Problem
+from dse.search.references import reference_table
+from dse.search.screening import Screening
+from dse.search.settings import Settings
+from dse.search.setup import expert_table, settings_architecture
+from dse.search.study.storage import hide
+from dse.simulation import converter_ranges
+from hwmodels.validation import model_error
+
+if TYPE_CHECKING:
+    import pandas
+
+_VERSIONS = ("dse", "torch", "aihwkit", "numpy", "pandas", "scipy", "optuna")
+
+
+def first_config(settings: Settings) -> dict[str, Any]:
+    """What is known before the search: enough to repeat it."""
+    architecture = settings_architecture(settings)
+    return {
+        "command": shlex.join(["dse", *map(hide, sys.argv[1:])]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": architecture.name,
+        "model_title": architecture.title,
+        "model_source": architecture.source,
+        "budget_area_mm2": settings.budget_area_mm2,
+        "workload": {
+            "batch": settings.batch,
+            "context": settings.context,
+            "mode": settings.mode,
+        },
+        "seed": settings.seed,
+        "versions": {"python": platform.python_version(), **_versions(_VERSIONS)},
+        "settings": settings.document(),
+    }
+
+
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def finish(
+    settings: Settings,
+    folder: Path,
+    study: optuna.Study,
+    screening: Screening,
+    outcome: str,
+    times: dict[str, float],
+    stage: Stage | None = None,
+) -> None:
+    """Write the tables and the final config.json from the study and the costed designs.
+
+    Where a checkpoint was simulated (`stage`), its results alone decide the front.
+
+    Args:
+        times: seconds of this session by kind of work; what this takes is added to "cost".
+    """
+    before = time.perf_counter()
+    problem = screening.problem
+    table, cheap = _candidates(settings, study, screening, stage)
+    experts = expert_table(problem)
+    model = run_model(problem.architecture, problem.workload, experts)
+    table, tornado = uncertainty.with_tornado(model, table)
+    times["cost"] += time.perf_counter() - before
+    runs.write_table(folder, "candidates", table)
+    runs.write_table(folder, "tornado", tornado)
+    shown = table["on_front"] | (table["state"] == "reference")
+    runs.write_table(folder, "layers", layers.layer_table(model, table[shown]))
+    runs.write_table(folder, "experts", experts)
+    runs.write_table(folder, "progress", tables.progress_table(search.progress_rows(study)))
+    config = runs.read_config(folder)
+    knees = table.loc[table["is_knee"], "trial"]
+    counts = tables.counts(problem, screening, table, cheap)
+    config |= {
+        "outcome": outcome,
+        "recommended_trial": int(knees.iloc[0]) if len(knees) else None,
+        "counts": counts | {"trials": len(search.finished(study))},
+        "hypervolume": screening.front_hypervolume(),
+        "wall_seconds": _added(config.get("wall_seconds", {}), times),
+        "settings": settings.document(),
+        **_sources(problem, cheap is not None),
+    }
+    if stage is not None and problem.real is not None:
+        miniature = cheap or screening.results
+        config["checkpoint"] = stage_document(problem.real, stage, miniature)
+        runs.write_table(folder, "checkpoint", checkpoint_frame(problem, stage, miniature))
+    runs.write_json(folder / runs.CONFIG, config)
+
+
+def _candidates(
+    settings: Settings, study: optuna.Study, screening: Screening, stage: Stage | None
+) -> "tuple[pandas.DataFrame, Results | None]":
+    """The table of candidates; the miniature's results where those of a checkpoint replace them."""
+    problem, finished = screening.problem, search.finished(study)
+    names = problem.space.names
+    # A run of an earlier version may lack a parameter: it had the first choice.
+    designs = [[trial.params.get(name, 0) for name in names] for trial in finished]
+    proposed = tables.Chosen(
+        np.array(designs, dtype=np.int64).reshape(-1, len(names)),
+        np.array([trial.number for trial in finished], dtype=np.int64),
+    )
+    reasons = {t.number: t.user_attrs["reason"] for t in finished if "reason" in t.user_attrs}
+    pool, cheap = screening.refine(), None
+    if stage is not None and stage.codes:
+        cheap, candidates = adopt(screening, stage, pool)
+        proposed = tables.Chosen(
+            np.concatenate([proposed.indices, candidates]),
+            np.concatenate([proposed.trial, np.full(len(candidates), -1)]),
+        )
+        pool = screening.refine()
+    chosen = tables.choose(problem, screening, proposed, pool, settings.seed)
+    table = tables.candidates_table(problem, screening.results, chosen, reasons, cheap)
+    return reference_table(problem, screening, table, simulate=cheap is None), cheap
+
+
+def _sources(problem: Problem, real: bool) -> dict[str, Any]:
+    """Where the numbers come from; `real`: the front's accuracies are those of a checkpoint."""
+    simulator, accuracy, ranges = problem.simulator, None, None
+    if simulator is not None:
+        accuracy = simulator.source
+        ranges = converter_ranges.record(simulator.miniature.name)
+    if real and problem.real is not None:
+        accuracy = problem.real.source
+    return {
+        "accuracy_source": accuracy,
+        "converter_ranges": ranges,
+        "routing_source": problem.routing.source,
+        "technologies": {t.name: f"{t.title} ({t.kind}). {t.source}" for t in problem.technologies},
+        "technology_kinds": {t.name: str(t.kind) for t in problem.technologies},
+        "accelerator": f"{problem.base.title} ({problem.base.kind}). {problem.base.source}",
+        "model_error": model_error(),
+    }
+
+
+def _added(earlier: dict[str, float], times: dict[str, float]) -> dict[str, float]:
+    """Seconds of this session on top of those of earlier ones."""
+    return {name: round(earlier.get(name, 0.0) + value, 3) for name, value in times.items()}
+
+
+def write_report(folder: Path) -> Path:
+    """Draw report.html from the run folder."""
+    from reports import write_report as write
+
+    with runs.one_line_errors(folder):
+        return write(folder)

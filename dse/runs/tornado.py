@@ -1,0 +1,50 @@
+"""The effects of uncertain constants on the designs of a finished run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.cost.recorded import (
+    run_model,
+)
+from dse.cost.uncertainty import Effects, effects
+from dse.cost.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dse.runs.folder import Run
+
+
+def read_run(run: Run) -> tuple[pd.DataFrame, Effects]:
+    """A finished run's candidates, and the effects of the constants on each of them."""
+    from workloads.architecture import load_architecture
+
+    settings, workload = run.config["settings"], run.config["workload"]
+    architecture = load_architecture(settings["model"])
+    model = run_model(architecture, Workload(**workload), run.table("experts"))
+    table = run.candidates
+    return table, effects(model, table)
+
+
+def position(table: pd.DataFrame, trial: int | None) -> int:
+    """Row of a trial in a table of candidates; of the recommended design without one.
+
+    Raises:
+        ValueError: no such trial (with the nearest), or nothing is recommended.
+    """
+    trials = table["trial"].to_numpy(dtype=int)
+    if trial is None:
+        knees = np.flatnonzero(table["is_knee"].fillna(False).to_numpy(dtype=bool))
+        if not len(knees):
+            raise ValueError("this run recommends no design: choose one with --trial")
+        return int(knees[0])
+    found = np.flatnonzero(trials == trial)
+    if not len(found):
+        if not len(trials):
+            raise ValueError(f"no trial {trial}: the run holds no design")
+        nearest = trials[np.abs(trials - trial).argmin()]
+        raise ValueError(f"no trial {trial} in this run; nearest is {nearest}")
+    return int(found[0])
