@@ -133,14 +133,12 @@ def reasons(run: Run, row: Design) -> list[str]:
     """Why this design: how it was chosen, and what its technology is."""
     table = run.candidates
     front = int(table.loc[table["state"] == "complete", "on_front"].sum())
-    sentences = (
-        []
-        if not row["is_knee"]
-        else [
-            f"It is the knee of the front: of the {_count(front, 'design')} that no other beats, the "
-            "one nearest to having the best of every objective at once."
-        ]
-    )
+    sentences = []
+    if row["is_knee"]:
+        sentences.append(
+            f"It is the knee of the front: of the {_count(front, 'design')} that no other beats, "
+            "the one nearest to having the best of every objective at once."
+        )
     kind = technology_kind(run, row)
     if kind not in ("", "silicon"):
         # The run says of a technology: title (kind). source.

@@ -64,7 +64,8 @@ def _add_steps(
         marker={"color": PALETTE[place], "symbol": SYMBOLS[place], "size": 7},
         selected={"marker": {"color": ACCENT, "size": 14}}, unselected={"marker": {"opacity": 1}},
         customdata=knees["trial"].tolist(), **panel,
-        hovertemplate=f"design %{{customdata}}<br>%{{x:.4g}} mm²: %{{y:.4~g}} {unit}<extra></extra>",
+        hovertemplate="design %{customdata}<br>%{x:.4g} mm²: %{y:.4~g} "
+        f"{unit}<extra></extra>",
     )  # fmt: skip
     if budget_mm2 is not None:
         # What the last step bought stays the choice up to the budget.

@@ -78,7 +78,9 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
     bars[["start_s", "busy_s"]] *= factor
     place = bars["layer"] + bars["resource"].map(OFFSETS)
     figure = go.Figure()
-    later = [k * factor * (interval_s or 0.0) for k in range(1, FOLLOWING + 1)] if interval_s else []
+    later = (
+        [k * factor * (interval_s or 0.0) for k in range(1, FOLLOWING + 1)] if interval_s else []
+    )
     figure.add_bar(
         y=np.concatenate([place] * len(later)) if later else [],
         x=np.concatenate([bars["busy_s"]] * len(later)) if later else [],
@@ -188,7 +190,8 @@ def decode_timeline(candidates: pd.DataFrame, trial: Any) -> go.Figure:
             x=lengths, base=np.cumsum([0.0, *lengths])[:-1], orientation="h",
             marker={"color": PALETTE[0]},
             hovertemplate=f"%{{y}}<br>starts at %{{base:.3~g}} {unit}<extra></extra>",
-            meta={"factor": factor, "timeline": [{"name": term(p), "column": c} for p, c in parts.items()]},
+            meta={"factor": factor,
+                  "timeline": [{"name": term(p), "column": c} for p, c in parts.items()]},
         )
     )  # fmt: skip
     figure.update_xaxes(title_text=f"Time of a token ({unit})", ticksuffix=f" {unit}")

@@ -79,8 +79,8 @@ def lines(
     for index, (name, rows) in enumerate(groups):
         ordered = rows.sort_values(x)
         figure.add_scatter(
-            x=ordered[x] if factors[0] == 1 else factors[0] * ordered[x], y=factors[1] * numeric(ordered, y), mode="lines+markers",
-            name=plain(name),
+            x=ordered[x] if factors[0] == 1 else factors[0] * ordered[x],
+            y=factors[1] * numeric(ordered, y), mode="lines+markers", name=plain(name),
             marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7},
             line={"color": PALETTE[index % len(PALETTE)]}, showlegend=group is not None,
             error_y={"array": factors[1] * numeric(ordered, stderr)} if stderr else None,

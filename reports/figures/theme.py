@@ -122,7 +122,7 @@ def tick_unit(unit: str) -> str:
 
 def tick_text(value: float) -> str:
     """A tick's number: thousands as k, everything else as it is."""
-    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:,g}"
 
 
 def numeric(table: pd.DataFrame, name: str) -> pd.Series:

@@ -129,7 +129,8 @@ def _points(
         meta["colour"] = colour
     trace: dict[str, Any] = {
         "name": label, "mode": "markers", "marker": marker, "x": factors[0] * numeric(rows, x),
-        "y": factors[1] * numeric(rows, y), "customdata": rows["trial"], "hovertext": hover_text(rows),
+        "y": factors[1] * numeric(rows, y), "customdata": rows["trial"],
+        "hovertext": hover_text(rows),
         "hovertemplate": "%{hovertext}<extra></extra>", "meta": meta, **FADED,
     }  # fmt: skip
     if group == "reference":

@@ -1,6 +1,7 @@
 // Links the views: one selected design, one set of highlighted designs, the same in every view.
 "use strict";
 // ---- drawing ----
+const DRAWN_AT_ONCE = 2000;
 const LOSSES = ["pareto", "share"], everything = () => byId("everything").checked;
 const LINKED = ["pareto", "parallel", "share"], CLICKED = [...LINKED, "budget"];
 const dark = matchMedia("(prefers-color-scheme: dark)"), coarse = matchMedia("(pointer: coarse)");
@@ -175,8 +176,10 @@ readUrl();
 describe();
 document.querySelectorAll("[data-rove]").forEach((group) => rove(group));
 for (const name of plots) byId(`plot-${name}`).style.minHeight = `${specOf(name).layout.height || 150}px`;
-// All figures at once: a capture or a print of the page must not catch an empty one.
-plots.forEach(draw);
 showScrolling();
 addEventListener("beforeprint", () => [...stale].forEach(draw));
-Object.assign(document.documentElement.dataset, {state: "drawn", ready: Math.round(performance.now())});
+// All figures at once, so that no capture of the page catches an empty one; those of a run of very
+// many designs follow once the page can be used.
+if (run.count <= DRAWN_AT_ONCE) plots.forEach(draw);
+document.documentElement.dataset.ready = Math.round(performance.now());
+redraw(plots.filter((name) => !byId(`plot-${name}`).data));
