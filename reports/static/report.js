@@ -34,7 +34,12 @@ function draw(name) {
   if (name === "pareto" && spec.data.length) finishPareto(div);
   bound = true;
   stale.delete(name);
-  if (first && CLICKED.includes(name)) listen(name, div);
+  if (!first) return;
+  // Zooming and panning are for a pointer: to the keyboard each figure's tools are only in the way.
+  const untab = () => { for (const tool of div.querySelectorAll(".modebar-btn")) tool.tabIndex = -1; };
+  div.on("plotly_afterplot", untab);
+  untab();
+  if (CLICKED.includes(name)) listen(name, div);
 }
 // What a choice has made stale is drawn one figure a turn, nearest to the window first, so that
 // the page stays responsive.
