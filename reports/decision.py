@@ -107,8 +107,8 @@ def flips_table(run: Run) -> pd.DataFrame:
     table = run.flips.rename(columns=called).reindex(columns=list(names))
     then, now = numeric(table, "flips_at"), numeric(table, "now")
     # How far a question is from changing the answer: the factor between both values.
-    distance = np.log((then / now).where((then > 0) & (now > 0))).abs()
-    return table.loc[distance.sort_values(kind="stable").index]
+    distance = np.abs(np.log((then / now).where((then > 0) & (now > 0)).to_numpy()))
+    return table.iloc[np.argsort(distance, kind="stable")]
 
 
 def flips(run: Run) -> list[str]:
@@ -203,8 +203,8 @@ def digital_rival(run: Run) -> Design | None:
         rows = rows[rows["reason"].isna()] if rows["reason"].isna().any() else rows
     if rows.empty:
         return None
-    best: Design = rows.loc[numeric(rows, "energy_j_per_token").fillna(float("inf")).idxmin()]
-    return best
+    energy = numeric(rows, "energy_j_per_token").fillna(float("inf")).to_numpy()
+    return rows.iloc[int(energy.argmin())]
 
 
 def answers(run: Run) -> list[Answer]:
@@ -245,8 +245,7 @@ def _answer_row(run: Run, which: str) -> Design | None:
     for mask in (named, marked):
         chosen = table[mask.fillna(False).astype(bool)]
         if len(chosen):
-            first: Design = chosen.iloc[0]
-            return first
+            return chosen.iloc[0]
     return None
 
 

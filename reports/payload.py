@@ -210,10 +210,10 @@ def column_specs(candidates: pd.DataFrame) -> dict[str, Any]:
         if name in RESULT_NAMES or (name in PARAMETER_NAMES and spec.kind != "text"):
             entry["axis"] = first_axis(candidates, spec)
             entry["wholeAxis"] = first_axis(candidates, spec, everything=True)
-            scale = colour_scale(numeric(coloured, spec.name), spec)
-            scale["log"] = "tickvals" in scale["colorbar"]
-            del scale["color"]
-            entry["colour"] = scale
+            colours = colour_scale(numeric(coloured, spec.name), spec)
+            colours["log"] = "tickvals" in colours["colorbar"]
+            del colours["color"]
+            entry["colour"] = colours
         specs[str(name)] = entry
     return specs
 

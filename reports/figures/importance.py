@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from reports.columns import PARAMETER_NAMES, column, plain
 from reports.figures.theme import PALETTE, SYMBOLS, empty_figure, numeric, themed
+from reports.figures.trade import NO_CHOICE, credited_scores
 from reports.run_folder import with_marks
 
 RESULTS = ("full_points", "delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s")
@@ -24,10 +25,12 @@ def importances(candidates: pd.DataFrame) -> pd.DataFrame:
 
     One row a parameter and result: ``parameter``, ``result``, ``share`` (epsilon squared, the
     correlation ratio less what chance gives as many groups; 0 to 1). Costs by their logarithm.
-    Over simulated designs; a parameter that a design does not have is a group of its own.
+    Over simulated designs that have the parameter; a score counts where it chose something.
     """
     rows = with_marks(candidates)
     rows = rows[rows["state"] == "complete"]
+    for name in {"placement_score", "placement_scope"} & set(rows.columns):
+        rows = rows.assign(**{name: rows[name].where(credited_scores(rows) != NO_CHOICE)})
     names = [n for n in PARAMETER_NAMES if n in rows.columns and n not in DERIVED]
     results = [n for n in RESULTS if numeric(rows, n).notna().any()]
     if "full_points" in results and "delta_loss_nats" in results:
@@ -44,7 +47,7 @@ def _explained(parameter: pd.Series, rows: pd.DataFrame, result: str) -> float:
     values = numeric(rows, result)
     if column(result).log:
         values = np.log(values.where(values > 0))
-    known = values.notna()
+    known = values.notna() & parameter.notna()
     values, groups = values[known], _groups(parameter[known])
     count, kinds = len(values), groups.nunique()
     total = float(((values - values.mean()) ** 2).sum())
@@ -58,7 +61,7 @@ def _groups(parameter: pd.Series) -> pd.Series:
     """The group of each design by a parameter, as text."""
     if pd.api.types.is_numeric_dtype(parameter) and parameter.nunique() > GROUPS:
         parameter = pd.qcut(parameter.astype(float), GROUPS, duplicates="drop")
-    return parameter.astype("string").fillna("none")
+    return parameter.astype("string")
 
 
 def importance_bars(candidates: pd.DataFrame) -> go.Figure:

@@ -143,8 +143,13 @@ def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
     log = spec.log and bool((finite > 0).all()) and len(finite) > 0
     shown = np.log10(values.where(values > 0)) if log else values
     low, high = (float(shown.min()), float(shown.max())) if len(finite) else (0.0, 1.0)
+    factor, unit = in_unit(finite, spec)
     bar: dict[str, Any] = {
-        "title": {"text": plain(spec.title), "side": "bottom", "font": {"size": 12}},
+        "title": {
+            "text": plain(f"{spec.label} ({unit})" if unit else spec.label),
+            "side": "bottom",
+            "font": {"size": 12},
+        },
         # Below the figure, where it takes none of a narrow page's width.
         "orientation": "h",
         "x": 0.5,

@@ -211,6 +211,10 @@ def test_importance_is_the_share_of_variance_between_groups() -> None:
     assert shares["adc_bits"] == pytest.approx(1 - (1 / 2) / (17 / 3))
     # Means 3 and 4: 1 between and 16 inside, less than chance gives two groups.
     assert shares["dac_bits"] == 0.0
+    # A design without tiles has no resolution: it says nothing of what resolutions do.
+    without = pd.DataFrame({"adc_bits": [None], "dac_bits": [None], "delta_loss_nats": [99.0]})
+    more = importances(pd.concat([table, without])).set_index("parameter")["share"]
+    assert more["adc_bits"] == shares["adc_bits"]
 
 
 def test_importance_of_a_cost_counts_ratios() -> None:
