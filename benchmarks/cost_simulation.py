@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 _TESTS = Path(__file__).resolve().parent.parent / "tests" / "dse"
-sys.path[:0] = [str(_TESTS), str(_TESTS / "cost")]
-
-from test_cost_simulation import errors, held_errors
+sys.path.insert(0, str(_TESTS))
+sys.path.insert(0, str(_TESTS / "cost"))
 
 
 def main() -> None:
+    from test_cost_simulation import errors, held_errors  # found by the path above
+
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--designs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="of the first design")

@@ -24,6 +24,7 @@ from dse.cost.mapping import placeable_parts
 from dse.cost.workload import Workload
 from dse.placement.experts import SCOPES, digital_order, stretch
 from dse.search import loop as search
+from dse.search.costing import cost
 from dse.search.problem import Problem
 from dse.search.screening import Screening
 from dse.search.settings import Settings
@@ -152,11 +153,11 @@ def searched(
 def costed(architecture: MoEArchitecture, counts: tuple[int, ...]) -> list[dict[str, Any]]:
     """Milliseconds of processor time to cost this many random designs at once."""
     problem, rows = problem_of(architecture), []
-    problem.cost(problem.space.random(10, np.random.default_rng(0)))
+    cost(problem, problem.space.random(10, np.random.default_rng(0)))
     for count in counts:
         indices = problem.space.random(count, np.random.default_rng(count))
         before = time.process_time()
-        problem.cost(indices)
+        cost(problem, indices)
         milliseconds = 1e3 * (time.process_time() - before)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         rows.append({"designs": count, "ms_processor": milliseconds, "peak_memory_mib": memory})

@@ -19,8 +19,9 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,16 @@ from dse.files import write_atomically
 from dse.metrics import objective_values
 from dse.pareto import hypervolume, non_dominated
 from dse.search import loop as search
-from dse.search.pool import Pool, pool_of, simulated_columns
+from dse.search.costing import cost
+from dse.search.pool import Pool, Results, pool_of, simulated_columns
 from dse.search.problem import Problem
 from dse.search.screening import Screening
 from dse.search.settings import SAMPLERS, Settings
 from dse.search.setup import make_problem
+from dse.search.simulating import look, noise_and_placement, simulate
 from dse.search.simulation_key import CLEAN
 from dse.search.space import default_space
+from dse.simulation.result import SIMULATED, Look, Simulated
 
 BUDGETS = (0.01, 0.02, 0.05, 0.10)
 TOKENS = 4096
@@ -60,28 +64,57 @@ RECHECKED = 3
 LOOK_SHARE = 0.25  # a look simulates a quarter of the tokens; its share of the time is measured
 KEPT = "search_simulations.json"
 
-Results = dict[int, dict[str, Any]]
+Kept = dict[int, dict[str, Any]]
+"""By key code a simulation's numbers, and under `look` its first look."""
 
 
 @dataclass(frozen=True)
-class LookedUp(Problem):
-    """A problem whose simulations were all done before."""
+class Recorded:
+    """A simulator whose simulations were all done before; by what `evaluate` is given."""
 
-    kept: Results = field(default_factory=dict)
+    miniature: Any
+    kept: dict[Any, dict[str, Any]]
+    races: bool = True
 
-    def simulate(self, code: int, look: Any = None) -> dict[str, Any]:
-        return self.kept[code]
+    @staticmethod
+    def place(noise: Any, digital: np.ndarray, analog_modules: Sequence[str]) -> Any:
+        return noise, digital.tobytes(), tuple(analog_modules)
 
-    def look(self, code: int) -> dict[str, Any] | None:
-        return self.kept[code].get("look")
+    def evaluate(
+        self, noise: Any, digital: np.ndarray, analog_modules: Sequence[str] = (), look: Any = None
+    ) -> SimpleNamespace:
+        found = self.kept[self.place(noise, digital, analog_modules)]
+        numbers = {name.removesuffix("_nats"): found[name] for name in SIMULATED}
+        return SimpleNamespace(**numbers, source="recorded", seconds=found["seconds"])
+
+    def look(self, *placed: Any) -> Look:
+        found = self.kept[self.place(*placed)]["look"]
+        return Look(np.array(found["loss"]), np.array(found["top1"]))
+
+
+def recorded(problem: Problem, kept: Kept) -> Problem:
+    """The problem with its simulator replaced by what it simulated before."""
+    assert problem.simulator is not None
+    placed = {Recorded.place(*noise_and_placement(problem, c)): kept[c] for c in kept}
+    simulator: Any = Recorded(problem.simulator.miniature, placed)
+    return replace(problem, simulator=simulator)
+
+
+def results_of(kept: Kept) -> Results:
+    """The simulations' numbers as the search carries them."""
+    return {
+        code: Simulated.read({name: value for name, value in one.items() if name != "look"})
+        for code, one in kept.items()
+    }
 
 
 @dataclass(frozen=True)
 class Truth:
     """The enumerated space: designs within the limits, all simulations, the true front's volume."""
 
-    problem: LookedUp
+    problem: Problem
     designs: Pool
+    kept: Kept
     results: Results
     corner: np.ndarray
     volume: float
@@ -106,13 +139,13 @@ def readable(problem: Problem, code: int) -> str:
     """A key as text that does not depend on how codes are packed; empty parts are left out."""
     if code == CLEAN:
         return "clean"
-    parts = problem.key(code)._asdict().items()
+    parts = problem.keys.key(code)._asdict().items()
     return " ".join(
         f"{name}={value}".replace(" ", "") for name, value in parts if value not in ("", ())
     )
 
 
-def simulate_all(problem: Problem, codes: list[int], keep: Path) -> Results:
+def simulate_all(problem: Problem, codes: list[int], keep: Path) -> Kept:
     """Simulate every key once; `keep` remembers them between calls of this script."""
     assert problem.simulator is not None
     made_with = {
@@ -147,13 +180,13 @@ def _write(keep: Path, made_with: dict[str, Any], kept: dict[str, dict[str, Any]
 
 def _simulated(problem: Problem, code: int) -> dict[str, Any]:
     """What is kept of one simulation: its numbers, and of its first look the losses."""
-    look = problem.look(code)
-    result = problem.simulate(code, look=look)
+    first = look(problem, code)
+    result = simulate(problem, code, look=first).document()
     result.pop("accuracy_source")
     result["seconds"] = round(result["seconds"], 3)
-    if look is not None:
-        loss = np.round(look["loss"], 6).tolist()
-        result["look"] = {"loss": loss, "top1": [], "seconds": round(look["seconds"], 3)}
+    if first is not None:
+        loss = np.round(first["loss"], 6).tolist()
+        result["look"] = {"loss": loss, "top1": [], "seconds": round(first["seconds"], 3)}
     return result
 
 
@@ -171,18 +204,18 @@ def find_truth(keep: Path) -> Truth:
     """Enumerate the reduced space, simulate what is missing, find the true front."""
     problem = reduced_problem()
     sizes = [len(parameter.choices) for parameter in problem.space.parameters]
-    costed = problem.cost(np.stack([grid.ravel() for grid in np.indices(sizes)], axis=1))
+    costed = cost(problem, np.stack([grid.ravel() for grid in np.indices(sizes)], axis=1))
     designs = pool_of(costed).take(np.flatnonzero(costed.feasible))
     codes = [code for code in np.unique(designs.codes).tolist() if code != CLEAN]
-    results = simulate_all(problem, codes, keep)
+    kept = simulate_all(problem, codes, keep)
+    results = results_of(kept)
     values = complete_values(problem, designs, results)
     corner = np.quantile(values, 0.9, axis=0)
-    losses = [result["delta_loss_nats"] for result in results.values()]
+    losses = [result.delta_loss_nats for result in results.values()]
     corner[0] = np.quantile(losses, 0.9)  # over simulations: most designs are nearly all digital
-    inputs = {entry.name: getattr(problem, entry.name) for entry in fields(problem)}
-    looked_up = LookedUp(**inputs | {"simulator": None}, kept=results)
     front = int(non_dominated(values).sum())
-    return Truth(looked_up, designs, results, corner, hypervolume(values, corner), front)
+    same, volume = recorded(problem, kept), hypervolume(values, corner)
+    return Truth(same, designs, kept, results, corner, volume, front)
 
 
 def complete_values(problem: Problem, designs: Pool, results: Results) -> np.ndarray:
@@ -216,8 +249,8 @@ def structured(truth: Truth, sampler: str, seed: int, race: bool = True) -> Budg
     """A sampler inside the search of `dse explore`, anchors first as there."""
     problem = truth.problem
     if not race:
-        whole = {c: {n: v for n, v in r.items() if n != "look"} for c, r in problem.kept.items()}
-        problem = replace(problem, kept=whole)
+        simulator: Any = replace(problem.simulator, races=False)
+        problem = replace(problem, simulator=simulator)
     study = search.open_study(optuna.storages.InMemoryStorage(), problem)
     screening = Screening(problem, {CLEAN: truth.results[CLEAN]}, seed)
     study.sampler = search.make_sampler(sampler, screening, seed)
@@ -248,7 +281,7 @@ def plain(truth: Truth, sampler: str, seed: int) -> Budget:
         trial = study.ask()
         design = np.array([[trial.suggest_int(p.name, 0, len(p.choices) - 1)
                             for p in problem.space.parameters]])  # fmt: skip
-        costed = problem.cost(design)
+        costed = cost(problem, design)
         trial.set_constraint("limits", float(costed.excess[0]))
         if not costed.feasible[0]:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
@@ -279,7 +312,7 @@ def reduced(seeds: int, samplers: Sequence[str], keep: Path) -> dict[str, Any]:
             rows.append(_row(sampler, method, budgets) | {"overhead_s_per_simulation": seconds})
             print(json.dumps(rows[-1]), file=sys.stderr)
     sizes = [len(parameter.choices) for parameter in truth.problem.space.parameters]
-    kept = [result for code, result in truth.results.items() if code != CLEAN]
+    kept = [one for code, one in truth.kept.items() if code != CLEAN]
     whole = sum(result["seconds"] + result["look"]["seconds"] for result in kept)
     return {
         "designs": int(np.prod(sizes)),

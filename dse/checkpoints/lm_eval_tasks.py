@@ -27,7 +27,7 @@ try:
     from lm_eval.tasks._yaml_loader import load_yaml
 except ImportError as error:
     raise ValueError(
-        f"the benchmarks need lm-evaluation-harness ({error}): pip install 'dse[eval]'"
+        f"the benchmarks need lm-evaluation-harness ({error}): pip install 'analog-moe-dse[eval]'"
     ) from None
 
 DEFINITIONS = {

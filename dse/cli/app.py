@@ -1,9 +1,11 @@
 """The command line. Commands live in dse/cli/commands: parse, call one function, print."""
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -33,6 +35,7 @@ class OneLineErrors(TyperGroup):
         run = partial(super().main, words, *args[1:], **extra)
         if not standalone_mode:
             return run()
+        _open_missing_streams()
         if isinstance(sys.stdout, TextIOWrapper):  # a help text or name that ASCII lacks
             sys.stdout.reconfigure(errors="replace")
         try:
@@ -52,6 +55,16 @@ class OneLineErrors(TyperGroup):
         if code == _INTERRUPTED:
             _fail("interrupted", code)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_missing_streams() -> None:
+    """A closed standard stream, as under some schedulers, takes what is printed and drops it.
+
+    It also keeps its number: a file opened later would otherwise become the standard output.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115
 
 
 def _refuse_empty(args: Sequence[str]) -> None:

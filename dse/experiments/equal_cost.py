@@ -22,6 +22,7 @@ from dse.cost.hardware import System
 from dse.cost.workload import Workload
 from dse.metrics import Limits
 from dse.placement.experts import digital_mask, digital_order, expert_scores
+from dse.search.costing import tile_and_accelerator
 from dse.search.problem import Problem
 from dse.search.settings import Settings
 from dse.search.setup import make_problem, traced_routing
@@ -116,7 +117,8 @@ def machine(problem: Problem, noise_model: str) -> Machine:
     best = costed.indices[best_row(costed, problem.limits.area_mm2)[0]][None]
     chosen = exact_fit(anything, best)
     columns = anything.space.values(best)
-    tile, accelerator = anything.parts(columns, best[:, anything.space.names.index("technology")])
+    technology = best[:, anything.space.names.index("technology")]
+    tile, accelerator = tile_and_accelerator(anything, columns, technology)
     tiles = int(chosen.columns["tiles"][0])
     layers, experts = problem.routing.probability.shape
     small_layers, small_experts = problem.miniature_shape

@@ -33,7 +33,7 @@ from hwmodels.validation import model_error
 if TYPE_CHECKING:
     import pandas
 
-_VERSIONS = ("dse", "torch", "aihwkit", "numpy", "pandas", "scipy", "optuna")
+_VERSIONS = ("analog-moe-dse", "torch", "aihwkit", "numpy", "pandas", "scipy", "optuna")
 
 
 def first_config(settings: Settings) -> dict[str, Any]:

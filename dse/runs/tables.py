@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from dse.metrics import objective_values
 from dse.pareto import knee, non_dominated
-from dse.search.costed_table import _missing_where, costed_frame
+from dse.search.costed_table import costed_frame, missing_where
+from dse.search.costing import cost
 from dse.search.pool import Pool, Results, simulated_columns
 from dse.search.problem import Problem
 from dse.search.screening import Screening
 from dse.search.simulation_key import CLEAN
+from dse.simulation.result import Simulated
 
 if TYPE_CHECKING:
     import pandas
@@ -49,7 +51,7 @@ def choose(
         others = np.sort(generator.choice(others, OTHERS_KEPT, replace=False))
     kept = complete.indices[np.concatenate([np.flatnonzero(front), others])]
     drawn = problem.space.random(4 * RULED_OUT_KEPT, generator)
-    costed = problem.cost(drawn)
+    costed = cost(problem, drawn)
     ruled_out = drawn[~costed.feasible][:RULED_OUT_KEPT]
     indices = np.concatenate([proposed.indices, kept, ruled_out])
     trial = np.concatenate([proposed.trial, np.full(len(kept) + len(ruled_out), -1)])
@@ -77,7 +79,7 @@ def candidates_table(
         Columns as design and metrics, breakdowns, `state`, `reason`, `on_front`, `is_knee`; a value
         that was not computed is missing.
     """
-    costed = problem.cost(chosen.indices)
+    costed = cost(problem, chosen.indices)
     table = costed_frame(problem, costed, {**(cheap or {}), **results})
     next_number = int(chosen.trial.max(initial=-1)) + 1
     fresh = chosen.trial < 0
@@ -87,7 +89,7 @@ def candidates_table(
     table.insert(1, "searched", ~fresh)
     told = [reasons.get(int(number), "") for number in chosen.trial]
     reason = np.where(costed.reason != "", costed.reason, np.array(told, dtype=object))
-    failed = [results.get(int(code), {}).get("reason", "") for code in costed.codes]
+    failed = [results.get(int(code), Simulated()).failed for code in costed.codes]
     known = np.isfinite(table["delta_loss_nats"].to_numpy(dtype=float))
     state = np.where(known & (costed.reason == ""), "complete", "ruled_out").astype(object)
     if cheap is not None:
@@ -103,7 +105,7 @@ def candidates_table(
                       reason)  # fmt: skip
     reason = np.where(state == "failed", np.array(failed, dtype=object), reason)
     table["state"] = state
-    table["reason"] = _missing_where(reason, reason == "")
+    table["reason"] = missing_where(reason, reason == "")
     table["reference_name"] = None
     allowed = state == "complete"
     for constraint in problem.limits.on_accuracy:

@@ -20,12 +20,14 @@ from dse.checkpoints.simulator import CheckpointSimulator, Placement
 from dse.kept import keep_result, read_results
 from dse.placement.experts import digital_mask
 from dse.search.pool import Pool, Results
-from dse.search.problem import Problem, result_columns
+from dse.search.problem import Problem
 from dse.search.references import reference_codes
 from dse.search.screening import Screening
+from dse.search.simulating import order_of
 from dse.search.simulation_key import CLEAN
 from dse.search.surrogate import RESOLUTION_NATS
 from dse.simulation.converter_ranges import with_ranges
+from dse.simulation.result import Simulated
 from dse.simulation.simulator import Noise, SimulationResult
 from dse.simulation.statistics import RankCorrelation, rank_correlation
 
@@ -70,15 +72,15 @@ class Stage:
     @property
     def codes(self) -> list[int]:
         """Key codes with a finite result, the clean model's aside."""
-        good = (c for c, r in self.results.items() if c != CLEAN and "reason" not in r)
+        good = (c for c, r in self.results.items() if c != CLEAN and not r.failed)
         return sorted(good)
 
     def correlation(self, cheap: Results) -> RankCorrelation:
         """Rank correlation of the loss increase on the miniature with that on the checkpoint."""
-        both = [c for c in self.codes if "delta_loss_nats" in cheap.get(c, {})]
+        both = [c for c in self.codes if c in cheap and not cheap[c].failed]
 
         def column(source: Results, name: str) -> NDArray[np.float64]:
-            return np.array([source[code][name] for code in both], dtype=float)
+            return np.array([getattr(source[code], name) for code in both], dtype=float)
 
         return rank_correlation(
             column(cheap, "delta_loss_nats"),
@@ -90,8 +92,8 @@ class Stage:
 
 def spread(codes: Sequence[int], cheap: Results, chosen: Sequence[int] = ()) -> list[int]:
     """Codes in an order in which each is as far as can be, in log loss, from those before it."""
-    loss = {c: np.log(max(cheap[c]["delta_loss_nats"], RESOLUTION_NATS)) for c in codes}
-    before = [np.log(max(cheap[c]["delta_loss_nats"], RESOLUTION_NATS)) for c in chosen]
+    loss = {c: np.log(max(cheap[c].delta_loss_nats, RESOLUTION_NATS)) for c in codes}
+    before = [np.log(max(cheap[c].delta_loss_nats, RESOLUTION_NATS)) for c in chosen]
     left, order = list(dict.fromkeys(codes)), []
     while left:
         near = [min((abs(loss[c] - b) for b in before), default=0.0) for c in left]
@@ -103,7 +105,7 @@ def spread(codes: Sequence[int], cheap: Results, chosen: Sequence[int] = ()) -> 
 
 def wanted_codes(front: Sequence[int], cheap: Results) -> list[int]:
     """Placements for the checkpoint: those of the front, then others up to LEAST_POINTS."""
-    known = [c for c, r in cheap.items() if c != CLEAN and "delta_loss_nats" in r]
+    known = [c for c, r in cheap.items() if c != CLEAN and not r.failed]
     first = spread([c for c in front if c in known], cheap)
     others = spread([c for c in known if c not in first], cheap, first)
     return first + others[: max(LEAST_POINTS - len(first), 0)]
@@ -112,7 +114,7 @@ def wanted_codes(front: Sequence[int], cheap: Results) -> list[int]:
 def placement_of(problem: Problem, code: int) -> Placement:
     """Noise and digital experts of the full model that a key code stands for."""
     shape = problem.routing.probability.shape
-    key = problem.key(code)
+    key = problem.keys.key(code)
     noise = Noise(key.noise_model, tile_rows=key.tile_rows, dac_bits=key.dac_bits,
                   adc_bits=key.adc_bits)  # fmt: skip
     if problem.simulator is not None:  # the converter ranges of the search
@@ -120,9 +122,8 @@ def placement_of(problem: Problem, code: int) -> Placement:
     # Analog experts in the miniature's proportion, rounded up as there.
     total = int(np.prod(problem.miniature_shape))
     analog = -(-(total - key.digital) * problem.experts // total)
-    name = (key.score, key.scope) if key.score else problem.order_names[0]
-    digital = digital_mask(problem.orders[name], problem.experts - analog, shape)
-    return Placement(noise, digital, key.analog_modules)
+    digital = digital_mask(problem.orders[order_of(problem, key)], problem.experts - analog, shape)
+    return Placement(noise, digital, key.analog_parts)
 
 
 def score_front(
@@ -170,7 +171,7 @@ def run_stage(
     placements |= {code: placement_of(problem, code) for code in wanted}
     for code, placement in placements.items():
         if (result := known.get(model.key(placement))) is not None:
-            stage.results[code] = result
+            stage.results[code] = Simulated.read(result)
     stage.reused = len(stage.codes)
     try:
         if effort.time_s > 0 and any(code not in stage.results for code in placements):
@@ -206,7 +207,7 @@ def _simulate_left(
     left = [code for code in stage.wanted if code not in stage.results]
     for code in [c for c in left if not simulator.programmable(placements[c])]:
         left.remove(code)
-        stage.results[code] = {"reason": "too little memory to program its dense parts"}
+        stage.results[code] = Simulated(failed="too little memory to program its dense parts")
     at_once = 1
     while left:
         started = time.monotonic()
@@ -271,10 +272,12 @@ def _keep(
     """Note results, first of all on disk."""
     for (code, placement), result in zip(batch.items(), results, strict=True):
         # The simulator's word for a loss that is not finite is an error in the result's place.
-        failed = isinstance(result, ValueError)
-        columns = {"reason": str(result)} if failed else result_columns(result, tasks=False)
-        keep_result(model.folder, model.key(placement), columns)
-        stage.results[code] = columns
+        if isinstance(result, ValueError):
+            kept = Simulated(failed=str(result))
+        else:
+            kept = Simulated.of(result, tasks=False)
+        keep_result(model.folder, model.key(placement), kept.document())
+        stage.results[code] = kept
 
 
 def checkpoint_frame(problem: Problem, stage: Stage, cheap: Results) -> "pandas.DataFrame":
@@ -283,17 +286,18 @@ def checkpoint_frame(problem: Problem, stage: Stage, cheap: Results) -> "pandas.
 
     rows = []
     for code in stage.codes:
-        key = problem.key(code)
+        key = problem.keys.key(code)
         row: dict[str, Any] = {
             name: getattr(key, name)
-            for name in ("noise_model", "tile_rows", "dac_bits", "adc_bits", "score", "scope")
+            for name in ("noise_model", "tile_rows", "dac_bits", "adc_bits")
         }
-        row["analog_modules"] = ",".join(key.analog_modules)
+        row["score"], row["scope"] = key.order
+        row["analog_modules"] = ",".join(key.analog_parts)
         row["digital_expert_fraction"] = float(placement_of(problem, code).digital.mean())
         for name in ("delta_loss_nats", "delta_loss_stderr"):
-            row[f"miniature_{name}"] = cheap.get(code, {}).get(name, float("nan"))
-            row[f"checkpoint_{name}"] = stage.results[code][name]
-        rows.append(row | {"seconds": stage.results[code]["seconds"]})
+            row[f"miniature_{name}"] = getattr(cheap.get(code, Simulated()), name)
+            row[f"checkpoint_{name}"] = getattr(stage.results[code], name)
+        rows.append(row | {"seconds": stage.results[code].seconds})
     return pandas.DataFrame(rows)
 
 

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.search.costing import Costed
 from dse.search.pool import Results, simulated_columns
-from dse.search.problem import Costed, Problem
+from dse.search.problem import Problem
+from dse.simulation.result import Simulated
 
 if TYPE_CHECKING:
     import pandas
@@ -30,11 +32,11 @@ def costed_frame(problem: Problem, costed: Costed, results: Results) -> "pandas.
     for name, values in costed.columns.items():
         if name == "tiles_share":
             continue
-        columns[name] = _missing_where(values, absent[name]) if name in absent else values
+        columns[name] = missing_where(values, absent[name]) if name in absent else values
     columns["digital_expert_fraction"] = costed.columns["digital_experts"] / problem.experts
     columns.update(costed.metrics)
     columns.update(simulated_columns(results, costed.codes))
-    sources = [results.get(int(code), {}).get("accuracy_source") for code in costed.codes]
+    sources = [results.get(int(code), Simulated()).accuracy_source or None for code in costed.codes]
     columns["accuracy_source"] = sources
     breakdown = costed.costs.to_frame()
     for name in breakdown.columns:
@@ -42,7 +44,7 @@ def costed_frame(problem: Problem, costed: Costed, results: Results) -> "pandas.
     return pandas.DataFrame(columns)
 
 
-def _missing_where(values: NDArray[Any], where: NDArray[np.bool_]) -> Any:
+def missing_where(values: NDArray[Any], where: NDArray[np.bool_]) -> Any:
     """Values with some replaced by missing: NaN for numbers, None for text."""
     if values.dtype.kind in "iuf":
         import pandas

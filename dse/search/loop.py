@@ -19,11 +19,12 @@ from optuna.trial import TrialState
 
 from dse.metrics import objective_values
 from dse.search import interrupts
-from dse.search import loop as search
-from dse.search.pool import Pool, Results, simulated_columns
+from dse.search.pool import Looks, Pool, Results, simulated_columns
 from dse.search.problem import Problem
 from dse.search.screening import Screening
 from dse.search.settings import Settings
+from dse.search.simulating import look as partial_look
+from dse.search.simulating import simulate
 from dse.search.simulation_key import CLEAN
 from dse.search.study.journal import together
 from dse.search.study.slots import (
@@ -37,6 +38,7 @@ from dse.search.study.slots import (
     heartbeat,
 )
 from dse.search.study.storage import STUDY
+from dse.simulation.result import Simulated
 
 # Seconds between two looks for a trial when others work on all that are left.
 _IDLE_S = 0.2
@@ -148,11 +150,11 @@ def load_results(study: optuna.Study) -> Results:
     results: Results = {}
     for trial in study.get_trials(deepcopy=False):
         if "simulation" in trial.user_attrs:
-            results[int(trial.user_attrs["code"])] = trial.user_attrs["simulation"]
+            results[int(trial.user_attrs["code"])] = Simulated.read(trial.user_attrs["simulation"])
     return results
 
 
-def load_looks(study: optuna.Study) -> Results:
+def load_looks(study: optuna.Study) -> Looks:
     """First looks that the study holds."""
     trials = study.get_trials(deepcopy=False)
     return {
@@ -195,7 +197,7 @@ def run_trial(
         if result is None:
             reason = "surely beaten after a look at half the text"
         else:
-            state, reason = TrialState.FAIL, result.get("reason", "")
+            state, reason = TrialState.FAIL, result.failed
     if not reason:
         state = TrialState.COMPLETE
         screening.pool = screening.pool.join(pool)
@@ -237,7 +239,7 @@ def _record(
 
 def simulate_once(
     trial: optuna.Trial, problem: Problem, screening: Screening, pool: Pool, clock: Clock
-) -> dict[str, Any] | None:
+) -> Simulated | None:
     """The simulation of a design: known, or run and kept in the journal before anything else.
 
     A look at half the text comes first; the rest is simulated only if the front could still move.
@@ -249,12 +251,12 @@ def simulate_once(
     if code in results:
         return results[code]
     before = time.perf_counter()
-    if code not in looks and (look := problem.look(code)) is not None:
+    if code not in looks and (look := partial_look(problem, code)) is not None:
         looks[code] = look
         trial.set_user_attr("look", look)
     if not (code in looks and screening.beaten(code, pool)):
-        results[code] = problem.simulate(code, look=looks.get(code))
-        trial.set_user_attr("simulation", results[code])
+        results[code] = simulate(problem, code, look=looks.get(code))
+        trial.set_user_attr("simulation", results[code].document())
     clock.simulation += time.perf_counter() - before
     return results.get(code)
 
@@ -334,4 +336,4 @@ def progress_rows(study: optuna.Study) -> list[dict[str, Any]]:
 
 def screen(settings: Settings, problem: Problem, study: optuna.Study) -> Screening:
     """Costed designs with what the study knows of their accuracy."""
-    return Screening(problem, search.load_results(study), settings.seed)
+    return Screening(problem, load_results(study), settings.seed)

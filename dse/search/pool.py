@@ -7,10 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.arrays import Array
-from dse.search.problem import SIMULATED, Costed
+from dse.search.costing import Costed
+from dse.simulation.result import SIMULATED, Simulated
 
-Results = dict[int, dict[str, Any]]
-"""What was simulated: key code -> the result's numbers, or a `reason` when it failed."""
+Results = dict[int, Simulated]
+"""What was simulated, by key code."""
+
+Looks = dict[int, dict[str, Any]]
+"""First looks by key code (`dse.search.simulating.look`)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def simulated_columns(results: Results, codes: NDArray[np.int64]) -> dict[str, A
     """Simulated numbers of designs by column; missing where nothing was simulated."""
     unique, inverse = np.unique(codes, return_inverse=True)
     table = {
-        name: np.array([results.get(code, {}).get(name, np.nan) for code in unique.tolist()])
+        name: np.array([getattr(results.get(code, Simulated()), name) for code in unique.tolist()])
         for name in SIMULATED
     }
     return {name: values[inverse].astype(float) for name, values in table.items()}

@@ -9,11 +9,14 @@ from dse import units
 from dse.metrics import Limits
 from dse.placement.parts import NO_PARTS, join_parts
 from dse.search.costed_table import costed_frame
+from dse.search.costing import Costed
 from dse.search.pool import Results
-from dse.search.problem import Costed, Problem
+from dse.search.problem import Problem
 from dse.search.screening import Screening
+from dse.search.simulating import simulate as simulated
 from dse.search.simulation_key import CLEAN
 from dse.search.smallest import ANY_AREA_MM2, SAMPLE, best_row, exact_fit
+from dse.simulation.result import Simulated
 
 if TYPE_CHECKING:
     import pandas
@@ -93,13 +96,15 @@ def _reference(
     same, chosen, reason = _choose(problem, screening.seed, digital_fraction, analog_modules)
     screening.costed += SAMPLE
     code = int(chosen.codes[0])
-    results: Results = {code: screening.results.get(code, {})}
-    if not results[code] and not simulate:
-        results[code] = {"reason": "not simulated on the checkpoint"}
-    elif not results[code]:
-        results[code] = same.simulate(code)
+    if code in screening.results:
+        result = screening.results[code]
+    elif simulate:
+        result = simulated(same, code)
+    else:
+        result = Simulated(failed="not simulated on the checkpoint")
+    results: Results = {code: result}
     frame = costed_frame(same, chosen, results)
-    reason = reason or results[code].get("reason")
+    reason = reason or result.failed or None
     for column, value in (("state", "reference"), ("reason", reason), ("reference_name", name),
                           ("searched", False), ("on_front", False),
                           ("is_knee", False)):  # fmt: skip

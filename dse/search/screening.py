@@ -18,9 +18,11 @@ from dse.metrics import objective_values
 from dse.pareto import hypervolume, non_dominated
 from dse.placement.parts import NO_PARTS
 from dse.search import surrogate
-from dse.search.pool import Pool, Results, pool_of, reached, simulated_columns
+from dse.search.costing import cost
+from dse.search.pool import Looks, Pool, Results, pool_of, reached, simulated_columns
 from dse.search.problem import Problem
-from dse.search.simulation_key import CLEAN, least_loss, unpack
+from dse.search.simulating import features, look, simulate
+from dse.search.simulation_key import CLEAN, least_loss
 from dse.search.smallest import nothing_fits, smallest_designs
 
 # A loss increase of 0.05 nats is a perplexity 5 % higher; beyond it the hypervolume counts nothing.
@@ -49,7 +51,7 @@ class Screening:
         results: simulations by key code, shared with the search loop, which adds to it; the clean
             model's (CLEAN) is made here when it is missing.
         seed: of every random choice here.
-        looks: first looks by key code (`Problem.look`), of finished simulations too.
+        looks: first looks by key code (`dse.search.simulating.look`), of finished simulations too.
         costed: designs costed so far.
 
     Raises ValueError, one line with the smallest budget that would do, when nothing fits.
@@ -58,7 +60,7 @@ class Screening:
     problem: Problem
     results: Results
     seed: int
-    looks: Results = field(default_factory=dict)
+    looks: Looks = field(default_factory=dict)
     costed: int = 0
     proposed: int = field(init=False, default=0)
     _beaten: set[int] = field(init=False, default_factory=set)
@@ -80,9 +82,9 @@ class Screening:
                 raise ValueError(nothing_fits(self.problem, least_mm2))
         self.pool = start
         if CLEAN not in self.results:
-            self.results[CLEAN] = self.problem.simulate(CLEAN)
-        if CLEAN not in self.looks and (look := self.problem.look(CLEAN)) is not None:
-            self.looks[CLEAN] = look
+            self.results[CLEAN] = simulate(self.problem, CLEAN)
+        if CLEAN not in self.looks and (first := look(self.problem, CLEAN)) is not None:
+            self.looks[CLEAN] = first
         losses = np.full(len(start), LOSS_REFERENCE_NATS)
         values = self._objectives(start, losses)
         # The corner is set by designs drawn before anything was learnt, so it never moves.
@@ -99,13 +101,13 @@ class Screening:
         same = np.flatnonzero((self.pool.indices == design).all(axis=1))
         if len(same):  # all in the pool are within the limits
             return self.pool.take(same), "", 0.0
-        costed = self.problem.cost(design[None])
+        costed = cost(self.problem, design[None])
         self.costed += 1
         return pool_of(costed), str(costed.reason[0]), float(costed.excess[0])
 
     def _cost(self, indices: NDArray[np.int64]) -> Pool:
         """Cost designs and keep those that no limit rules out."""
-        costed = self.problem.cost(np.unique(indices, axis=0))
+        costed = cost(self.problem, np.unique(indices, axis=0))
         self.costed += len(costed.indices)
         return pool_of(costed).take(np.flatnonzero(costed.feasible))
 
@@ -121,17 +123,17 @@ class Screening:
         """A simulated metric from the loss increase: itself, or in proportion to it."""
         if column == "delta_loss_nats":
             return loss_nats
-        good = [r for r in self.results.values() if "reason" not in r]
-        clean = float(self.results.get(CLEAN, {}).get(column, 1.0))
-        losses = np.array([r["delta_loss_nats"] for r in good] or [0.0])
-        drops = np.array([clean - r[column] for r in good] or [0.0])
+        good = [result for result in self.results.values() if not result.failed]
+        clean = getattr(self.results[CLEAN], column) if CLEAN in self.results else 1.0
+        losses = np.array([result.delta_loss_nats for result in good] or [0.0])
+        drops = np.array([clean - getattr(result, column) for result in good] or [0.0])
         # A least-squares line through the clean point; 0.3 a nat until anything is known.
         slope = float(losses @ drops / (losses @ losses)) if losses @ losses > 1e-6 else 0.3
         return np.asarray(clean - slope * loss_nats, dtype=float)
 
     def known(self, pool: Pool) -> NDArray[np.bool_]:
         """Which designs have a simulated accuracy."""
-        good = [code for code, result in self.results.items() if "reason" not in result]
+        good = [code for code, result in self.results.items() if not result.failed]
         return np.isin(pool.codes, np.array(good, dtype=np.int64))
 
     def complete(self, pool: Pool) -> tuple[Pool, Array]:
@@ -149,13 +151,13 @@ class Screening:
         codes, inverse = np.unique(pool.codes, return_inverse=True)
         measured = {code: self._looked_at(code) for code in self.looks if code != CLEAN}
         for code, result in self.results.items():
-            if "reason" not in result and code != CLEAN:
-                measured[code] = (result["delta_loss_nats"], 0.0)
+            if not result.failed and code != CLEAN:
+                measured[code] = (result.delta_loss_nats, 0.0)
         known = np.array(list(measured), dtype=np.int64)
         median, spread = surrogate.predict(
-            self.problem.features(known),
+            features(self.problem, known),
             np.array([loss for loss, _ in measured.values()]),
-            self.problem.features(codes),
+            features(self.problem, codes),
         )
         for row, code in enumerate(codes.tolist()):
             if code in measured:
@@ -327,11 +329,11 @@ class Screening:
             choices = list(space[name].choices)
             if wanted in choices:
                 indices[:, space.names.index(name)] = choices.index(wanted)
-        costed = problem.cost(np.unique(indices, axis=0))
+        costed = cost(problem, np.unique(indices, axis=0))
         self.costed += len(costed.indices)
         usable = costed.feasible & (costed.codes != CLEAN)
         product = costed.metrics["energy_j_per_token"] / costed.metrics["throughput_tokens_per_s"]
-        kinds = unpack(costed.codes).noise
+        kinds = problem.keys.unpack(costed.codes)["noise_model"]
         found = []
         for kind in np.unique(kinds[usable]):
             rows = np.flatnonzero(usable & (kinds == kind))
@@ -362,8 +364,8 @@ class Screening:
         points = points[~reached(front, points)]
         simulated = np.array([wanted.simulated for wanted in self.problem.objectives])
         by_cost = np.ones((len(candidates), len(points)), dtype=bool)
-        for cost, point in zip(self._costs(candidates).T, points[:, ~simulated].T, strict=True):
-            by_cost &= cost[:, None] <= point
+        for column, point in zip(self._costs(candidates).T, points[:, ~simulated].T, strict=True):
+            by_cost &= column[:, None] <= point
         order = np.argsort(key, kind="stable")
         starts = np.searchsorted(key[order], np.arange(len(median)))
         by_key = np.logical_or.reduceat(by_cost[order], starts, axis=0)
@@ -388,7 +390,7 @@ class Screening:
         )
         if estimated or not len(values):  # accuracies have no such bound
             return np.zeros(len(pool), dtype=bool)
-        least = self._objectives(pool, least_loss(pool.codes, self.results))
+        least = self._objectives(pool, least_loss(self.problem.keys, pool.codes, self.results))
         return reached(values, least)
 
 

@@ -1,10 +1,14 @@
-"""Keys of simulations: what the accuracy of a design depends on, packed into one number.
+"""Which simulation gives a design its accuracy: all that the loss depends on, as one number.
 
-Designs of equal key share a simulation, and numbers compare fast in arrays of thousands.
+Designs of equal key share a simulation, and numbers compare fast in arrays of thousands. A number
+has a place for each field, as large as the question has values of that field: no value is ever
+cut off or joined with another.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +16,11 @@ from numpy.typing import NDArray
 from dse.arrays import Array
 from dse.placement.parts import ANALOG_PARTS
 
+if TYPE_CHECKING:
+    from dse.simulation.result import Simulated
+
 Codes = NDArray[np.int64]
+
 CLEAN = -1
 """Key code of a design with no analog expert: its accuracy is the model's own."""
 
@@ -20,74 +28,96 @@ DIGITAL_STEPS = 32
 """Digital shares that are told apart in simulations. The analog share is rounded up to the next,
 so that a design's accuracy is that of a placement with at least as many analog experts."""
 
-NO_ORDER = 31
-"""Stands in key codes for the order where all orders agree."""
-
-
-class Packed(NamedTuple):
-    """The numbers of a key code: arrays of one length.
-
-    Attributes:
-        modules: analog dense parts, one bit for each of ANALOG_PARTS; first, so that codes without
-            any are those of older runs.
-        noise: number of the noise model of the cells.
-        inputs, hidden: row blocks of an expert's input and hidden dimension.
-        order: number of the order that says which experts are digital, or NO_ORDER.
-        digital: experts of the miniature that are digital.
-    """
-
-    modules: Codes
-    noise: Codes
-    inputs: Codes
-    hidden: Codes
-    dac_bits: Codes
-    adc_bits: Codes
-    order: Codes
-    digital: Codes
-
-
-# One more than the largest of each of these numbers.
-_RADICES = (64, 16, 512, 512, 16, 16, 32, 65536)
-
 
 class Key(NamedTuple):
     """All that the simulated accuracy of a design depends on; equal keys, one simulation.
 
     Attributes:
+        analog_modules: dense parts that are analog, one bit for each of ANALOG_PARTS (`parts_of`).
         noise_model: of the cells, shared by technologies with the same cells.
-        row_blocks: pieces that an expert's input and hidden dimension are cut into.
-        tile_rows: rows of the full-size tile (the first choice that gives `row_blocks`).
-        score, scope: which experts are digital; empty when none is, and all choices agree.
+        tile_rows: rows of the full-size tile; they set its row blocks and its converters' ranges.
+        order: score and scope that say which experts are digital; ("", "") when all agree.
         digital: experts of the miniature that are digital.
-        analog_modules: dense parts that are analog.
     """
 
+    analog_modules: int
     noise_model: str
-    row_blocks: tuple[int, int]
     tile_rows: int
     dac_bits: int
     adc_bits: int
-    score: str
-    scope: str
+    order: tuple[str, str]
     digital: int
-    analog_modules: tuple[str, ...]
+
+    @property
+    def analog_parts(self) -> tuple[str, ...]:
+        """Names of the dense parts that are analog."""
+        return parts_of(self.analog_modules)
 
 
-def pack(numbers: Packed) -> Codes:
-    """Key codes; a number too large for its place counts as the largest."""
-    codes = np.zeros(len(numbers.noise), dtype=np.int64)
-    for number, radix in zip(numbers, _RADICES, strict=True):
-        codes = codes * radix + np.minimum(number, radix - 1)
-    return codes
+@dataclass(frozen=True)
+class KeySpace:
+    """The values that each field of a key can take in a question, and the numbers made of them.
 
+    Attributes:
+        values: by field of `Key`; the digit of a field is the place of its value among them.
+    """
 
-def unpack(codes: Codes) -> Packed:
-    """The numbers packed into key codes; CLEAN counts as 0."""
-    numbers, rest = [], np.maximum(codes, 0)
-    for radix in reversed(_RADICES):
-        numbers.append(rest % radix)
-        rest = rest // radix
-    return Packed(*numbers[::-1])
+    values: Mapping[str, Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        if tuple(self.values) != Key._fields:
+            raise ValueError(f"a key has the fields {', '.join(Key._fields)}")
+        size = prod(len(values) for values in self.values.values())
+        if size > np.iinfo(np.int64).max:
+            raise ValueError(f"{size:.1e} simulations are too many to be told apart")
+
+    def digits(self, name: str, column: NDArray[Any]) -> NDArray[np.int64]:
+        """Digits of the values of a field that counts.
+
+        Raises:
+            ValueError: a value that the field cannot take.
+        """
+        values = self.values[name]
+        given, inverse = np.unique(column, return_inverse=True)
+        if unknown := [value for value in given.tolist() if value not in values]:
+            raise ValueError(f"{name} {unknown[0]} is none that a simulation can have")
+        return np.array([values.index(value) for value in given.tolist()], np.int64)[inverse]
+
+    def pack(self, digits: Mapping[str, NDArray[Any]]) -> Codes:
+        """Key codes from the digits of each field, arrays of one length.
+
+        Raises:
+            ValueError: a digit that its field does not have.
+        """
+        codes = np.zeros((), dtype=np.int64)
+        for name, values in self.values.items():
+            digit = np.asarray(digits[name])
+            if digit.size and not 0 <= digit.min() <= digit.max() < len(values):
+                raise ValueError(f"{name} has {len(values)} values, not a number {digit.max()}")
+            codes = codes * len(values) + digit
+        return codes
+
+    def unpack(self, codes: Codes) -> dict[str, NDArray[np.int64]]:
+        """Digits of key codes by field; CLEAN counts as 0."""
+        digits, rest = {}, np.maximum(codes, 0)
+        for name in reversed(Key._fields):
+            rest, digits[name] = np.divmod(rest, len(self.values[name]))
+        return digits
+
+    def column(self, name: str, codes: Codes) -> NDArray[Any]:
+        """Values of one field of key codes."""
+        return np.asarray(self.values[name])[self.unpack(codes)[name]]
+
+    def key(self, code: int) -> Key:
+        """What a key code stands for.
+
+        Raises:
+            ValueError: the clean model has no key.
+        """
+        if code == CLEAN:
+            raise ValueError("the clean model has no key")
+        digits = self.unpack(np.array([code]))
+        return Key(**{name: self.values[name][int(digits[name][0])] for name in Key._fields})
 
 
 def miniature_digital(digital: Codes, experts: int, total: int) -> Codes:
@@ -106,25 +136,23 @@ def bits_of(parts: Iterable[str]) -> int:
     return sum(1 << ANALOG_PARTS.index(part) for part in parts)
 
 
-def least_loss(codes: Codes, results: Mapping[int, Mapping[str, Any]]) -> Array:
+def least_loss(keys: KeySpace, codes: Codes, results: "Mapping[int, Simulated]") -> Array:
     """Least loss increase that simulations can have, given those already done (nats).
 
     More digital experts of the same order and finer converters can only help; what such a
     cleaner placement lost, less two standard errors, bounds the others from below.
     """
-    good = [c for c, result in results.items() if c != CLEAN and "reason" not in result]
+    good = [code for code, result in results.items() if code != CLEAN and not result.failed]
     if not good:
         return np.zeros(len(codes))
-    loss, error = (
-        np.array([results[code][name] for code in good])
-        for name in ("delta_loss_nats", "delta_loss_stderr")
-    )
-    numbers, known = unpack(codes), unpack(np.array(good))
+    loss = np.array([results[code].delta_loss_nats for code in good])
+    error = np.array([results[code].delta_loss_stderr for code in good])
+    numbers, known = keys.unpack(codes), keys.unpack(np.array(good))
     worse = (codes != CLEAN)[:, None] & np.ones(len(good), dtype=bool)
-    for name in Packed._fields:
-        one, other = getattr(numbers, name)[:, None], getattr(known, name)
-        no_cleaner = name in ("dac_bits", "adc_bits", "digital")
-        worse &= one <= other if no_cleaner else one == other
+    for name in Key._fields:
+        # Digits of converters and of digital experts ascend with their values.
+        one, other = numbers[name][:, None], known[name]
+        worse &= one <= other if name in ("dac_bits", "adc_bits", "digital") else one == other
     least = np.where(worse, np.maximum(loss - 2 * error, 0.0), 0.0).max(axis=1)
     for code, measured in zip(good, loss, strict=True):
         least[codes == code] = measured

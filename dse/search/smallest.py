@@ -13,7 +13,8 @@ from dse.cost.hardware import System
 from dse.cost.mapping import blocks, model_shape
 from dse.metrics import Constraint, Limits
 from dse.placement.parts import read_parts
-from dse.search.problem import Costed, Problem
+from dse.search.costing import Costed, cost, cost_system, tile_and_accelerator
+from dse.search.problem import Problem
 
 SAMPLE = 6000
 ANY_AREA_MM2 = 1e9
@@ -23,7 +24,7 @@ def exact_fit(problem: Problem, indices: NDArray[np.int64]) -> Costed:
     """Cost designs with just as many tiles as their placement needs, whatever the budget."""
     columns = problem.space.values(indices)
     technology_index = indices[:, problem.space.names.index("technology")]
-    tile, accelerator = problem.parts(columns, technology_index)
+    tile, accelerator = tile_and_accelerator(problem, columns, technology_index)
     shape = model_shape(problem.architecture)
     rows, cols = columns["tile_rows"], columns["tile_cols"]
     digital = np.ceil(columns["digital_expert_fraction"] * problem.experts - 1e-9).astype(int)
@@ -35,7 +36,7 @@ def exact_fit(problem: Problem, indices: NDArray[np.int64]) -> Costed:
             needed = needed + np.where(analog, blocks(part.shapes, rows, cols), 0)
     columns["tiles"] = np.ceil(needed / columns["tiers"]).astype(int)
     system = System(tile, columns["tiles"], accelerator)
-    return problem.cost_system(indices, columns, system, technology_index)
+    return cost_system(problem, indices, columns, system, technology_index)
 
 
 def best_row(costed: Costed, budget_mm2: float) -> tuple[int, bool]:
@@ -81,7 +82,7 @@ def out_of_reach(problem: Problem) -> list[Constraint]:
     A sample of the space, so that a somewhat better value may exist.
     """
     roomy = replace(problem, limits=Limits(problem.limits.area_mm2))
-    costed = roomy.cost(problem.space.random(SAMPLE, np.random.default_rng(0)))
+    costed = cost(roomy, problem.space.random(SAMPLE, np.random.default_rng(0)))
     found = []
     for constraint in problem.limits.on_cost[1:]:
         values = costed.metrics[constraint.metric.column][costed.feasible]

@@ -40,6 +40,13 @@ class Parameter:
     def categorical(self) -> bool:
         return self.minimum is None
 
+    @property
+    def whole_range(self) -> range:
+        """All values of a numeric parameter that counts."""
+        if self.minimum is None or self.maximum is None or not self.whole:
+            raise ValueError(f"{self.name} does not count")
+        return range(int(self.minimum), int(self.maximum) + 1)
+
     def check(self, value: object) -> Choice:
         """Read a value given by a user, as text or from TOML.
 

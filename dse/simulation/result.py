@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from math import isfinite, nan
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,66 @@ class SimulationResult:
     source: str
     loss_by_sequence: Array = field(repr=False, compare=False)
     accuracy_by_task: Array = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What the search keeps of a simulation; numbers that it did not give are NaN.
+
+    Attributes:
+        failed: why there are no numbers; empty when there are.
+    """
+
+    delta_loss_nats: float = nan
+    delta_loss_stderr: float = nan
+    top1: float = nan
+    top1_stderr: float = nan
+    accuracy: float = nan
+    accuracy_stderr: float = nan
+    accuracy_source: str = ""
+    seconds: float = nan
+    failed: str = ""
+
+    @classmethod
+    def of(cls, result: SimulationResult, tasks: bool = True) -> Simulated:
+        """The numbers of a result; without `tasks`, as on a checkpoint's text, no task accuracy.
+
+        A number that is not finite is a failure that names it.
+        """
+        names = [name for name in SIMULATED if tasks or "accuracy" not in name]
+        values: dict[str, Any] = {
+            name: float(getattr(result, name.removesuffix("_nats"))) for name in names
+        }
+        if bad := [name for name, value in values.items() if not isfinite(value)]:
+            return cls(failed=f"the simulation gave no finite {bad[0]}")
+        return cls(**values, accuracy_source=result.source, seconds=float(result.seconds))
+
+    def document(self) -> dict[str, Any]:
+        """As a study or a cache holds it: what is known, JSON throughout."""
+        return {name: value for name, value in vars(self).items() if value != "" and value == value}
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Simulated:
+        """What `document` wrote.
+
+        Raises:
+            ValueError: a key that no simulation has, as one of another version may.
+        """
+        known = {entry.name for entry in fields(cls)}
+        if unknown := sorted(set(document) - known):
+            raise ValueError(f"a simulation of another version of dse: it has {unknown[0]!r}")
+        return cls(**document)
+
+
+SIMULATED = (
+    "delta_loss_nats",
+    "delta_loss_stderr",
+    "top1",
+    "top1_stderr",
+    "accuracy",
+    "accuracy_stderr",
+)
+"""Columns whose numbers come from a simulation."""
 
 
 @dataclass(frozen=True)

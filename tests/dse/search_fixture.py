@@ -68,10 +68,10 @@ class LookedAt(KnownLoss):
         return super().evaluate(noise, digital, analog_modules)
 
 
-def small_problem(simulator=None, budget_area_mm2=200.0, **options):
-    """DeepSeekMoE with Zipf routing under a budget; options are fields of Settings."""
-    settings = Settings("deepseekmoe", budget_area_mm2, **options)
-    architecture = load_model("deepseekmoe")
+def small_problem(simulator=None, budget_area_mm2=200.0, model="deepseekmoe", **options):
+    """A model with Zipf routing under a budget; options are fields of Settings."""
+    settings = Settings(model, budget_area_mm2, **options)
+    architecture = load_model(model)
     shape = (architecture.moe_layers, architecture.routed_experts)
     space = settings.space().for_parts(placeable_parts(architecture, ()))
     generator = np.random.default_rng(0)

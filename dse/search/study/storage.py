@@ -183,7 +183,7 @@ def one_line_errors(text: str) -> Iterator[None]:
     except ImportError:
         driver = read_url(text).drivername.rpartition("+")[2]
         raise ValueError(
-            f"storage {shown(text)} needs {driver}: pip install 'dse[workers]'"
+            f"storage {shown(text)} needs {driver}: pip install 'analog-moe-dse[workers]'"
         ) from None
     except (SQLAlchemyError, StorageInternalError, ConnectionError) as error:
         raise ValueError(f"storage {shown(text)}: {_reason(error, text)}") from None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 from command_line import EXPLORE, QUICK, invoke, one_line
 
 from dse.runs.folder import load_run
@@ -136,3 +137,16 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_written_file(tmp_path):
     again = invoke("explore", "--resume", "--output", folder)
     assert again.exit_code == 0, again.output
     assert load_run(folder).report.exists()
+
+
+@pytest.mark.parametrize("command", [("models",), ("tile",), ("validate", "--seed"), ("--help",)])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_reason_to_fail(command, closed):
+    """As under a scheduler that gives no output: bad input still ends with its own exit code."""
+    for words, code in ((command, 0), (("show", "/nowhere"), 2)):
+        line = f'exec "$0" -m dse {" ".join(words)} {closed}'
+        result = subprocess.run(
+            ["sh", "-c", line, sys.executable], capture_output=True, check=False
+        )
+        assert result.returncode == code
+        assert b"Traceback" not in result.stderr

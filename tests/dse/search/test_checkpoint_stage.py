@@ -24,9 +24,12 @@ from dse.placement.experts import expert_scores
 from dse.runs.folder import load_run
 from dse.search import checkpoint_stage as checkpoint_search
 from dse.search.checkpoint_stage import Effort, Stage, placement_of, run_stage, spread, wanted_codes
+from dse.search.costing import cost
 from dse.search.settings import Settings
 from dse.search.setup import make_problem
+from dse.search.simulating import simulate
 from dse.search.simulation_key import CLEAN
+from dse.simulation.result import Simulated
 from dse.simulation.simulator import Noise
 from dse.simulation.statistics import rank_correlation
 from workloads.checkpoint import FOLDER, load_miniature
@@ -97,18 +100,18 @@ def test_a_miniature_and_its_checkpoint_rank_placements_alike(problem):
     names = list(problem.space.names)
     generator = np.random.default_rng(0)
     designs = problem.space.random(4000, generator)
-    for name, value in (("tile_rows", 64), ("analog_modules", "none"), ("dac_bits", 8)):
+    for name, value in (("tile_rows", 128), ("analog_modules", "none"), ("dac_bits", 8)):
         if value in problem.space[name].choices:
             designs[:, names.index(name)] = problem.space[name].choices.index(value)
-    codes = np.unique(problem.cost(designs).codes)
+    codes = np.unique(cost(problem, designs).codes)
     codes = codes[codes != CLEAN]
-    keys = [problem.key(int(code)) for code in codes]
+    keys = [problem.keys.key(int(code)) for code in codes]
     wanted = []
     for bits, share in itertools.product((4, 5, 6, 8), (0.1, 0.9)):
         far = [abs(k.adc_bits - bits) + abs(k.digital / 256 - share) for k in keys]
         wanted.append(int(codes[int(np.argmin(far))]))
     wanted = list(dict.fromkeys(wanted))
-    cheap = {code: problem.simulate(code) for code in wanted}
+    cheap = {code: simulate(problem, code) for code in wanted}
     stage = run_stage(problem, problem.real, wanted, Effort())
     assert stage.codes == sorted(wanted)
     correlation = stage.correlation(cheap)
@@ -250,7 +253,7 @@ def fake_stage(
 
     monkeypatch.setattr(problem.real, "simulator", read)
     designs = problem.space.random(2000, np.random.default_rng(3))
-    codes = [c for c in np.unique(problem.cost(designs).codes).tolist() if c != CLEAN][:10]
+    codes = [c for c in np.unique(cost(problem, designs).codes).tolist() if c != CLEAN][:10]
     return run_stage(problem, problem.real, codes, Effort(limit)), passes, kept, clock[0]
 
 
@@ -292,20 +295,20 @@ def test_an_interrupt_keeps_what_was_simulated(problem, monkeypatch):
 
 def test_choice_of_placements_spreads_over_the_loss():
     losses = [0.01, 0.0101, 0.011, 0.1, 0.1001, 1.0]
-    cheap = {code: {"delta_loss_nats": loss} for code, loss in enumerate(losses)}
+    cheap = {code: Simulated(delta_loss_nats=loss) for code, loss in enumerate(losses)}
     order = spread([0, 1, 2, 3, 4, 5], cheap)
     assert order[:3] == [0, 5, 3]
     assert sorted(order) == [0, 1, 2, 3, 4, 5]
-    cheap |= {CLEAN: {"delta_loss_nats": 0.0}, 6: {"reason": "failed"}}
+    cheap |= {CLEAN: Simulated(delta_loss_nats=0.0), 6: Simulated(failed="not finite")}
     assert set(wanted_codes([3], cheap)) == {0, 1, 2, 3, 4, 5}
     assert wanted_codes([3], cheap)[0] == 3
 
 
 def test_full_size_placements_hold_at_least_the_analog_share(problem):
     designs = problem.space.random(300, np.random.default_rng(1))
-    for code in np.unique(problem.cost(designs).codes).tolist():
+    for code in np.unique(cost(problem, designs).codes).tolist():
         if code != CLEAN:
-            analog = 1 - problem.key(code).digital / np.prod(problem.miniature_shape)
+            analog = 1 - problem.keys.key(code).digital / np.prod(problem.miniature_shape)
             assert (~placement_of(problem, code).digital).mean() >= analog - 1e-12
 
 

@@ -10,8 +10,10 @@ from search_fixture import KnownLoss, LookedAt, small_problem
 from dse.metrics import objective_values
 from dse.pareto import hypervolume, non_dominated
 from dse.search import loop as search
+from dse.search.costing import cost
 from dse.search.pool import pool_of, simulated_columns
 from dse.search.screening import Screening
+from dse.search.simulating import simulate
 from dse.search.simulation_key import CLEAN, least_loss
 from dse.search.study import slots
 from dse.search.study.storage import journal_storage
@@ -50,9 +52,9 @@ def whole_front(problem):
     """Objective values of every design of a small space, by brute force."""
     sizes = [len(parameter.choices) for parameter in problem.space.parameters]
     indices = np.stack([grid.ravel() for grid in np.indices(sizes)], axis=1)
-    costed = problem.cost(indices)
+    costed = cost(problem, indices)
     pool = pool_of(costed).take(np.flatnonzero(costed.feasible))
-    results = {code: problem.simulate(code) for code in np.unique(pool.codes).tolist()}
+    results = {code: simulate(problem, code) for code in np.unique(pool.codes).tolist()}
     values = objective_values(
         problem.objectives, {**pool.metrics, **simulated_columns(results, pool.codes)}
     )
@@ -107,7 +109,7 @@ def test_a_failed_simulation_fails_its_trial_with_a_reason_and_the_search_goes_o
     assert failed
     assert all("finite" in t.user_attrs["reason"] for t in failed)
     complete, _ = screening.complete(screening.pool)
-    assert all(np.isfinite(screening.results[code]["delta_loss_nats"]) for code in complete.codes)
+    assert all(np.isfinite(screening.results[code].delta_loss_nats) for code in complete.codes)
 
 
 def test_accuracy_can_be_an_objective_and_a_constraint():
@@ -147,7 +149,7 @@ def test_an_interrupted_search_goes_on_without_losing_or_repeating(tmp_path):
 
 def test_an_all_digital_design_is_the_clean_model_and_needs_no_simulation():
     problem = small_problem(choices={"digital_expert_fraction": [1], "analog_modules": ["none"]})
-    costed = problem.cost(problem.space.random(20, np.random.default_rng(0)))
+    costed = cost(problem, problem.space.random(20, np.random.default_rng(0)))
     assert (costed.codes == CLEAN).all()
     assert (costed.columns["tiles"] == 0).all()
     assert (costed.columns["digital_experts"] == problem.experts).all()
@@ -155,7 +157,7 @@ def test_an_all_digital_design_is_the_clean_model_and_needs_no_simulation():
 
 def test_no_design_exceeds_the_area_left_by_its_accelerator():
     problem = small_problem(budget_area_mm2=90.0)
-    costed = problem.cost(problem.space.random(3000, np.random.default_rng(0)))
+    costed = cost(problem, problem.space.random(3000, np.random.default_rng(0)))
     with_tiles = costed.columns["tiles"] > 0
     assert with_tiles.any()
     assert (costed.metrics["area_mm2"][with_tiles] <= 90 + 1e-6).all()
@@ -163,31 +165,29 @@ def test_no_design_exceeds_the_area_left_by_its_accelerator():
 
 def test_equal_codes_mean_equal_simulations():
     problem = small_problem()
-    costed = problem.cost(problem.space.random(3000, np.random.default_rng(1)))
+    costed = cost(problem, problem.space.random(3000, np.random.default_rng(1)))
     for code in np.unique(costed.codes)[:200].tolist():
         if code == CLEAN:
             continue
-        key = problem.key(code)
+        key = problem.keys.key(code)
         rows = np.flatnonzero(costed.codes == code)
         assert (costed.columns["adc_bits"][rows] == key.adc_bits).all()
         assert (costed.columns["dac_bits"][rows] == key.dac_bits).all()
-        named = "+".join(key.analog_modules) or "none"
+        named = "+".join(key.analog_parts) or "none"
         assert (costed.columns["analog_modules"][rows] == named).all()
-        for row in rows:
-            height = costed.columns["tile_rows"][row]
-            assert (-(-2048 // height), -(-1408 // height)) == key.row_blocks
+        assert (costed.columns["tile_rows"][rows] == key.tile_rows).all()
         analog = 1 - costed.columns["digital_experts"][rows] / problem.experts
         assert (1 - key.digital / 24 >= analog - 1e-9).all()
 
 
 def test_the_bound_on_an_unsimulated_loss_holds():
     problem = small_problem()
-    costed = problem.cost(problem.space.random(400, np.random.default_rng(2)))
+    costed = cost(problem, problem.space.random(400, np.random.default_rng(2)))
     codes = np.unique(costed.codes)
-    truth = {code: problem.simulate(code) for code in codes.tolist()}
+    truth = {code: simulate(problem, code) for code in codes.tolist()}
     known = {code: truth[code] for code in codes[::3].tolist()}
-    least = least_loss(codes, known)
-    losses = np.array([truth[code]["delta_loss_nats"] for code in codes.tolist()])
+    least = least_loss(problem.keys, codes, known)
+    losses = np.array([truth[code].delta_loss_nats for code in codes.tolist()])
     assert (least <= losses + 1e-12).all()
     assert least.max() > 0
 
