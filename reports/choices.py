@@ -44,7 +44,9 @@ def short_list(run: Run) -> list[Choice]:
     texts = _reference_texts(run)
     for _, reference in table[table["state"] == "reference"].iterrows():
         name = str(reference["reference_name"])
-        text = texts.get(name) or texts.get(reference["trial"], "")
+        # What a reference that fits reaches stands in the columns.
+        fits = is_missing(reference.get("reason"))
+        text = "" if fits else texts.get(name) or texts.get(reference["trial"], "")
         words = "; ".join(filter(None, [text, trade(reference, row)]))
         choices.append(Choice("Reference", reference, words, name))
     return choices

@@ -221,7 +221,8 @@ def read_columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
             unit="" if known.kind in ("percent", "text") else unit,
             kind=_kind(unit) if known.name not in COLUMNS and unit else known.kind,
             better=_BETTER.get(str(entry.get("direction", known.better)), ""),
-            log="log" in str(entry["scale"]) if "scale" in entry else known.log,
+            # The axis of a parameter follows its choices, which the report knows.
+            log=known.log if known.name in PARAMETER_NAMES else "log" in str(entry.get("scale")),
             help=str(entry.get("help", known.help)),
         )
     return found
@@ -324,7 +325,9 @@ def quantity(value: float, unit: str) -> str:
     """A number with its unit, with a metric prefix where the unit takes one: '50 pJ/byte'."""
     if unit.partition("/")[0] in ("J", "s", "W"):
         return re.sub(r"\.0+(?= )", "", si(value, unit))
-    return f"{value:,.4g} {unit}".strip()
+    rounded = float(f"{value:.4g}")
+    number = f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"
+    return f"{number} {unit.replace('m2', 'm²')}".strip()
 
 
 def tokens_per_s(value: float) -> str:

@@ -96,6 +96,7 @@ def trade(row: Design, against: Design | None) -> str:
 
 
 def keep_together(text: str) -> str:
-    """The text with spaces that no line breaks at between a number and what belongs to it."""
+    """The text as it is set: no line breaks between a number and what belongs to it."""
+    text = re.sub(r"\b([cmµu]?m)2\b", "\\1²", text)
     text = text.replace("-bit", "\u2011bit")
     return re.sub(r"(?<=[\d×]) (?=%|±|[×µm]|[kMG]?tokens/s|nats|MiB|W\b)|(?<=±) ", "\u00a0", text)

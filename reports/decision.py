@@ -52,11 +52,13 @@ class Card:
 class Answer:
     """One of the two answers: the best of measured silicon, or with projections.
 
-    ``results`` are (name, value, range); ``must_deliver`` is what a projection has to become.
+    ``hardware`` names every part where the run says so; ``results`` are (name, value, range);
+    ``must_deliver`` is what a projection has to become.
     """
 
     title: str
     sentence: str
+    hardware: str
     results: list[tuple[str, str, str]]
     must_deliver: str
     row: Design | None
@@ -70,17 +72,15 @@ def sentences(run: Run) -> tuple[str, list[str]]:
         # Reasons stand under a heading of their own.
         return paragraphs[0], paragraphs[1:2] if row is not None else paragraphs[1:]
     rest = [f"Chosen by the rule: {str(rule).rstrip('.')}."] if rule else []
-    return str(sentence), rest if row is None else [*rest, paragraphs[0]]
+    return keep_together(str(sentence)), rest if row is None else [*rest, paragraphs[0]]
 
 
 def reasons(run: Run) -> list[str]:
     """Why this design."""
     row = recommended_row(run)
-    if stated(run, "why"):
-        return _texts(stated(run, "why"))
-    if row is None:
-        return []
-    found = words.reasons(run, row) + why.doubt(run, row) + why.drivers(run, row)
+    found = _texts(stated(run, "why"))
+    if not found and row is not None:
+        found = words.reasons(run, row) + why.doubt(run, row) + why.drivers(run, row)
     return [keep_together(text) for text in found]
 
 
@@ -88,6 +88,8 @@ def how_sure(run: Run) -> list[str]:
     """What the numbers rest on: as stated, what a technology has not shown, the models' errors."""
     row = recommended_row(run)
     found = _texts(stated(run, "how_sure")) or evidence.caveats(run)[:1]
+    # What stands at an end of the space has a list of its own.
+    found = [text for text in found if not text.startswith("At an end of the space")]
     beyond: Any = None if row is None else row.get("beyond_source")
     if isinstance(beyond, str) and beyond and beyond not in " ".join(found):
         found.append(f"Beyond what its source has shown: {beyond}.")
@@ -115,19 +117,17 @@ def flips(run: Run) -> list[str]:
     """The questions whose answers change the recommendation, nearest first, in sentences."""
     table = flips_table(run)
     turning = table[table["flips_at"].notna() & table["sentence"].notna()]
-    return [str(text) for text in turning["sentence"]]
+    return [keep_together(str(text)) for text in turning["sentence"]]
 
 
 def at_bounds(run: Run) -> list[str]:
     """Parameters of the recommended design at an end of the space, and what the next would give."""
     found = []
     for bound in stated(run, "at_bounds") or []:
-        name = column(str(bound.get("parameter", ""))).label
-        text = f"{name} stands at {_plain(bound.get('value'))}, an end of the space"
+        text = f"{column(str(bound.get('parameter', ''))).label} {_plain(bound.get('value'))}"
         if not is_missing(bound.get("next")):
-            text += f"; {_plain(bound['next'])}"
-            text += f" would give {bound['gives']}" if bound.get("gives") else " is next"
-        found.append(f"{text}.")
+            text += f": {_plain(bound['next'])} would give {bound.get('gives') or 'the same'}"
+        found.append(keep_together(f"{text}."))
     return found
 
 
@@ -227,9 +227,9 @@ def answers(run: Run) -> list[Answer]:
         if chosen is None and stated(run, key) is None:
             continue
         needs = listed(_texts(stated(run, key, "must_deliver")))
-        found.append(
-            Answer(title, keep_together(str(sentence)), _results(chosen), needs, chosen)
-        )  # fmt: skip
+        hardware = str(stated(run, key, "hardware") or "")
+        sentence = keep_together(str(sentence))
+        found.append(Answer(title, sentence, hardware, _results(chosen), needs, chosen))
     return found
 
 

@@ -32,6 +32,7 @@ from reports.columns import (
     show,
     term,
 )
+from reports.compare import keep_together
 from reports.figures.breakdown import (
     NOT_KEPT,
     breakdown_bars,
@@ -388,7 +389,7 @@ def _flips(run: Run) -> list[dict[str, str]]:
         )
         told = [str(flip[name]) for name in ("sentence", "becomes") if not is_missing(flip[name])]
         rows.append({"question": str(flip["question"]), "now": now or "–", "at": at or "never",
-                     "then": told[0] if told else ""})  # fmt: skip
+                     "then": keep_together(told[0]) if told else ""})  # fmt: skip
     return rows
 
 

@@ -161,11 +161,10 @@ def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
         "len": 0.95,
     }
     if log:
-        scale, unit = in_unit(finite, spec)
-        ticks = log_ticks(10**low * scale, 10**high * scale)
+        ticks = log_ticks(10**low * factor, 10**high * factor)
         bar |= {
             "tickmode": "array",
-            "tickvals": [math.log10(t / scale) for t in ticks],
+            "tickvals": [math.log10(t / factor) for t in ticks],
             "ticktext": [f"{tick_text(t)} {tick_unit(unit)}".strip() for t in ticks],
         }
     elif spec.kind == "percent":

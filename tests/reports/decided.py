@@ -52,6 +52,7 @@ def decide(table: pd.DataFrame, config: dict[str, Any]) -> pd.DataFrame:
     table["beyond_source"] = np.where(
         table["technology"] == "pcm-3d", "more than 128 tiers were never built", ""
     )
+    table.loc[table["reference_name"] == "all analog", "reason"] = "area 81,916 mm² > 200 mm²"
     complete = table[table["state"] == "complete"]
     silicon = complete[complete["technology_kind"] == "silicon"]["energy_j_per_token"].idxmin()
     best = complete[complete["technology_kind"] == "projection"]["energy_j_per_token"].idxmin()

@@ -28,7 +28,7 @@ def test_the_first_screen_holds_what_the_run_states(decided_folder: Path) -> Non
     for words in (told["sentence"], told["rule"], *told["why"], *told["how_sure"],
                   told["silicon"]["sentence"], told["projection"]["sentence"],
                   told["projection"]["must_deliver"], told["references"][0]["text"],
-                  "Tiers stands at 256, an end of the space; 512 would give 4 % less area.",
+                  "Tiers 256: 512 would give 4 % less area.",
                   FLIPS[0][5], FLIPS[1][5]):  # fmt: skip
         assert str(words) in text
     assert FLIPS[2][5] not in text, "what changes nothing is in the table below alone"
