@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from dataclasses import asdict, replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -16,7 +15,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reports import choices, decision, evidence, payload, words
+from reports import decision, evidence, payload, printed, words
 from reports.captions import captions
 from reports.columns import (
     HOVER,
@@ -28,11 +27,8 @@ from reports.columns import (
     column,
     described_by,
     is_missing,
-    quantity,
-    show,
     term,
 )
-from reports.compare import keep_together
 from reports.figures.breakdown import (
     NOT_KEPT,
     breakdown_bars,
@@ -61,7 +57,7 @@ from reports.figures.tornado import tornado_bars
 from reports.figures.trade import accuracy_against_digital_share, pareto_front
 from reports.figures.utilisation import tile_utilisation
 from reports.glossary import glossary
-from reports.run_folder import Run, budget_mm2, name_of, read_run, recommended_row
+from reports.run_folder import Run, budget_mm2, read_run, recommended_row
 
 REPORT = "report.html"
 
@@ -79,8 +75,6 @@ LEVELS = {
     "area:component": "system, subsystem, component",
     "area:module": "system, module",
 }
-#: So many designs of the front can be chosen to compare with; others by the button above.
-MOST_OTHERS = 200
 #: The page's own scripts, in the order in which each builds on the one before.
 SCRIPTS = ("columns.js", "views.js", "filter.js", "table.js", "compare.js", "report.js")
 _HERE = Path(__file__).parent
@@ -152,7 +146,7 @@ def _render(run: Run) -> str:
         facts=evidence.facts(run),
         sentence=sentence,
         cards=decision.cards(run),
-        answers=_answers(run, shown),
+        answers=printed.answers(run, shown),
         words=[
             ("Why this one", decision.reasons(run)),
             ("What would change it", decision.flips(run)[: decision.FIRST_FLIPS]),
@@ -160,9 +154,9 @@ def _render(run: Run) -> str:
             ("At an end of the space", decision.at_bounds(run)),
         ],
         paragraphs=paragraphs,
-        choices=_choices(run, shown),
-        flips_table=_flips(run),
-        others=_others(run, shown),
+        choices=printed.short_list(run, shown),
+        flips_table=printed.flips(run),
+        others=printed.others(run, shown),
         counts=evidence.counts(run),
         left_out=len(run.candidates) - len(shown),
         caveats=evidence.caveats(run),
@@ -360,74 +354,6 @@ def _first_design(shown: pd.DataFrame) -> pd.Series | None:
         if len(rows):
             return rows.iloc[0]
     return None
-
-
-def _answers(run: Run, shown: pd.DataFrame) -> list[dict[str, Any]]:
-    """The two answers as the template prints them."""
-    best = recommended_row(run)
-    return [
-        {
-            **asdict(replace(answer, row=None)),
-            "name": "" if answer.row is None else name_of(answer.row),
-            "index": payload.row_index(shown, answer.row),
-            "recommended": answer.row is not None
-            and best is not None
-            and answer.row.name == best.name,
-        }
-        for answer in decision.answers(run)
-    ]
-
-
-def _flips(run: Run) -> list[dict[str, str]]:
-    """The table of what would change the recommendation as the template prints it."""
-    rows = []
-    for _, flip in decision.flips_table(run).iterrows():
-        unit = "" if is_missing(flip["unit"]) else str(flip["unit"])
-        now, at = (
-            "" if is_missing(flip[name]) else quantity(float(flip[name]), unit)
-            for name in ("now", "flips_at")
-        )
-        told = [str(flip[name]) for name in ("sentence", "becomes") if not is_missing(flip[name])]
-        rows.append({"question": str(flip["question"]), "now": now or "–", "at": at or "never",
-                     "then": keep_together(told[0]) if told else ""})  # fmt: skip
-    return rows
-
-
-def _others(run: Run, shown: pd.DataFrame) -> list[tuple[str, int]]:
-    """Designs that another can be compared with: the short list, then the front."""
-    found = {payload.row_index(shown, choice.row): f"{name_of(choice.row)}: {choice.role.lower()}"
-             for choice in choices.short_list(run)}  # fmt: skip
-    for place in np.flatnonzero(shown["on_front"])[:MOST_OTHERS]:
-        found.setdefault(int(place), name_of(shown.iloc[place]))
-    return [(name, place) for place, name in found.items() if place >= 0]
-
-
-def _choices(run: Run, shown: pd.DataFrame) -> list[dict[str, Any]]:
-    """The short list as the template prints it."""
-    listed = choices.short_list(run)
-    names = ("full_points", "delta_loss_nats", "accuracy", "energy_j_per_token",
-             "throughput_tokens_per_s", "area_mm2", "cost_usd")  # fmt: skip
-    used = [name for name in names if any(not is_missing(c.row.get(name)) for c in listed)]
-    if "full_points" in used:
-        used = [name for name in used if name not in ("delta_loss_nats", "accuracy")]
-    return [
-        {
-            "role": choice.role,
-            "name": choice.name or f"design {choice.row['trial']}",
-            "hardware": choices.summary(choice.row),
-            "cells": [_cell(choice.row, name) for name in used],
-            "trade": choice.trade,
-            "index": payload.row_index(shown, choice.row),
-        }
-        for choice in listed
-    ]
-
-
-def _cell(row: pd.Series, name: str) -> tuple[str, str, str]:
-    """Heading, unit for the heading and value of one result in the short list."""
-    spec, text = column(name), show(row, name)
-    unit = ("%" if spec.kind == "percent" else spec.unit) if spec.stderr else ""
-    return spec.label, unit, text.removesuffix(f" {unit}") if unit else text
 
 
 def _hash(script: str) -> str:

@@ -132,11 +132,6 @@ def numeric(table: pd.DataFrame, name: str) -> pd.Series:
     return pd.to_numeric(table[name], errors="coerce").astype(float)
 
 
-def in_axis_unit(values: pd.Series, spec: Column) -> pd.Series:
-    """Values in the unit in which :func:`style_axis` of them counts."""
-    return values * in_unit(values, spec)[0]
-
-
 def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
     """Marker settings that colour points by a column: log when it spans decades, labelled bar."""
     finite = values[np.isfinite(values)]
