@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from decided import DESCRIBED, decide, write_decision
 from filelock import FileLock
+from report_page import PATIENCE_MS
 
 LAYERS, EXPERTS = 27, 64
 SCORES = ("max_neuron_norm", "activation_frequency", "activation_weight", "router_norm", "random")
@@ -294,6 +295,8 @@ def page_and_complaints(chromium: Any) -> tuple[Any, list[str]]:
     context = chromium.new_context(
         accept_downloads=True, permissions=["clipboard-read", "clipboard-write"]
     )
+    # A slow machine is no failure: only what never happens is.
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -316,7 +319,7 @@ def open_page(page_and_complaints: tuple[Any, list[str]]) -> Iterator[Callable[.
         page.emulate_media(color_scheme=scheme, media="screen")
         page.mouse.move(0, 0)
         page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        page.wait_for_selector("html[data-ready]")
         return page
 
     yield open_report

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+#: How long a test waits for what should happen at once.
+PATIENCE_MS = 300_000
 _TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def settle(page: Any) -> None:
     """Wait until every view shows the latest selection."""
     page.evaluate(_TWO_FRAMES)
-    page.wait_for_selector("html[data-state=drawn]", timeout=60_000)
+    page.wait_for_selector("html[data-state=drawn]")
 
 
 def heard(page: Any, name: str, event: str, act: Callable[[], None]) -> None:

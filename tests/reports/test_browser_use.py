@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from report_page import all_figures, see, settle, undrawn
+from report_page import PATIENCE_MS, all_figures, see, settle, undrawn
 
 from reports import read_run, write_report
 from reports.run_folder import recommended_row
@@ -155,7 +155,7 @@ def test_hostile_text_is_shown_as_text(
     page.locator("#plot-pareto").scroll_into_view_if_needed()
     point = page.locator("#plot-pareto .scatterlayer .trace path.point").first.bounding_box()
     page.mouse.move(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
-    page.wait_for_selector("#plot-pareto .hoverlayer text", timeout=5000)
+    page.wait_for_selector("#plot-pareto .hoverlayer text")
     assert "<b>bold</b>" in page.evaluate(
         "document.querySelector('#plot-pareto .hoverlayer').textContent"
     )
@@ -183,11 +183,12 @@ def test_five_thousand_designs_can_be_used_before_their_figures_are_drawn(
 ) -> None:
     """In a new page, which knows nothing of reports yet."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PATIENCE_MS)
     page.add_init_script(EARLY)
     page.goto(large_report.as_uri())
-    page.wait_for_selector("html[data-ready]", timeout=60_000)
+    page.wait_for_selector("html[data-ready]")
     # What happened within the turn that made the page ready, however fast the machine is.
-    assert page.evaluate("window.early") == 0
+    assert page.evaluate("window.early") <= 1, "one figure a turn"
     assert page.locator("#rows tr").count() > 10
     settle(page)
     assert undrawn(page) == []
