@@ -26,8 +26,8 @@ def validate(
 ) -> None:
     """Hold the models against published chips and GPUs.
 
-    And against systems; each chip is left out of the fit once. With --accuracy: losses. For chips of your own: `dse validate
-    --template > mine.csv`, fill in, `dse validate --chips mine.csv`.
+    And against systems; each chip is left out of the fit once. With --accuracy: losses. For chips
+    of your own: `dse validate --template > mine.csv`, fill in, `dse validate --chips mine.csv`.
     """
     from dse.cli.console import print_json, records
     from dse.cli.validation_sheet import print_tables

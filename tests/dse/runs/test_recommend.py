@@ -28,7 +28,8 @@ def table(*rows: tuple[object, ...]) -> pd.DataFrame:
         digital_expert_fraction=found["digital_experts"] / EXPERTS,
         delta_loss_stderr=np.where(tiles, 1e-3, 0.0), mac_units=1024, sram_mib=1.0, hbm_stacks=2,
         tile_rows=np.where(tiles, 512, np.nan), tile_cols=np.where(tiles, 512, np.nan),
-        tiers=np.where(tiles, 64, np.nan), dac_bits=np.where(tiles, 8, np.nan), memory="hbm3", dies=1, digital_weight_bits=16,
+        tiers=np.where(tiles, 64, np.nan), dac_bits=np.where(tiles, 8, np.nan), memory="hbm3",
+        dies=1, digital_weight_bits=16,
         adc_bits=np.where(tiles, 8, np.nan), placement_score=None, placement_scope=None,
     )  # fmt: skip
 
