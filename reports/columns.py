@@ -66,14 +66,11 @@ OBJECTIVES = (
     Column("cost_usd", "Cost", "US$", better="lower"),
 )  # fmt: skip
 
-# Of the full model: the loss again with its error, and its benchmarks with a 68 % band.
-FULL_MODEL = (
-    Column("full_loss_nats", "Loss increase of the full model", "nats/token", better="lower",
-           stderr="full_loss_stderr"),
-    Column("full_points", "Change of the benchmarks' average", "points", better="higher"),
-    Column("full_points_low", "Change of the benchmarks' average, low end", "points"),
-    Column("full_points_high", "Change of the benchmarks' average, high end", "points"),
-)  # fmt: skip
+# The 68 % band of the full model's accuracy.
+BAND = (
+    Column("full_points_low", "Accuracy against digital, low end", "points"),
+    Column("full_points_high", "Accuracy against digital, high end", "points"),
+)
 
 PARAMETERS = (
     Column("technology", "Technology", kind="text"),
@@ -129,7 +126,7 @@ HOVER = (
     "reason",
 )  # fmt: skip
 
-COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *FULL_MODEL, *PARAMETERS)}
+COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *BAND, *PARAMETERS)}
 RESULT_NAMES = tuple(spec.name for spec in OBJECTIVES)
 PARAMETER_NAMES = tuple(spec.name for spec in PARAMETERS)
 

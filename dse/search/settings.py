@@ -180,7 +180,7 @@ class Settings:
         found = {}
         for name in map(str, default_space().limit(self.choices)["technology"].choices):
             try:
-                Noise(load_technology(name).noise_model, time_s=self.age_s or None)
+                Noise(str(load_technology(name).noise_model), time_s=self.age_s or None)
             except ValueError as error:
                 found[name] = str(error)
         return found

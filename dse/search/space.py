@@ -72,8 +72,8 @@ class Parameter:
             raise ValueError(f"{self.name}={value}: expected {expected}")
         if self.listed and number not in self.listed:
             near = min(self.listed, key=lambda one: abs(one - number))
-            accepted = ", ".join(map(str, self.listed))
-            raise ValueError(f"{self.name}={value}: choose from {accepted}; nearest is {near}")
+            listed = ", ".join(map(str, self.listed))
+            raise ValueError(f"{self.name}={value}: choose from {listed}; nearest is {near}")
         return int(number) if self.whole else number
 
 
