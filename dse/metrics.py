@@ -23,6 +23,7 @@ class Metric:
         larger_is_better: direction.
         simulated: needs the noisy simulation; the others follow from the cost models alone.
         logarithmic: compared by ratio in hypervolumes and distances.
+        help: what it is, in a sentence.
     """
 
     column: str
@@ -33,6 +34,12 @@ class Metric:
     larger_is_better: bool = False
     simulated: bool = False
     logarithmic: bool = True
+    help: str = ""
+
+    @property
+    def error_column(self) -> str:
+        """Column of the standard error of a simulated metric."""
+        return f"{self.column.removesuffix('_nats')}_stderr"
 
     def text(self, value: float) -> str:
         """A value for people: `12.4 mJ`, `131 mm2`, `0.0614 nats`."""
@@ -48,23 +55,30 @@ class Metric:
 
 METRICS = (
     Metric("delta_loss_nats", "delta_loss", "loss increase", "nats", simulated=True,
-           logarithmic=False),
+           logarithmic=False, help="Loss a token that a placement adds to the noise-free model."),
     Metric("accuracy", "accuracy", "accuracy", larger_is_better=True, simulated=True,
-           logarithmic=False),
-    Metric("top1", "top1", "top-1", larger_is_better=True, simulated=True, logarithmic=False),
-    Metric("energy_j_per_token", "energy_per_token", "energy per token", "J", "energy"),
+           logarithmic=False, help="Share of the miniature's task instances solved."),
+    Metric("top1", "top1", "top-1", larger_is_better=True, simulated=True, logarithmic=False,
+           help="Share of tokens whose likeliest prediction is right."),
+    Metric("energy_j_per_token", "energy_per_token", "energy per token", "J", "energy",
+           help="Energy of the whole machine a token."),
     Metric("throughput_tokens_per_s", "throughput", "throughput", "tok/s", "",
-           larger_is_better=True),
-    Metric("latency_s_per_token", "latency_per_token", "latency per token", "s", "time"),
+           larger_is_better=True, help="Tokens a second of all sequences together."),
+    Metric("latency_s_per_token", "latency_per_token", "latency per token", "s", "time",
+           help="Time of one step of a sequence."),
     Metric("time_per_output_token_s", "time_per_output_token", "time per output token", "s",
-           "time"),
-    Metric("time_to_first_token_s", "time_to_first_token", "time to first token", "s", "time"),
+           "time", help="Between two tokens of one sequence."),
+    Metric("time_to_first_token_s", "time_to_first_token", "time to first token", "s", "time",
+           help="From a request to its first output token."),
     Metric("tokens_per_s_per_sequence", "throughput_per_sequence", "throughput of a sequence",
-           "tok/s", "", larger_is_better=True),
-    Metric("power_w", "power", "power", "W", "power"),
-    Metric("power_density_w_per_mm2", "power_density", "power density", "W/mm2"),
-    Metric("cost_usd", "cost", "cost", "USD", "money"),
-    Metric("area_mm2", "area", "area", "mm2", "area"),
+           "tok/s", "", larger_is_better=True, help="Tokens a second of one sequence."),
+    Metric("power_w", "power", "power", "W", "power", help="Energy per token times throughput."),
+    Metric("power_density_w_per_mm2", "power_density", "power density", "W/mm2",
+           help="Heat of the dies over their area, the memory stacks' own aside."),
+    Metric("cost_usd", "cost", "cost", "USD", "money",
+           help="Good dies, memory, interposer and bonding; no margin."),
+    Metric("area_mm2", "area", "area", "mm2", "area",
+           help="Tiles, accelerator and memory interfaces together."),
 )  # fmt: skip
 DEFAULT_OBJECTIVES = ("delta_loss", "energy_per_token", "throughput")
 

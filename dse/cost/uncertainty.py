@@ -205,11 +205,11 @@ def tornado(found: Effects, design: int) -> pd.DataFrame:
 
 
 def with_tornado(model: Model, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A run's table with its ranges, and the tornado of its knee (empty where there is none)."""
+    """A run's table with its ranges, and the tornado of what it recommends, if anything."""
     import pandas as pd
 
     found = effects(model, table)
-    knees = np.flatnonzero(table["is_knee"].fillna(False).to_numpy(dtype=bool))
-    chosen = int(knees[0]) if len(knees) else None
+    marked = np.flatnonzero(table["is_recommended"].fillna(False).to_numpy(dtype=bool))
+    chosen = int(marked[0]) if len(marked) else None
     drawn = tornado(found, chosen) if chosen is not None else pd.DataFrame()
     return with_ranges(table, found, chosen), drawn

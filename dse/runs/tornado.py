@@ -41,10 +41,10 @@ def position(table: pd.DataFrame, trial: int | None) -> int:
     """
     trials = table["trial"].to_numpy(dtype=int)
     if trial is None:
-        knees = np.flatnonzero(table["is_knee"].fillna(False).to_numpy(dtype=bool))
-        if not len(knees):
+        marked = np.flatnonzero(table["is_recommended"].fillna(False).to_numpy(dtype=bool))
+        if not len(marked):
             raise ValueError("this run recommends no design: choose one with --trial")
-        return int(knees[0])
+        return int(marked[0])
     found = np.flatnonzero(trials == trial)
     if not len(found):
         if not len(trials):

@@ -11,6 +11,7 @@ from dse.arrays import Array
 from dse.cost.evaluate import Costs, evaluate
 from dse.cost.hardware import System, areas_beside_tiles, hardware
 from dse.cost.package import cost_usd
+from dse.metrics import Limits
 from dse.placement.parts import join_parts, read_parts
 from dse.search.problem import Problem
 from dse.search.simulation_key import CLEAN, Codes, bits_of, miniature_digital, parts_of
@@ -118,11 +119,11 @@ def cost_system(
         problem.traffic,
         {part: modules & bits_of((part,)) > 0 for part in problem.dense_parts},
     )
-    metrics = _metrics(system, costs)
+    metrics = metrics_of(system, costs)
     digital = np.asarray(costs.digital_experts, dtype=int)
     columns["digital_experts"] = digital
     columns["micro_batches"] = np.asarray(costs.micro_batches, dtype=int)
-    reason, excess = _verdict(problem, system, costs, metrics)
+    reason, excess = verdict(problem.cooling, problem.limits, system, costs, metrics)
     codes = _codes(problem, columns, technology_index, order_index, modules)
     return Costed(indices, columns, system, costs, metrics, reason, excess, codes)
 
@@ -144,15 +145,15 @@ def _order_index(problem: Problem, columns: Columns) -> NDArray[np.int64]:
     return index
 
 
-def _verdict(
-    problem: Problem, system: System, costs: Costs, metrics: dict[str, Array]
+def verdict(
+    cooling: str, limits: Limits, system: System, costs: Costs, metrics: dict[str, Array]
 ) -> tuple[NDArray[np.object_], Array]:
     """Why each design is ruled out ("" when it is not), and by how much."""
     count = len(costs.area_mm2)
     reason, excess = np.full(count, "", dtype=object), np.zeros(count)
     dies = np.asarray(system.dies)
     idle = (np.asarray(system.tiles) > 0) & (costs.analog_weights == 0)
-    cool = power_density_limit_w_per_mm2(problem.cooling, is_stacked(system))
+    cool = power_density_limit_w_per_mm2(cooling, is_stacked(system))
     heat = np.where(costs.tiles_fit, metrics["power_density_w_per_mm2"] / cool - 1, 0.0)
     ruled_out = {
         "the analog parts do not fit on the tiles": ~costs.tiles_fit,
@@ -160,12 +161,12 @@ def _verdict(
         "the digital weights and what the sequences keep exceed the memory": ~costs.memory_fits,
         "the memory stacks do not fit the edge of the dies": ~costs.stacks_fit,
         "a die is larger than the reticle": ~fits_reticle(costs.area_mm2, dies),
-        f"{problem.cooling} cooling does not take the heat away": heat > 1e-9,
+        f"{cooling} cooling does not take the heat away": heat > 1e-9,
     }
     for words, out in ruled_out.items():
         reason[out & (reason == "")] = words
         excess = np.where(out, np.maximum(excess, 1.0), excess)
-    for constraint in problem.limits.on_cost:
+    for constraint in limits.on_cost:
         violation = constraint.excess(metrics[constraint.metric.column])
         broken = ~(violation <= 1e-9)  # also true for NaN
         reason = np.where(broken & (reason == ""), f"breaks {constraint}", reason)
@@ -211,7 +212,8 @@ def _total(parts: Mapping[str, Any]) -> Array:
     return np.asarray(sum(parts.values()), dtype=float)
 
 
-def _metrics(system: System, costs: Costs) -> dict[str, Array]:
+def metrics_of(system: System, costs: Costs) -> dict[str, Array]:
+    """Metrics of designs that cost alone decides, by column."""
     energy = np.asarray(costs.energy_j_per_token, dtype=float)
     throughput = np.asarray(costs.throughput_tokens_per_s, dtype=float)
     same = ("area_mm2", "latency_s_per_token", "time_per_output_token_s", "time_to_first_token_s",

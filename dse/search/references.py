@@ -1,4 +1,4 @@
-"""Points to compare with: all digital at 16 bits and quantised, all analog, experts analog."""
+"""Points to compare with: all digital, quantised, the paper's rule, experts and all analog."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,6 +25,9 @@ ALL_DIGITAL = "all digital"
 QUANTISED = "all digital, quantised"
 ALL_ANALOG = "all analog"
 EXPERTS_ANALOG = "all experts analog"
+PAPERS_RULE = "paper's rule"
+"""Dense parts digital, and of every layer the quarter of the experts with the largest maximum
+neuron norm (arXiv 2603.02633)."""
 
 
 def reference_table(
@@ -72,14 +75,35 @@ def _kinds(problem: Problem) -> dict[str, Kind]:
         if bits in space[name].choices
     }  # fmt: skip
     digital: Kind = {"digital_expert_fraction": [1.0], "analog_modules": [NO_PARTS]}
-    kinds = {ALL_DIGITAL: whole | digital}
-    narrow = [bits for bits in space["digital_weight_bits"].choices if bits != 16]
+    kinds: dict[str, Kind] = {ALL_DIGITAL: whole | digital}
+    narrow: list[object] = [b for b in space["digital_weight_bits"].choices if b != 16]
     if narrow:
         kinds[QUANTISED] = digital | {"digital_weight_bits": narrow}
     experts: Kind = {"digital_expert_fraction": [0.0], "analog_modules": [NO_PARTS]}
+    if ("max_neuron_norm", "per_layer") in problem.orders:  # if no other scores were asked for
+        quarter: Kind = {"digital_expert_fraction": [0.25], "analog_modules": [NO_PARTS]}
+        largest: Kind = {
+            "placement_score": ["max_neuron_norm"],
+            "placement_scope": ["per_layer"],
+        }
+        kinds[PAPERS_RULE] = whole | quarter | largest
     kinds[EXPERTS_ANALOG] = whole | experts
     kinds[ALL_ANALOG] = whole | experts | {"analog_modules": [join_parts(problem.dense_parts)]}
     return kinds
+
+
+def least_analog_area_mm2(problem: Problem, kind: str, seed: int) -> float | None:
+    """Smallest area found with every expert analog in technologies of a kind; None without any.
+
+    Whether dies of it can be built or not.
+    """
+    names = [str(one.name) for one in problem.technologies if str(one.kind) == kind]
+    if not names:
+        return None
+    choices: Kind = {**_kinds(problem)[EXPERTS_ANALOG], "technology": list(names)}
+    same = replace(problem, space=problem.space.limit(choices), limits=Limits(ANY_AREA_MM2))
+    costed = exact_fit(same, same.space.random(SAMPLE, np.random.default_rng([seed, 7])))
+    return float(costed.metrics["area_mm2"].min())
 
 
 def _choose(problem: Problem, seed: int, choices: Kind) -> tuple[Problem, Costed, str | None]:
@@ -90,8 +114,15 @@ def _choose(problem: Problem, seed: int, choices: Kind) -> tuple[Problem, Costed
     best = exact_fit(unlimited, best_design(unlimited, problem.limits.area_mm2, generator))
     needed, reason = float(best.metrics["area_mm2"][0]), best.reason[0] or None
     if needed > problem.limits.area_mm2:
-        reason = f"does not fit: needs {units.area(needed)}{f'; {reason}' if reason else ''}"
+        reason = over_budget(needed, problem.limits.area_mm2)
     return same, best, reason
+
+
+def over_budget(needed_mm2: float, budget_mm2: float) -> str:
+    """Why a design over the budget is none: `needs 81,916 mm2, 410 times the budget`."""
+    times = needed_mm2 / budget_mm2
+    more = f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
+    return f"does not fit: needs {units.area(needed_mm2)}, {more} times the budget"
 
 
 def _reference(

@@ -13,6 +13,7 @@ from dse.metrics import (
     metric,
     read_constraint,
 )
+from dse.search.rule import Rule, read_rule
 from dse.search.space import (
     Space,
     check_sharing,
@@ -26,6 +27,9 @@ from hwmodels.heat import LIMIT_W_PER_MM2
 
 SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")
 
+LEAST_TOKENS = 1536
+"""Two sequences of each task of `workloads.tasks`, and as much text."""
+
 # Least and most of what is counted; beyond, a number is a slip or overflows.
 _COUNTS = (
     ("concurrency", 1, 10**6),
@@ -33,7 +37,7 @@ _COUNTS = (
     ("prompt", 1, 10**8),
     ("output_tokens", 1, 10**8),
     ("trials", 1, 10**6),
-    ("tokens", 64, 10**7),
+    ("tokens", LEAST_TOKENS, 10**7),
 )
 
 
@@ -51,6 +55,7 @@ class Settings:
         sampler: one of SAMPLERS.
         objectives: metric aliases, for instance delta_loss, energy_per_token, throughput.
         constraints: texts such as latency_per_token<=5ms.
+        max_loss, prefer: of the recommendation, see `dse.search.rule`.
         choices: parameters limited to some values, as `Space.limit` takes them.
         tokens, noise_seeds: size of one simulation.
         age_s: from programming to use (s), with global drift compensation; 0: just programmed.
@@ -72,6 +77,8 @@ class Settings:
     sampler: str = "screening"
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     constraints: tuple[str, ...] = ()
+    max_loss: str = "1point"
+    prefer: str = "energy"
     choices: dict[str, list[Any]] = field(default_factory=dict)
     tokens: int = 8192
     noise_seeds: int = 4
@@ -117,6 +124,7 @@ class Settings:
         if self.checkpoint is not None:
             self._check_checkpoint()
         self.limits()
+        self.rule()
         self.space()
 
     def _check_traffic(self) -> None:
@@ -152,6 +160,10 @@ class Settings:
         """Budgets and constraints, read."""
         return Limits(self.budget_area_mm2, tuple(map(read_constraint, self.constraints)))
 
+    def rule(self) -> Rule:
+        """What is recommended."""
+        return read_rule(self.max_loss, self.prefer, self.constraints)
+
     def space(self) -> Space:
         """The search space with the user's limits."""
         space = for_budget(default_space(), self.budget_area_mm2).limit(self.choices)
@@ -168,7 +180,7 @@ class Settings:
         found = {}
         for name in map(str, default_space().limit(self.choices)["technology"].choices):
             try:
-                Noise(load_technology(name).noise_model, time_s=self.age_s or None)
+                Noise(str(load_technology(name).noise_model), time_s=self.age_s or None)
             except ValueError as error:
                 found[name] = str(error)
         return found

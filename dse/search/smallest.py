@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from dse import units
 from dse.arrays import Array
 from dse.cost.hardware import System
-from dse.cost.mapping import layouts, model_shape
+from dse.cost.mapping import layouts, model_shape, placeable_parts
+from dse.cost.workload import Traffic
 from dse.metrics import Constraint, Limits
 from dse.placement.parts import read_parts
 from dse.search.costing import Costed, cost, cost_system, tile_and_accelerator
 from dse.search.problem import Problem
+from dse.search.settings import Settings
+from workloads.architecture import MoEArchitecture
+from workloads.routing import Routing
 
 SAMPLE, ROUNDS = 6000, 8
 ANY_AREA_MM2 = 1e9
@@ -136,3 +140,43 @@ def nothing_fits(problem: Problem, least_mm2: float) -> str:
     line = f"no design meets all of: {', '.join(map(str, problem.limits.on_cost))}"
     nearest = ", ".join(map(str, out_of_reach(problem)))
     return f"{line}; {SAMPLE:,} designs tried come no nearer than {nearest}" if nearest else line
+
+
+def refuse_small_budget(settings: Settings, architecture: MoEArchitecture) -> None:
+    """Say at once that nothing fits the area, from costs alone, before anything is simulated.
+
+    Neither areas nor what fits memory and edges depend on how tokens are routed, so that an even
+    routing does; heat and constraints, which may, are left to the search.
+
+    Raises:
+        ValueError: one line with the smallest budget that would do.
+    """
+    shape = (architecture.moe_layers, architecture.routed_experts)
+    even = np.full(shape, architecture.experts_per_token / architecture.routed_experts)
+    space = settings.space().for_parts(placeable_parts(architecture, None))
+    orders = {
+        (str(score), str(scope)): np.arange(even.size)
+        for score in space["placement_score"].choices[:1]
+        for scope in space["placement_scope"].choices[:1]
+    }
+    problem = Problem(
+        architecture=architecture,
+        routing=Routing(even, np.zeros(shape), "even"),
+        space=space,
+        traffic=Traffic(
+            settings.concurrency, settings.context, settings.prompt, settings.output_tokens
+        ),
+        cooling="none",
+        limits=Limits(settings.budget_area_mm2),
+        objectives=settings.metrics,
+        scores={},
+        orders=orders,
+        miniature_orders=orders,
+        miniature_shape=shape,
+        simulator=None,
+    )
+    if cost(problem, space.random(SAMPLE, np.random.default_rng(0))).feasible.any():
+        return
+    _, least_mm2 = smallest_designs(problem)
+    if least_mm2 > settings.budget_area_mm2:
+        raise ValueError(nothing_fits(problem, least_mm2))

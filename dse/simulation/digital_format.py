@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-GROUP = 128
-"""Inputs that share a scale (Frantar et al., GPTQ, arXiv 2210.17323: "g128")."""
+GROUP = 64
+"""Inputs that share a scale of 16 bits, as the accelerator stores them: `Accelerator.group_size`."""
 WEIGHT_BITS = (16, 8, 4)
 KV_BITS = (16, 8)
 

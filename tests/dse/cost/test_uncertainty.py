@@ -31,7 +31,7 @@ def designs():
     costed = exact_fit(problem, indices)
     table = costed_frame(problem, costed, {})
     table["trial"] = np.arange(len(table))
-    table["is_knee"] = np.arange(len(table)) == 7
+    table["is_recommended"] = np.arange(len(table)) == 7
     model = run_model(problem.architecture, problem.traffic, expert_table(problem))
     return table, uncertainty.effects(model, table)
 
@@ -150,7 +150,7 @@ def test_table_and_tornado(designs):
 
 
 def test_position_of_trials():
-    table = pd.DataFrame({"trial": [3, 8], "is_knee": [False, True]})
+    table = pd.DataFrame({"trial": [3, 8], "is_recommended": [False, True]})
     assert position(table, None) == 1
     assert position(table, 3) == 0
     with pytest.raises(ValueError, match="nearest is 8"):
