@@ -171,6 +171,7 @@ def test_names_of_references_cover_no_other(
     decided_folder: Path, open_page: Callable[..., Any]
 ) -> None:
     page = open_page(decided_folder / "report.html")
+    page.check("#everything")
     see(page, "pareto")
     boxes = page.eval_on_selector_all(
         "#plot-pareto .annotation",
