@@ -66,6 +66,12 @@ OBJECTIVES = (
     Column("cost_usd", "Cost", "US$", better="lower"),
 )  # fmt: skip
 
+# The 68 % band of the full model's accuracy.
+BAND = (
+    Column("full_points_low", "Accuracy against digital, low end", "points"),
+    Column("full_points_high", "Accuracy against digital, high end", "points"),
+)
+
 PARAMETERS = (
     Column("technology", "Technology", kind="text"),
     Column("tile_rows", "Tile rows", kind="count", log=True),
@@ -120,7 +126,7 @@ HOVER = (
     "reason",
 )  # fmt: skip
 
-COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *PARAMETERS)}
+COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *BAND, *PARAMETERS)}
 RESULT_NAMES = tuple(spec.name for spec in OBJECTIVES)
 PARAMETER_NAMES = tuple(spec.name for spec in PARAMETERS)
 

@@ -107,7 +107,7 @@ def style_axis(
         axis |= {"tickformat": ".3~%", "ticksuffix": "", "title": {"text": plain(spec.label)}}
     elif spec.kind == "si" and scale == 1:
         axis |= {"tickformat": "~s"}
-    shown = shown[shown > 0] * scale
+    shown = shown[(shown > 0) & (shown < math.inf)] * scale
     if spec.log and len(shown) and shown.max() >= 5 * shown.min():
         ticks = log_ticks(float(shown.min()), float(shown.max()))
         axis |= {"type": "log", "tickmode": "array", "tickvals": ticks,
