@@ -50,7 +50,7 @@ def sensitivity_tables(
     seeds: int = 8,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, "pandas.DataFrame"], dict[str, str]]:
-    """Loss that parts of the model would add under a noise, and a check of one layer.
+    """Loss that parts of the full model would add under a noise, and a check of one layer.
 
     Tables: sensitivity (groups of parts), parts (each expert and dense part alone), check (the
     estimate against simulations: groups of one MoE layer, by default the middle one, then single
@@ -59,6 +59,7 @@ def sensitivity_tables(
     """
     import pandas
 
+    from dse.simulation.anchors import published_gains
     from dse.simulation.sensitivity import check_across, check_layer, estimate
     from dse.simulation.simulator import Simulator
     from workloads.tasks import benchmarks
@@ -72,12 +73,14 @@ def sensitivity_tables(
     if seeds % 2:
         raise ValueError(f"seeds is {seeds}; an even number (antithetic pairs) is needed")
     say = progress or (lambda _text, _done, _total: None)
+    gains = published_gains(miniature.name)
     found = estimate(
-        miniature, architecture, noise, tokens=tokens, progress=partial(say, "estimate, passes")
-    )
+        miniature, architecture, noise, tokens=tokens, gains=gains,
+        progress=partial(say, "estimate, passes"),
+    )  # fmt: skip
     # The text that the estimate saw, so that only noise and order of the expansion differ.
     text = benchmarks(miniature, tokens=tokens, split="calibration")
-    simulator = Simulator(miniature, text, architecture, seeds)
+    simulator = Simulator(miniature, text, architecture, seeds, gains=gains)
     groups = partial(say, f"check of MoE layer {layer}, groups")
     of_layer = check_layer(simulator, found, layer, groups=4, progress=groups)
     across = check_across(simulator, found, progress=partial(say, "check across layers, groups"))

@@ -251,8 +251,8 @@ def _comparison(model: str, gaps: dict[float, dict[str, tuple[float, float]]]) -
 
 def _judgement(
     gaps: dict[str, dict[float, dict[str, tuple[float, float]]]],
-) -> tuple[bool, str]:
-    """Whether the claim holds at every magnitude on every model, and a sentence on where."""
+) -> tuple[bool | None, str]:
+    """Whether the claim holds at every magnitude on every model (None: not decided), and where."""
     shown: dict[str, list[str]] = {}
     against: list[str] = []
     for model, magnitudes in gaps.items():
@@ -268,7 +268,7 @@ def _judgement(
     said = f"The claim holds {'clearly on ' + where if where else 'clearly nowhere'}"
     if against:
         return False, f"{said}, and does not hold on {'; '.join(against)} (clearly worse)."
-    return False, (
+    return None, (
         f"{said}. Elsewhere it is not decided: a difference is within two standard errors, which "
         "more --seeds and --tokens narrow; nowhere is max neuron norm clearly worse."
     )
