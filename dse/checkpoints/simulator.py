@@ -24,7 +24,7 @@ from torch import Tensor
 from dse.checkpoints.layers import LayerMitigation, Noisy, State, advance, begin, calibrate
 from dse.checkpoints.memory import LOGITS_BYTES, MemoryPlan, plan_memory
 from dse.checkpoints.stream import StreamedModel
-from dse.simulation.digital_format import DigitalFormat
+from dse.simulation.digital_format import EXACT, DigitalFormat
 from dse.simulation.mitigation_names import check_mitigation
 from dse.simulation.noisy_model import dense_matrices, layer_of
 from dse.simulation.placed_model import PlacedModel
@@ -163,7 +163,7 @@ class CheckpointSimulator(Simulator):
         digital: Mask,
         analog_modules: Sequence[str] = (),
         look: Look | None = None,
-        form: DigitalFormat = DigitalFormat(),
+        form: DigitalFormat = EXACT,
     ) -> SimulationResult:
         """Loss, top-1 and task accuracy of one placement under one noise; as in Simulator.
 

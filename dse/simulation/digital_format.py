@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 GROUP = 64
-"""Inputs that share a scale of 16 bits, as the accelerator stores them: `Accelerator.group_size`."""
+"""Inputs that share a scale of 16 bits; the accelerator stores them so (`group_size`)."""
 WEIGHT_BITS = (16, 8, 4)
 KV_BITS = (16, 8)
 
@@ -36,6 +36,10 @@ class DigitalFormat:
     def exact(self) -> bool:
         """Whether nothing is rounded: 16 bits count as exact."""
         return self.weight_bits == self.kv_bits == 16
+
+
+EXACT = DigitalFormat()
+"""Nothing is rounded."""
 
 
 def rounded(values: Tensor, bits: int, group: int = GROUP) -> Tensor:
