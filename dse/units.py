@@ -24,6 +24,7 @@ _SCALES: dict[str, dict[str, float]] = {
         "month": 365.25 / 12 * 86400.0,
         "year": 365.25 * 86400.0,
     },
+    "money": {"USD": 1.0, "kUSD": 1e3, "$": 1.0},
     "memory size": {"MB": 1e6, "MiB": 2.0**20, "GB": 1e9, "GiB": 2.0**30, "TiB": 2.0**40},
 }
 _SCALES["age"] = _SCALES["time"]
@@ -32,6 +33,7 @@ _EXAMPLES = {
     "power": "15W",
     "energy": "2mJ",
     "time": "5s",
+    "money": "500USD",
     "age": "1day",
     "memory size": "8GiB",
 }
@@ -41,10 +43,13 @@ _LARGEST = {
     "power": (1e6, "1 MW"),
     "energy": (1e6, "1 MJ"),
     "time": (3.2e9, "a century"),
+    "money": (1e9, "a billion USD"),
     "age": (3.2e9, "a century"),
     "memory size": (2.0**50, "1024 TiB"),
 }
-_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµμ²^]*[\d²]?)\s*")
+_QUANTITY = re.compile(
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµμ²^$]*[\d²]?)\s*"
+)
 _PLURAL = re.compile(r"(day|week|month|year)s")
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"))
 _SMALL_PREFIXES = ((1e-9, "n"), (1e-12, "p"), (1e-15, "f"), (1e-18, "a"))
@@ -55,7 +60,8 @@ def parse(text: str, kind: str) -> float:
 
     Args:
         text: number and unit, a space between them allowed.
-        kind: "area" (returned in mm2), "power" (W), "energy" (J), "time" or "age" (s), or
+        kind: "area" (returned in mm2), "power" (W), "energy" (J), "time" or "age" (s), "money"
+            (USD) or
             "memory size" (bytes).
 
     Returns:

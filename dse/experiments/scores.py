@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.placement.experts import MEASURED, SCORES, expert_scores
+from dse.placement.scores import REGISTER, expert_scores
 from dse.search.setup import traced_routing
 from workloads.architecture import load_architecture
 from workloads.checkpoint import load_miniature
@@ -31,9 +31,7 @@ def score_table(model: str, share: float) -> "pandas.DataFrame":
     routing = traced_routing(miniature)
     count = round(share * routing.probability.size)
     rows = []
-    for score in SCORES:
-        if score in MEASURED:  # by a command of its own
-            continue
+    for score in (name for name, one in REGISTER.items() if not one.measured):
         values = expert_scores(score, miniature.weights, routing)
         variation = values.std(axis=1) / np.abs(values.mean(axis=1))
         chosen = np.argsort(-values.ravel(), kind="stable")[:count]

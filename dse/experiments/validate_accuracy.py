@@ -47,8 +47,10 @@ def accuracy_table(path: Path | None = None) -> pd.DataFrame:
     rows = [_row(anchor, published_fit()) for anchor in anchors]
     table = pd.DataFrame(rows)
     half = np.log(table["high"] / table["low"]) / 2
-    missed = (np.log(table["left_out"] / table["published"]) / half).abs()
-    return table.iloc[np.argsort(-missed.fillna(-1.0), kind="stable")].reset_index(drop=True)
+    missed = abs(np.log(table["left_out"] / table["published"]) / half)
+    return table.iloc[np.argsort(-np.nan_to_num(missed, nan=-1.0), kind="stable")].reset_index(
+        drop=True
+    )
 
 
 def _row(anchor: Anchor, found: Fit) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def findings(table: pd.DataFrame) -> tuple[str, ...]:
         )
     own = used[used["model"].str.startswith("OLMoE") & (used["unit"] == "points")]
     if len(own):
-        worst = own.loc[own["error"].abs().idxmax()]
+        worst = own.iloc[int(np.argmax(own["error"].abs()))]
         verdict = "within" if abs(worst["error"]) <= AIM_POINTS else "not within"
         sentences.append(
             f"Rows of OLMoE, left out, are off by at most {abs(worst['error']):.2f} points "

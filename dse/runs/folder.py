@@ -3,9 +3,11 @@
     config.json         the command, settings, versions, sources, times; enough to repeat the run
     study.journal       the Optuna study, one line an event; grows while the search runs
     candidates.parquet  one row a design, every metric and breakdown
+    columns.json        name, unit, direction and meaning of the columns of candidates.parquet
     experts.parquet     one row an expert: load, scores and the rank each placement gives it
     progress.parquet    hypervolume over trials
     tornado.parquet     one row a constant that moves the recommended design's cost
+    flips.parquet       one row a question whose answer may change what is recommended
     layers.parquet      one row a stage of a step and stretch of like layers, of the front's designs
     checkpoint.parquet  loss on miniature and checkpoint, of a search with one
     report.html         the report
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     import pandas
 
 CONFIG, JOURNAL = "config.json", "study.journal"
-TABLES = ("candidates", "experts", "progress", "tornado", "layers", "checkpoint")
+TABLES = ("candidates", "experts", "progress", "tornado", "flips", "layers", "checkpoint")
+COLUMNS = "columns.json"
 REPORT = "report.html"
 UNDER_WAY = "under way"  # outcome of a run whose report was drawn before its search ended
 _LOCK = ".lock"
@@ -142,7 +145,16 @@ def _needed(name: str) -> tuple[str, ...]:
         from dse.metrics import METRICS
         from dse.search.space import default_space
 
-        marks = ("trial", "state", "on_front", "is_knee", "reference_name", "tiles")
+        marks = (
+            "trial",
+            "state",
+            "on_front",
+            "is_knee",
+            "is_recommended",
+            "recommended_of",
+            "reference_name",
+            "tiles",
+        )
         chosen = set(default_space().names) - {"tiles_share"}
         return (*marks, *sorted(chosen), *(metric.column for metric in METRICS))
     return ("layer", "expert", "load") if name == "experts" else ()

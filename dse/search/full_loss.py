@@ -9,6 +9,7 @@ from dse.search.pool import Results
 from dse.search.problem import Problem
 from dse.search.simulating import noise_of
 from dse.search.simulation_key import CLEAN, Codes
+from dse.simulation.digital_format import DigitalFormat
 from dse.simulation.full_model import COLUMNS, FullLoss, causes, full_loss
 
 if TYPE_CHECKING:
@@ -37,5 +38,6 @@ def _of(problem: Problem, code: int, result: "Simulated") -> FullLoss:
         return full_loss(loss, error, None, model, stand_in)
     key = problem.keys.key(code)
     analog = 1 - key.digital / float(np.prod(problem.miniature_shape))
-    made_of = causes(noise_of(problem, key), analog, key.analog_parts, stand_in)
+    form = DigitalFormat(key.digital_weight_bits, key.kv_bits)
+    made_of = causes(noise_of(problem, key), analog, key.analog_parts, stand_in, form)
     return full_loss(loss, error, made_of, model, stand_in, analog)

@@ -13,18 +13,31 @@ from dse.metrics import (
     metric,
     read_constraint,
 )
-from dse.search.space import Space, check_sharing, default_space, with_enough_tiers
+from dse.search.rule import Rule, read_rule
+from dse.search.space import (
+    Space,
+    check_sharing,
+    default_space,
+    for_budget,
+    with_enough_tiers,
+)
 from dse.simulation.mitigation_names import check_mitigation
 from hwmodels.catalog import nearest
+from hwmodels.heat import LIMIT_W_PER_MM2
 
 SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")
 
+LEAST_TOKENS = 1536
+"""Two sequences of each task of `workloads.tasks`, and as much text."""
+
 # Least and most of what is counted; beyond, a number is a slip or overflows.
 _COUNTS = (
-    ("batch", 1, 10**6),
+    ("concurrency", 1, 10**6),
     ("context", 1, 10**8),
+    ("prompt", 1, 10**8),
+    ("output_tokens", 1, 10**8),
     ("trials", 1, 10**6),
-    ("tokens", 64, 10**7),
+    ("tokens", LEAST_TOKENS, 10**7),
 )
 
 
@@ -35,12 +48,14 @@ class Settings:
     Attributes:
         model: a named model or the path of a Hugging Face config.json.
         budget_area_mm2: tiles, accelerator and memory interfaces together.
-        batch, context, mode: the workload point; mode is "decode" or "prefill".
+        concurrency, context, prompt, output_tokens: see `dse.cost.workload.Traffic`.
+        cooling: what takes the heat away, of hwmodels.heat.LIMIT_W_PER_MM2.
         trials: designs that the sampler proposes (a simulation each, unless known or ruled out).
         seed: of the search. The noise seeds are fixed, so that runs share simulations.
         sampler: one of SAMPLERS.
         objectives: metric aliases, for instance delta_loss, energy_per_token, throughput.
         constraints: texts such as latency_per_token<=5ms.
+        max_loss, prefer: of the recommendation, see `dse.search.rule`.
         choices: parameters limited to some values, as `Space.limit` takes them.
         tokens, noise_seeds: size of one simulation.
         age_s: from programming to use (s), with global drift compensation; 0: just programmed.
@@ -52,14 +67,18 @@ class Settings:
 
     model: str
     budget_area_mm2: float
-    batch: int = 32
+    concurrency: int = 32
     context: int = 1024
-    mode: str = "decode"
+    prompt: int | None = None
+    output_tokens: int | None = None
+    cooling: str = "cold-plate"
     trials: int = 48
     seed: int = 0
     sampler: str = "screening"
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     constraints: tuple[str, ...] = ()
+    max_loss: str = "1point"
+    prefer: str = "energy"
     choices: dict[str, list[Any]] = field(default_factory=dict)
     tokens: int = 8192
     noise_seeds: int = 4
@@ -76,6 +95,8 @@ class Settings:
             raise ValueError(f"budget area is {self.budget_area_mm2} mm2: more than 0 is needed")
         for name, least, most in (*_COUNTS, ("seed", 0, 2**63 - 1)):
             value = getattr(self, name)
+            if value is None and name in ("prompt", "output_tokens"):
+                continue
             if not hasattr(value, "__index__") or isinstance(value, bool):  # numpy's count too
                 raise ValueError(f"{name} is {value!r}: a whole number is needed")
             if value < least:
@@ -85,7 +106,7 @@ class Settings:
         if self.noise_seeds < 2:
             raise ValueError(f"noise seeds is {self.noise_seeds}: at least 2, for an error bar")
         for name, value, accepted in (
-            ("mode", self.mode, ("decode", "prefill")),
+            ("cooling", self.cooling, tuple(LIMIT_W_PER_MM2)),
             ("sampler", self.sampler, SAMPLERS),
         ):
             if value not in accepted:
@@ -96,13 +117,26 @@ class Settings:
             raise ValueError(
                 f"magnitude is {self.magnitude}: a finite number, 0 or more, is needed"
             )
+        self._check_traffic()
         check_mitigation(self.mitigation)
         if not self.metrics:
             raise ValueError("give at least one objective")
         if self.checkpoint is not None:
             self._check_checkpoint()
         self.limits()
+        self.rule()
         self.space()
+
+    def _check_traffic(self) -> None:
+        from dse.cost.workload import Traffic
+
+        Traffic(self.concurrency, self.context, self.prompt, self.output_tokens)
+        wanted = (*self.metrics, *(one.metric for one in self.limits().constraints))
+        first = any(one.column == "time_to_first_token_s" for one in wanted)
+        if first and self.prompt is None:
+            raise ValueError(
+                "time_to_first_token is that of requests: give --prompt and --output-tokens"
+            )
 
     def _check_checkpoint(self) -> None:
         if self.noise_seeds % 2:
@@ -126,9 +160,13 @@ class Settings:
         """Budgets and constraints, read."""
         return Limits(self.budget_area_mm2, tuple(map(read_constraint, self.constraints)))
 
+    def rule(self) -> Rule:
+        """What is recommended."""
+        return read_rule(self.max_loss, self.prefer, self.constraints)
+
     def space(self) -> Space:
         """The search space with the user's limits."""
-        space = default_space().limit(self.choices)
+        space = for_budget(default_space(), self.budget_area_mm2).limit(self.choices)
         check_sharing(space)
         if too_young := self.without_such_an_age():
             space = space.limit({"technology": self._old_enough(space, too_young)})
@@ -142,7 +180,7 @@ class Settings:
         found = {}
         for name in map(str, default_space().limit(self.choices)["technology"].choices):
             try:
-                Noise(load_technology(name).noise_model, time_s=self.age_s or None)
+                Noise(str(load_technology(name).noise_model), time_s=self.age_s or None)
             except ValueError as error:
                 found[name] = str(error)
         return found
@@ -187,7 +225,10 @@ def check_age(age_s: float) -> None:
 
 
 def budget_constraints(
-    power: str | None = None, energy: str | None = None, min_accuracy: float | None = None
+    power: str | None = None,
+    energy: str | None = None,
+    min_accuracy: float | None = None,
+    cost: str | None = None,
 ) -> tuple[str, ...]:
     """The shorthand options of the command line as constraints."""
     texts: list[str] = []
@@ -197,6 +238,8 @@ def budget_constraints(
     if energy is not None:
         units.parse(energy, "energy")
         texts.append(f"energy_per_token<={energy}")
+    if cost is not None:
+        texts.append(f"cost<={cost}")
     if min_accuracy is not None:
         if not 0 <= min_accuracy <= 1:
             raise ValueError(f"minimum accuracy is {min_accuracy}: a share from 0 to 1")

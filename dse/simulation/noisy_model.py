@@ -31,6 +31,7 @@ from hwmodels.catalog import nearest
 from hwmodels.nonideality import Noise, ProgrammedMatrix, block_sizes, program
 from workloads.decoder_config import DecoderConfig
 from workloads.moe import (
+    embed,
     head_forward,
     layer_forward,
     plain_grouped_linear,
@@ -282,9 +283,7 @@ class NoisyModel:
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Hidden states [B*T, d] before the first layer."""
-        return torch.nn.functional.embedding(
-            tokens.to(self.device), self.weights["embedding"]
-        ).flatten(0, 1)
+        return embed(self.config, self.weights["embedding"], tokens.to(self.device))
 
     def sizes(self, name: str, tile_rows: int) -> tuple[int, ...]:
         """Row blocks of a matrix: as many as at full size, the miniature's rows split evenly."""

@@ -20,6 +20,7 @@ from dse.cli.commands.options import (
     OF_ADC,
     OF_DAC,
     OF_SHARE,
+    SHARE,
     read_memory,
 )
 from dse.cli.commands.progress import steps, watch
@@ -100,7 +101,7 @@ def mitigate(
         help="router-recalibration or expert-replacement; repeatable.  [default: both]",
         autocompletion=complete.mitigations,
     ),
-    share: float = typer.Option(0.25, min=0.0, max=1.0, help=OF_SHARE),
+    share: float = typer.Option(0.25, *SHARE, min=0.0, max=1.0, help=OF_SHARE),
     score: str = typer.Option(
         "max_neuron_norm", help="Which experts are digital.", autocompletion=complete.scores
     ),
@@ -217,10 +218,15 @@ def reproduce(
         source=result.source,
         claim=result.claim,
         published=result.published,
-        holds=bool(result.holds),
+        holds=_holds(result.holds, as_json),
         finding=result.sentence,
         **facts,
     )
+
+
+def _holds(holds: bool | None, as_json: bool) -> bool | str | None:
+    """For a person in words; null in a document where the errors leave it open."""
+    return holds if as_json else {True: "yes", False: "no", None: "not decided"}[holds]
 
 
 def _draw(name: str, seeds: int, tokens: int, quiet: bool) -> "Reproduction":

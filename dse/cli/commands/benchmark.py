@@ -16,6 +16,7 @@ from dse.cli.commands.options import (
     OF_ADC,
     OF_DAC,
     OF_SHARE,
+    SHARE,
     read_memory,
 )
 from dse.cli.commands.progress import watch
@@ -30,7 +31,7 @@ def benchmark(
     checkpoint: Path = typer.Option(..., help="Hugging Face folder."),
     data: Path = typer.Option(..., help="Folder with the tasks' data, see docs/checkpoints.md."),
     tasks: str = typer.Option(TASKS, help="Comma-separated; or a TASK.yaml of your own in --data."),
-    digital_experts: float = typer.Option(0.25, min=0.0, max=1.0, help=OF_SHARE),
+    digital_experts: float = typer.Option(0.25, *SHARE, min=0.0, max=1.0, help=OF_SHARE),
     score: str = typer.Option(
         "max_neuron_norm", help="max_neuron_norm or router_norm: which experts are digital."
     ),

@@ -11,6 +11,9 @@ A_MODEL = "A name of `dse models`, or a config.json."
 OF_DAC, OF_ADC = "Bits of the inputs.", "Bits of the output converters."
 OF_MAGNITUDE = "Multiplies the programming noise."
 OF_SHARE = "Share of digital experts."
+OF_MAX_LOSS = "Most that a recommended design may lose, such as 1point or 0.03nats."
+OF_PREFER = "What is recommended among those: energy, throughput, cost or area."
+SHARE = ("--digital-experts", "--share")
 
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
 RUN = typer.Argument(help="Run folder.")

@@ -6,7 +6,7 @@ import typer
 
 from dse import units
 from dse.cli.commands import complete
-from dse.cli.commands.options import AGE, JSON, MAGNITUDE, MODEL
+from dse.cli.commands.options import AGE, JSON, MAGNITUDE, MODEL, SHARE
 
 if TYPE_CHECKING:
     import pandas
@@ -16,15 +16,17 @@ def placements(
     model: str = MODEL,
     budget_area: str = typer.Option("200mm2", help="Area of the machine, such as 200mm2."),
     share: list[float] = typer.Option(
-        [0.125, 0.25, 0.5], help="Share of digital experts whose cost is the budget; repeatable."
+        [0.125, 0.25, 0.5],
+        *SHARE,
+        help="Share of digital experts whose cost is the budget; repeatable.",
     ),
     noise_model: str = typer.Option(
         "pcm", help="Noise of the cells: pcm or rram.", autocompletion=complete.noise_models
     ),
     age: str = AGE,
     magnitude: float = MAGNITUDE,
-    batch: int = typer.Option(32, help="Sequences decoded together."),
-    tokens: int = typer.Option(8192, help="Tokens that each loss is measured on."),
+    concurrency: int = typer.Option(32, help="Sequences served at the same time."),
+    tokens: int = typer.Option(8192, help="Tokens that each loss is measured on, at least 1536."),
     seeds: int = typer.Option(16, help="Noise seeds, an even number from 8."),
     as_json: bool = JSON,
 ) -> None:
@@ -42,7 +44,7 @@ def placements(
     settings = Settings(
         model=model,
         budget_area_mm2=area,
-        batch=batch,
+        concurrency=concurrency,
         tokens=tokens,
         age_s=age_s,
         magnitude=magnitude,

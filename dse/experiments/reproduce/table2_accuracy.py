@@ -21,11 +21,11 @@ from dse.experiments.reproduce.claims import (
     sources,
 )
 from dse.experiments.reproduce.figures import captioned
-from dse.placement.experts import digital_mask, digital_order, expert_scores
+from dse.placement.experts import digital_mask, digital_order
+from dse.placement.scores import REGISTER, weight_scores
 from dse.simulation.benchmark_points import clean_percent
 from dse.simulation.full_model import full_result
 from dse.simulation.responses import dense_parts
-from workloads.routing import uniform
 
 MODEL, MINIATURE, MAGNITUDE = "olmoe", "olmoe-mini", 1.5
 ROWS = (
@@ -43,10 +43,8 @@ def reproduce_table_2(simulators: Simulators, progress: Progress) -> Reproductio
     simulator, noise = simulators(MINIATURE), noise_for(MINIATURE, MAGNITUDE)
     say = counted(progress, len(ROWS))
     shape = simulator.all_digital().shape
-    routing = uniform(*shape, simulator.miniature.config.experts_per_token)  # of no use to norms
-    order = digital_order(
-        expert_scores("max_neuron_norm", simulator.miniature.weights, routing), "global"
-    )
+    norms = weight_scores(REGISTER["max_neuron_norm"], simulator.miniature.weights)
+    order = digital_order(norms, "global")
     clean = clean_percent(MODEL)
     rows: list[dict[str, Any]] = []
     for name, share, analog_dense, published, deviation in ROWS:
@@ -74,7 +72,7 @@ def reproduce_table_2(simulators: Simulators, progress: Progress) -> Reproductio
 
 def _reproduction(table: pd.DataFrame) -> Reproduction:
     ours = table["accuracy_percent"].to_numpy()
-    worst = table.loc[table["difference_points"].abs().idxmax()]
+    worst = table.iloc[int(np.argmax(table["difference_points"].abs()))]
     ends = table["full_points_low"], table["published_accuracy_percent"] - clean_percent(MODEL)
     within = (ends[0] <= ends[1] + 1e-9) & (ends[1] <= table["full_points_high"] + 1e-9)
     recovered = (ours[2] - ours[1]) / (ours[3] - ours[1])
