@@ -26,10 +26,10 @@ from dse.experiments.reproduce.claims import (
     sources,
 )
 from dse.experiments.reproduce.figures import COLOURS, DASHES, captioned
-from dse.placement.experts import digital_mask, digital_order, expert_scores
+from dse.placement.experts import digital_mask, digital_order
+from dse.placement.scores import REGISTER, weight_scores
 from dse.simulation.converter_ranges import with_ranges
 from dse.simulation.full_model import FullLoss, full_result
-from workloads.routing import uniform
 
 if TYPE_CHECKING:
     from dse.simulation.simulator import Noise, Simulator
@@ -79,8 +79,7 @@ def _losses(simulator: Simulator, model: str, age_s: float, magnitude: float) ->
         miniature.name,
     )  # fmt: skip
     shape = simulator.all_digital().shape
-    routing = uniform(*shape, miniature.config.experts_per_token)  # of no use to norms
-    scores = expert_scores("max_neuron_norm", miniature.weights, routing)
+    scores = weight_scores(REGISTER["max_neuron_norm"], miniature.weights)
     order = digital_order(scores, "global")
     found = []
     for share in SHARES:
