@@ -143,8 +143,8 @@ def reference_lines(config: dict[str, Any]) -> list[str]:
 def source_lines(config: dict[str, Any]) -> list[str]:
     """Where a run's accuracies come from, and how miniature and checkpoint agree."""
     miniature = (
-        f"Accuracy is of the {config.get('accuracy_source') or 'miniature'}; "
-        "it ranks designs, the full model's percentage points differ."
+        f"Losses are simulated on the {config.get('accuracy_source') or 'miniature'}, with the "
+        "errors of the full model; points and their band follow from published results."
     )
     real = config.get("checkpoint")
     if not real:
