@@ -213,7 +213,7 @@ def _no_tiles(row: Any) -> bool:
 def hardware(row: Any) -> str:
     """Tiles of a design in a few characters: `9 pcm-3d 512x512x64`, rows, columns and tiers."""
     if _no_tiles(row):
-        return "none"
+        return f"none, {int(row['digital_weight_bits'])}-bit weights"
     size = f"{int(row['tile_rows'])}x{int(row['tile_cols'])}"
     tiers = f"x{int(row['tiers'])}" if int(row["tiers"]) > 1 else ""
     return f"{int(row['tiles']):,} {row['technology']} {size}{tiers}"
