@@ -77,9 +77,7 @@ class Recorded:
     races: bool = True
 
     @staticmethod
-    def place(
-        noise: Any, digital: np.ndarray, analog_modules: Sequence[str], form: Any
-    ) -> Any:
+    def place(noise: Any, digital: np.ndarray, analog_modules: Sequence[str], form: Any) -> Any:
         return noise, digital.tobytes(), tuple(analog_modules), form
 
     def evaluate(

@@ -89,6 +89,10 @@ class Technology:
     """Whole tile over the sum of its named parts: control, programming circuits, wiring."""
     phases: Value = 1
     """Read phases that this technology uses unless a tile says otherwise."""
+    energy_factor: Value = 1.0
+    """Energy of an MVM over what the model says: moved to the ends of what such chips scatter."""
+    time_factor: Value = 1.0
+    """Latency of an MVM over what the model says (same)."""
     max_tiers: Value = 1
     tier_step_m: Value = 0.0
     """Length of one step of the staircase where a tier is contacted."""
@@ -162,6 +166,8 @@ LIMITS = {
     "cell_area_m2": (1e-18, 1.0, False),
     "control_area_factor": (1.0, 100.0, False),
     "pipelined": (0.0, 1.0, True),
+    "energy_factor": (1e-3, 1e3, False),
+    "time_factor": (1e-3, 1e3, False),
     "phases": (1.0, 16.0, True),
     "max_tiers": (1.0, 1e6, True),
     "adc_floor_factor": (0.0, 1.0, False),

@@ -177,12 +177,13 @@ def unit_energy_j(tile: Tile) -> dict[str, Array]:
         tile_limits.integration_floor_s(tile),
         technology.adc_floor_factor,
     )
-    return {
+    parts = {
         "input": drive * phases * _integrations(tile),
         "array": cell * phases,
         "adc": conversions * one_conversion,
         "digital": conversions * _number(tile.adc_bits) * _number(technology.output_bit_energy_j),
     }
+    return {name: part * _number(technology.energy_factor) for name, part in parts.items()}
 
 
 def tile_energy_j(
@@ -232,6 +233,7 @@ def tile_latency_s(tile: Tile) -> dict[str, Array]:
             "overhead": _number(1.0),
         }
         parts = {n: np.where(step > 0, steps[n] * step, value) for n, value in parts.items()}
+    phases = phases * _number(technology.time_factor)
     return {name: phases * value for name, value in parts.items()}
 
 

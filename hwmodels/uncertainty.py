@@ -35,7 +35,6 @@ CONVERTER = (
 )
 SPLIT = "shares of PCM tile energy and area by function (Singh et al., Nature Electronics 2025)"
 SILICON = "spread of the published PCM silicon: 190 to 205 fJ/MAC, 0.634 to 0.636 mm2 (HERMES)"
-PROJECTION = "projected 38 fJ/MAC to the 205 fJ/MAC of HERMES silicon: 5.4 times"
 WIRES = "0.35 ohm a cell (aihwkit) to the node's metal at half the cell's pitch (NeuroSim)"
 SENSING = "8 ns of settling at 512 rows (Li et al., A-SSCC 2025) to the 96 ns of the projection"
 
@@ -58,11 +57,6 @@ PULSE_WIDTH_SILICON = (
     ("sense_floor_s", 0.2, 2.4, SENSING),
 )
 PULSE_WIDTH_PROJECTION = (
-    ("adc_unit_energy_j", 1.0, 5.4, PROJECTION),
-    ("mean_conductance_s", 1.0, 5.4, PROJECTION),
-    ("driver_slot_energy_j", 1.0, 5.4, PROJECTION),
-    ("output_bit_energy_j", 1.0, 5.4, PROJECTION),
-    ("input_slot_s", 0.4, 1.33, "40 ns (analog fabric tile) to 133 ns (HERMES) an MVM"),
     ("adc_unit_area_m2", 0.9, 1.3, "column converters 1040 to 1270 um2: HERMES, ISAAC, NeuRRAM"),
     ("tier_step_m", 0.5, 2.0, "staircase of 0.25 to 1 um a tier: assumption after 3D NAND"),
     ("control_area_factor", 1.0, 1.2, "1.0 mm2 (3D AIMC) to 1.2 mm2 (analog fabric) a tile"),
@@ -79,8 +73,6 @@ PULSE_WIDTH_PROJECTION = (
 COLUMN_CONVERTER = (
     ("adc_energy_factor", 0.5, 5.9, CONVERTER),
     ("adc_area_factor", 0.5, 1.4, "1200 um2 (ISAAC, 8 bits) to 284 um2 (FORMS, 4 bits) at 32 nm"),
-    ("mean_conductance_s", 0.5, 2.0, "error of the left-out RRAM macros"),
-    ("input_slot_s", 0.7, 1.4, "error of the left-out RRAM macros"),
     ("cell_area_m2", 0.3, 2.4, "RRAM cells 16 F2 (ISAAC) to 125.7 F2 (NeuRRAM) around 53 F2"),
     ("driver_area_m2", 0.5, 2.0, "drivers of HERMES and NeuRRAM"),
     ("row_wire_ohm", 0.38, 1.0, WIRES),
@@ -133,9 +125,22 @@ def _ranges(technology: Technology) -> tuple[tuple[str, float, float, str], ...]
     return PULSE_WIDTH_PROJECTION if projected else PULSE_WIDTH_SILICON
 
 
+def _model_ranges(technology: Technology) -> list[ConstantRange]:
+    """What the model itself may be off by: 80 % of chips of the technology's class, left out."""
+    from hwmodels.intervals import class_interval, technology_class
+
+    kind, found = technology_class(technology), []
+    for name, quantity in (("energy_factor", "energy_j"), ("time_factor", "latency_s")):
+        own = class_interval(kind, quantity)
+        source = f"80 % interval of {kind}, {own.chips} chips{' (few)' if own.few else ''}"
+        low, high = min(own.low, 1.0), max(own.high, 1.0)
+        found.append(ConstantRange("technology", name, low, 1.0, high, source))
+    return found
+
+
 def technology_ranges(technology: Technology) -> list[ConstantRange]:
     """Constants of one technology (scalar fields) with their ranges, in the units of its fields."""
-    found = []
+    found = _model_ranges(technology)
     for name, low, high, source in _ranges(technology):
         if name.endswith("_wire_ohm") and float(technology.full_conductance_s) == 0:
             continue  # no current flows in charge-domain arrays

@@ -24,6 +24,7 @@ from torch import Tensor
 from dse.checkpoints.layers import LayerMitigation, Noisy, State, advance, begin, calibrate
 from dse.checkpoints.memory import LOGITS_BYTES, MemoryPlan, plan_memory
 from dse.checkpoints.stream import StreamedModel
+from dse.simulation.digital_format import EXACT, DigitalFormat
 from dse.simulation.mitigation_names import check_mitigation
 from dse.simulation.noisy_model import dense_matrices, layer_of
 from dse.simulation.placed_model import PlacedModel
@@ -162,8 +163,15 @@ class CheckpointSimulator(Simulator):
         digital: Mask,
         analog_modules: Sequence[str] = (),
         look: Look | None = None,
+        form: DigitalFormat = EXACT,
     ) -> SimulationResult:
-        """Loss, top-1 and task accuracy of one placement under one noise; as in Simulator."""
+        """Loss, top-1 and task accuracy of one placement under one noise; as in Simulator.
+
+        Raises:
+            ValueError: digital weights or caches of few bits: a checkpoint's are as stored.
+        """
+        if not form.exact:
+            raise ValueError("a checkpoint's digital weights are simulated as they are stored")
         return self.evaluate_many(noise, [digital], analog_modules)[0]
 
     def evaluate_many(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dse.simulation.mitigation import copy_of, program_expert
 from dse.simulation.noisy_model import NoisyModel, input_of, layer_of
-from dse.simulation.threads import in_threads
+from dse.simulation.threads import in_threads, shares
 from hwmodels.nonideality import Noise, ProgrammedMatrix, block_sizes
 from workloads.checkpoint_folder import (
     CheckpointFolder,
@@ -150,8 +150,12 @@ class StreamedModel(NoisyModel):
             weights[part] = torch.empty(shape, device=self.device)
             stored = stored_names(self.family.family, name, self.config.routed_experts)
             places |= dict(zip(stored[experts.start : experts.stop], weights[part], strict=True))
-        for name, tensor in read_tensors(self.checkpoint, places):
-            places[name].copy_(tensor)
+
+        def read(names: Sequence[str]) -> None:
+            for name, tensor in read_tensors(self.checkpoint, names):
+                places[name].copy_(tensor)
+
+        in_threads([partial(read, names) for names in shares(list(places))])
         return weights
 
     def sizes(self, name: str, tile_rows: int) -> tuple[int, ...]:

@@ -143,8 +143,9 @@ def reference_lines(config: dict[str, Any]) -> list[str]:
 def source_lines(config: dict[str, Any]) -> list[str]:
     """Where a run's accuracies come from, and how miniature and checkpoint agree."""
     miniature = (
-        f"Losses are simulated on the {config.get('accuracy_source') or 'miniature'}, with the "
-        "errors of the full model; points and their band follow from published results."
+        f"Loss and points are estimates for the full model, from the "
+        f"{config.get('accuracy_source') or 'miniature'} with errors scaled to published losses; "
+        "points are of eight benchmarks' average, with a 68 % band."
     )
     real = config.get("checkpoint")
     if not real:

@@ -165,8 +165,12 @@ def layout_energy_j(unit_j: dict[str, Array], layout: Layout) -> dict[str, Array
     The sum of `tile_energy_j` over blocks, where partly filled ones are charged for the rows and
     columns that they use. `unit_j`: `hwmodels.tile.unit_energy_j` of the tile.
     """
-    counts = {"input": layout.driven, "array": layout.weights,
-              "adc": layout.converted, "digital": layout.converted}  # fmt: skip
+    counts: dict[str, Array | int] = {
+        "input": layout.driven,
+        "array": layout.weights,
+        "adc": layout.converted,
+        "digital": layout.converted,
+    }
     return {name: counts[name] * energy for name, energy in unit_j.items()}
 
 

@@ -52,6 +52,7 @@ def package_columns(system: System, costs: Costs) -> dict[str, Any]:
     columns["programming_time_s"] = np.where(weights > 0, taken, 0.0)
     kinds = np.broadcast_to(np.asarray(tile.technology.kind), shape).astype(object)
     beyond = np.broadcast_to(np.array(beyond_source_text(tile), dtype=object), shape)
-    columns["technology_kind"] = np.where(built, kinds, None)
-    columns["beyond_source"] = np.where(built, beyond, None)
+    nothing = np.full(shape, None)
+    columns["technology_kind"] = np.where(built, kinds, nothing)
+    columns["beyond_source"] = np.where(built, beyond, nothing)
     return columns

@@ -153,7 +153,7 @@ def _first_token_s(step: Step, latency_s: Array, interval: Array) -> Array:
     return latency_s + (step.chunks - 1) * interval
 
 
-def _fits(step: Step, at: Placed, area_mm2: Array) -> dict[str, Array]:
+def _fits(step: Step, at: Placed, area_mm2: Array) -> dict[str, NDArray[Any]]:
     """What of a design finds its place, and how full its tiles are."""
     mapping, system = at.mapping, at.system
     return {

@@ -21,11 +21,13 @@ from dse.cost.evaluate import evaluate
 from dse.cost.hardware import System
 from dse.cost.workload import Traffic
 from dse.metrics import Limits
-from dse.placement.experts import digital_mask, digital_order, expert_scores
+from dse.placement.experts import digital_mask, digital_order
+from dse.placement.scores import expert_scores
 from dse.search.problem import Problem
 from dse.search.settings import Settings
 from dse.search.setup import make_problem, traced_routing
 from dse.search.smallest import ANY_AREA_MM2, best_design, exact_fit
+from dse.simulation.anchors import published_gains
 from dse.simulation.converter_ranges import said, with_ranges
 from dse.simulation.measured_sensitivity import expert_sensitivity
 from workloads.architecture import load_architecture
@@ -183,7 +185,10 @@ def compare_placements(
     architecture = load_architecture(settings.model)
     miniature = load_miniature(architecture.stand_in)
     test = benchmarks(miniature, tokens=settings.tokens, split="test")
-    simulator = Simulator(miniature, test, architecture, seeds=seeds, first_seed=FIRST_SEED)
+    gains = published_gains(miniature.name)
+    simulator = Simulator(
+        miniature, test, architecture, seeds=seeds, gains=gains, first_seed=FIRST_SEED
+    )
     noise = with_ranges(noise, miniature.name)
     rows: list[dict[str, Any]] = []
     for share in shares:

@@ -76,7 +76,7 @@ def _kinds(problem: Problem) -> dict[str, Kind]:
     }  # fmt: skip
     digital: Kind = {"digital_expert_fraction": [1.0], "analog_modules": [NO_PARTS]}
     kinds: dict[str, Kind] = {ALL_DIGITAL: whole | digital}
-    narrow = [bits for bits in space["digital_weight_bits"].choices if bits != 16]
+    narrow: list[object] = [b for b in space["digital_weight_bits"].choices if b != 16]
     if narrow:
         kinds[QUANTISED] = digital | {"digital_weight_bits": narrow}
     experts: Kind = {"digital_expert_fraction": [0.0], "analog_modules": [NO_PARTS]}

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.cost.mapping import placeable_parts
-from dse.placement.experts import MEASURED, SCOPES, digital_order, expert_scores, stretch
+from dse.placement.experts import SCOPES, digital_order, stretch
+from dse.placement.scores import REGISTER, expert_scores
 from dse.search.problem import Array, Problem
 from dse.search.settings import Settings
 from dse.search.space import Space
@@ -86,7 +87,7 @@ def make_problem(
         settings.concurrency, settings.context, settings.prompt, settings.output_tokens
     )
     names = [str(name) for name in space["placement_score"].choices]
-    wanted = not set(MEASURED).isdisjoint(names)
+    wanted = any(REGISTER[name].measured for name in names)
     measured = expert_sensitivity(miniature, architecture) if wanted else None
     seed, tokens = settings.seed, max(round(traffic.round_tokens), 1)
     of_miniature = {
@@ -181,7 +182,8 @@ def without_sensitivity(space: Space) -> Space:
     Raises:
         ValueError: no other score is left.
     """
-    others = [score for score in space["placement_score"].choices if score not in MEASURED]
+    choices = map(str, space["placement_score"].choices)
+    others = [score for score in choices if not REGISTER[score].measured]
     if not others:
         raise ValueError(
             "measured sensitivities are those of a miniature: with a checkpoint choose "

@@ -72,8 +72,8 @@ class Parameter:
             raise ValueError(f"{self.name}={value}: expected {expected}")
         if self.listed and number not in self.listed:
             near = min(self.listed, key=lambda one: abs(one - number))
-            accepted = ", ".join(map(str, self.listed))
-            raise ValueError(f"{self.name}={value}: choose from {accepted}; nearest is {near}")
+            listed = ", ".join(map(str, self.listed))
+            raise ValueError(f"{self.name}={value}: choose from {listed}; nearest is {near}")
         return int(number) if self.whole else number
 
 
@@ -95,13 +95,11 @@ def _numeric(
 
 
 def _parameters() -> tuple[Parameter, ...]:
-    from dse.placement.experts import SCOPES, SCORES
+    from dse.placement.experts import SCOPES
     from dse.placement.parts import ALL_PARTS, NO_PARTS
+    from dse.placement.scores import REGISTER
 
-    # "random" is the control of a comparison, "sensitivity_per_fetch" not told apart from
-    # "sensitivity" in decoding a batch: both can be asked for, neither is searched.
-    unasked = ("random", "sensitivity_per_fetch")
-    searched = tuple(score for score in SCORES if score not in unasked)
+    searched = tuple(name for name, score in REGISTER.items() if score.searched)
     powers = [2**n for n in range(20)]
     shares = [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     return (
@@ -230,9 +228,9 @@ def _admitting(parameter: Parameter) -> Parameter:
 
         return replace(parameter, choices=memory_names())
     if parameter.name == "placement_score":
-        from dse.placement.experts import SCORES
+        from dse.placement.scores import REGISTER
 
-        return replace(parameter, choices=tuple(SCORES))
+        return replace(parameter, choices=tuple(REGISTER))
     return parameter
 
 

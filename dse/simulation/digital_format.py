@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-GROUP = 128
-"""Inputs that share a scale (Frantar et al., GPTQ, arXiv 2210.17323: "g128")."""
+GROUP = 64
+"""Inputs that share a scale of 16 bits; the accelerator stores them so (`group_size`)."""
 WEIGHT_BITS = (16, 8, 4)
 KV_BITS = (16, 8)
 
@@ -36,6 +36,10 @@ class DigitalFormat:
     def exact(self) -> bool:
         """Whether nothing is rounded: 16 bits count as exact."""
         return self.weight_bits == self.kv_bits == 16
+
+
+EXACT = DigitalFormat()
+"""Nothing is rounded."""
 
 
 def rounded(values: Tensor, bits: int, group: int = GROUP) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dse.simulation.anchors import SELECTION_ERROR, Fit, gain_of, published_fit
 from dse.simulation.benchmark_points import SLOPE_ERROR, clean_percent, points_lost
@@ -21,6 +22,7 @@ from dse.simulation.gains import EXPERTS
 from dse.simulation.responses import DENSE, DIGITAL_SHARE, responses
 
 if TYPE_CHECKING:
+    from dse.simulation.result import SimulationResult
     from hwmodels.nonideality import Noise
 
 # Of few analog experts the loss is small and its logarithm no measure any more: a factor of 2.7.
@@ -72,12 +74,28 @@ def full_loss(
     if causes is not None:
         spread = _relative_error(causes, model, stand_in, published_fit())
         relative = math.hypot(spread, _selection_error(causes, stand_in, analog_experts))
-    clean = clean_percent(model)
-    points = points_lost(nats, clean)
-    chance = abs(points_lost(nats + stderr, clean) - points_lost(nats - stderr, clean)) / 2
+    clean, slope = clean_percent(model), math.exp(published_fit()["log_slope"])
+    points = slope * points_lost(nats, clean)
+    ends = [points_lost(nats + sign * stderr, clean) for sign in (1, -1)]
+    chance = slope * abs(ends[0] - ends[1]) / 2
     above = math.hypot(points * math.expm1(relative), chance)
     below = math.hypot(points * math.expm1(-relative), chance)
     return FullLoss(nats, stderr, -points, -points - above, -points + below)
+
+
+def full_result(
+    result: SimulationResult,
+    noise: Noise,
+    digital: NDArray[np.bool_],
+    analog_modules: Sequence[str],
+    model: str,
+    stand_in: str,
+) -> FullLoss:
+    """A simulated placement, with `published_gains` in it, as the full model's; by `evaluate`."""
+    analog = float(1 - np.asarray(digital).mean())
+    made_of = causes(noise, analog, analog_modules, stand_in)
+    loss, error = result.delta_loss, result.delta_loss_stderr
+    return full_loss(loss, error, made_of, model, stand_in, analog)
 
 
 def causes(
@@ -151,7 +169,8 @@ def _selection_error(causes: Mapping[str, float], stand_in: str, analog: float) 
     A share f of the experts is taken to lose f^k, k from the quarter that was measured; the error
     is relative to the log of that and counts for the experts' part of the loss.
     """
-    total, experts = sum(causes.values()), causes.get(EXPERTS, 0.0)
+    total = sum(causes.values())
+    experts = causes.get(EXPERTS, 0.0) + causes.get(f"converters of {EXPERTS}", 0.0)
     if not (0 < analog < 1 and total > 0):
         return 0.0
     power = math.log(responses()[stand_in].quarter_digital) / math.log(1 - DIGITAL_SHARE)
@@ -164,6 +183,6 @@ def unexplained(model: str, analog_modules: Sequence[str]) -> str:
     if model != "deepseekmoe" or not set(analog_modules) - {"router"}:
         return ""
     return (
-        "DeepSeekMoE's dense modules lose 6.24 points to 8-bit converters as published, which no "
-        "gain explains: the loss of this design's analog dense parts is likely larger than said"
+        "DeepSeekMoE's experts and dense modules lose 6.24 points to 8-bit converters, which no "
+        "gain shared with OLMoE explains: analog dense parts likely lose more than said here"
     )

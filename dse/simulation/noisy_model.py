@@ -373,7 +373,8 @@ class NoisyModel:
 
     def _own_error_squared(self, kind: str, noise: Noise) -> float:
         """eps^2 of the kind's matrices in the miniature's tiles, one draw."""
-        names = [name for name in self.weights if kind_of(name) == kind]
+        # Sorted: files give weights in any order, and each has a seed of its own.
+        names = sorted(name for name in self.weights if kind_of(name) == kind)
         sizes = self.sizes(names[0], noise.tile_rows)
         key = (kind, sizes, *_devices(noise))
         with self._error_lock:

@@ -140,12 +140,10 @@ def sensitivity(simulator: Simulator, devices: Noise, group: str) -> tuple[float
 
 
 def _quarter_digital(simulator: Simulator, noise: Noise) -> float:
-    from dse.placement.experts import digital_mask, digital_order, expert_scores
-    from workloads.routing import uniform
+    from dse.placement.experts import digital_mask, digital_order
+    from dse.placement.scores import REGISTER, weight_scores
 
-    layers, experts = simulator.all_digital().shape
-    routing = uniform(layers, experts, simulator.miniature.config.experts_per_token)  # unused
-    scores = expert_scores("max_neuron_norm", simulator.miniature.weights, routing)
+    scores = weight_scores(REGISTER["max_neuron_norm"], simulator.miniature.weights)
     count = round(DIGITAL_SHARE * scores.size)
     mask = digital_mask(digital_order(scores, "global"), count, scores.shape)
     every = _analog(simulator, noise, EXPERTS).delta_loss

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dse.simulation.digital_format import DigitalFormat
+from dse.simulation.digital_format import EXACT, DigitalFormat
 from dse.simulation.gains import Gains
 from dse.simulation.mitigation import MitigatedModel
 from dse.simulation.mitigation_names import check_mitigation
@@ -58,7 +58,6 @@ __all__ = [
     "paired_difference",
 ]
 
-_EXACT = DigitalFormat()
 
 # Sequences a forward pass: enough for full matrix products, few enough for cache and allocator.
 _BATCH = 32
@@ -137,7 +136,7 @@ class Simulator:
         digital: npt.NDArray[np.bool_],
         analog_modules: Sequence[str] = (),
         look: Look | None = None,
-        form: DigitalFormat = _EXACT,
+        form: DigitalFormat = EXACT,
     ) -> SimulationResult:
         """Loss, top-1 and task accuracy of one placement under one noise.
 
@@ -163,7 +162,7 @@ class Simulator:
         noise: Noise,
         digital: npt.NDArray[np.bool_],
         analog_modules: Sequence[str] = (),
-        form: DigitalFormat = _EXACT,
+        form: DigitalFormat = EXACT,
     ) -> Look:
         """The part of `evaluate` that a quarter of its time buys: half the text, every draw."""
         rows = self._look_rows
@@ -232,7 +231,7 @@ class Simulator:
         dense: frozenset[str],
         seed: int,
         sign: int,
-        form: DigitalFormat = _EXACT,
+        form: DigitalFormat = EXACT,
     ) -> PlacedModel:
         """The model under one draw of noise, its analog weights programmed.
 

@@ -20,7 +20,7 @@ def in_threads(jobs: Sequence[Callable[[], T]], most: int | None = None) -> list
     """
     threads = torch.get_num_threads()
     at_once = min(threads, len(jobs), most or threads)
-    if threads == 1 or len(jobs) == 1:
+    if threads == 1 or len(jobs) < 2:
         return [job() for job in jobs]
     pool = ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,))
     try:
@@ -28,3 +28,9 @@ def in_threads(jobs: Sequence[Callable[[], T]], most: int | None = None) -> list
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # the jobs' setting is what later threads would begin with
+
+
+def shares(things: Sequence[T]) -> list[Sequence[T]]:
+    """Things dealt to as many jobs as torch has threads; none is empty."""
+    threads = torch.get_num_threads()
+    return [things[first::threads] for first in range(min(threads, len(things)))]

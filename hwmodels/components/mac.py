@@ -131,6 +131,15 @@ def gate_energy_j(supply_v: ArrayLike, node_nm: ArrayLike) -> Array:
     return capacitance * np.square(np.asarray(supply_v, dtype=float))
 
 
+REGISTER_GATES = 3
+"""A flip-flop charges as much as three of those gates in each cycle, its clock with it (ZigZag)."""
+
+
+def register_energy_j(bits: ArrayLike, supply_v: ArrayLike, node_nm: ArrayLike) -> Array:
+    """Energy of clocking a register of `bits` bits once (J)."""
+    return REGISTER_GATES * np.asarray(bits, dtype=float) * gate_energy_j(supply_v, node_nm)
+
+
 def adder_tree_energy_j(
     inputs: ArrayLike,
     bits: ArrayLike,

@@ -3,11 +3,13 @@
 import pytest
 
 from hwmodels.digital import load_accelerator
+from hwmodels.intervals import interval
 from hwmodels.technology import load_technology, technology_names
 from hwmodels.tile import Tile, tile_area_mm2, tile_energy_j, tile_latency_s
 from hwmodels.uncertainty import (
     accelerator_ranges,
     perturbed,
+    scaled,
     technology_ranges,
 )
 
@@ -39,11 +41,22 @@ def test_every_range_moves_something(name: str) -> None:
 
 
 def test_silicon_and_projection_differ() -> None:
-    """The projection's converter may cost 5.4 times as much: as silicon does."""
-    projection = {one.name: one for one in technology_ranges(load_technology("pcm-3d"))}
-    converter = projection["adc_unit_energy_j"]
-    assert converter.high / converter.nominal == pytest.approx(5.4)
-    assert converter.low == converter.nominal
+    """Each has the interval of its class: a projection's energy may be far above its claim."""
+    for name, kind in (("pcm-3d", "projection"), ("pcm-14nm", "pulse width")):
+        found = {one.name: one for one in technology_ranges(load_technology(name))}
+        for constant, quantity in (("energy_factor", "energy_j"), ("time_factor", "latency_s")):
+            own = found[constant]
+            assert (own.low, own.high) == interval(kind, quantity) and own.nominal == 1
+            assert kind in own.source and "few" in own.source
+
+
+def test_the_models_own_factors_scale_an_mvm() -> None:
+    plain = load_technology("pcm-14nm")
+    moved = scaled(scaled(plain, "energy_factor", 2.0), "time_factor", 3.0)
+    before, after = Tile(plain, 256, 256), Tile(moved, 256, 256)
+    for quantity, factor in ((tile_energy_j, 2), (tile_latency_s, 3), (tile_area_mm2, 1)):
+        for name, value in quantity(before).items():
+            assert float(quantity(after)[name]) == pytest.approx(factor * float(value))
 
 
 def test_board_power_is_the_only_constant_of_the_a100_energy() -> None:

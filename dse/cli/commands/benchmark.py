@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dse import units
 from dse.cli.commands.options import (
+    AGE,
     ANALOG_MODULE,
     JSON,
     MAGNITUDE,
@@ -36,6 +38,7 @@ def benchmark(
     scope: str = typer.Option("global", help="Experts ranked global or per_layer."),
     analog_module: list[str] = ANALOG_MODULE,
     noise_model: str = NOISE_MODEL,
+    age: str = AGE,
     magnitude: float = MAGNITUDE,
     tile_rows: int = typer.Option(512, help="Rows of a tile."),
     dac_bits: int = typer.Option(8, help=OF_DAC),
@@ -57,7 +60,8 @@ def benchmark(
     from dse.simulation.simulator import Noise
     from workloads.checkpoint_folder import open_checkpoint
 
-    noise = Noise(noise_model, magnitude, None, tile_rows, dac_bits, adc_bits)
+    time_s = units.age(age) or None
+    noise = Noise(noise_model, magnitude, time_s, tile_rows, dac_bits, adc_bits)
     opened = open_checkpoint(checkpoint)
     noise = with_ranges(noise, opened.architecture.stand_in)
     settings = EvaluationSettings(noise, digital_experts, score, scope, tuple(analog_module), seeds)

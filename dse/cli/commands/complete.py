@@ -32,9 +32,9 @@ def noise_models(incomplete: str) -> list[str]:
 
 def scores(incomplete: str) -> list[str]:
     """Names of selection scores."""
-    from dse.placement.experts import SCORES
+    from dse.placement.scores import REGISTER
 
-    return _beginning(incomplete, SCORES)
+    return _beginning(incomplete, tuple(REGISTER))
 
 
 def mitigations(incomplete: str) -> list[str]:

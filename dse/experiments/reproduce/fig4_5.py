@@ -20,7 +20,8 @@ from dse.experiments.reproduce.claims import (
     sources,
 )
 from dse.experiments.reproduce.figures import captioned, recovery_lines
-from dse.placement.experts import digital_mask, digital_order, expert_scores
+from dse.placement.experts import digital_mask, digital_order
+from dse.placement.scores import expert_scores
 from dse.simulation.simulator import Noise, SimulationResult, Simulator, paired_difference
 from dse.simulation.statistics import stratified_mean
 

@@ -19,7 +19,7 @@ from dse.experiments.reproduce.claims import (
     verdict,
 )
 from dse.experiments.reproduce.figures import captioned, frequency_scatter
-from dse.placement.experts import expert_scores
+from dse.placement.scores import expert_scores
 from workloads.moe import forward
 
 if TYPE_CHECKING:

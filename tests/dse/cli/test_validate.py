@@ -24,15 +24,7 @@ def test_everything_fits_a_terminal():
     result = invoke("validate")
     assert result.exit_code == 0, result.output
     assert max(map(len, result.stdout.splitlines())) <= 100
-    for word in (
-        "hermes_core",
-        "left out",
-        "wang2022",
-        "Qwen3-30B-A3B",
-        "ISAAC",
-        "not predicted",
-        "never fitted",
-    ):
+    for word in ("pulse width", "left out", "covered", "(few)", "Qwen3-30B-A3B", "ISAAC"):
         assert word in result.stdout
 
 
@@ -44,13 +36,13 @@ def test_json_is_one_document():
         "chips",
         "summary",
         "classes",
-        "survey",
         "gpus",
         "gpu_summary",
         "digital",
         "systems",
     }
-    assert {row["fitted"] for row in document["classes"]} == {True, False}
+    assert {row["few"] for row in document["classes"]} == {True, False}
+    assert all(row["low"] < row["high"] for row in document["classes"])
     assert all(row["error"] is None or row["error"] > -1 for row in document["chips"])
     missing = [row for row in document["chips"] if row["predicted"] is None]
     assert missing and all(row["reason"] for row in missing)
@@ -60,7 +52,7 @@ def test_own_tables(tmp_path):
     """Only the table asked for; a row that cannot be expressed says why, the others go on."""
     chips = tmp_path / "chips.csv"
     rows = chip_table.read_table()[:2]
-    rows[1] = {**rows[1], "device": "abacus"}
+    rows[1] = {**rows[1], "device": "mram"}
     gpus = tmp_path / "gpus.csv"
     runs = gpu_table.read_table()[:2]
     runs[1] = {**runs[1], "gpu": "B9000"}
@@ -72,11 +64,44 @@ def test_own_tables(tmp_path):
     found = json.loads(invoke("validate", "--chips", chips, "--json").stdout)
     assert set(found) == {"chips", "summary", "classes"}
     assert {row["chip"] for row in found["chips"]} == {row["id"] for row in rows}
-    assert any("abacus" in row["reason"] for row in found["chips"])
+    assert any("mram" in row["reason"] for row in found["chips"])
     printed = invoke("validate", "--chips", chips, "--gpus", gpus)
     assert printed.exit_code == 0, printed.output
-    assert "abacus" in printed.stdout and "B9000" in printed.stdout
+    assert "mram" in printed.stdout and "B9000" in printed.stdout
+    assert "80 % of such" in printed.stdout and "Not read" not in printed.stdout
+    chips.write_text(chips.read_text().replace("supply_v", "suply_v"))
+    assert "suply_v" in invoke("validate", "--chips", chips).stdout
     assert max(map(len, printed.stdout.splitlines())) <= 100
+
+
+def test_the_template_is_filled_in_and_read_back(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(invoke("validate", "--template").stdout)
+    printed = invoke("validate", "--chips", path)
+    assert printed.exit_code == 0 and "example_pcm" in printed.stdout
+    columns = json.loads(invoke("validate", "--template", "--json").stdout)["columns"]
+    assert {"name": "clock_hz", "unit": "Hz"}.items() <= next(
+        column for column in columns if column["name"] == "clock_hz"
+    ).items()
+    one_line(invoke("validate", "--template", "--seed"), "--template")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("sram", "abacus", ("device", "abacus", "pcm, rram")),
+        (",sar,", ",sra,", ("readout", "nearest is sar")),
+        ("130e-9", "-130e-9", ("latency_s", "-130e-9")),
+        ("node_nm,", "years,", ("node_nm", "headers found")),
+        ("latency_s", "latency (mW)", ("latency (mW)", "ms, us, ns")),
+    ],
+)
+def test_a_wrong_table_of_chips_is_refused_in_one_line(tmp_path, old, new, words):
+    path = tmp_path / "mine.csv"
+    lines = invoke("validate", "--template").stdout.splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("#"))
+    path.write_text(text.replace(old, new))
+    one_line(invoke("validate", "--chips", path), *words)
 
 
 @pytest.mark.parametrize("option", ["--chips", "--gpus"])

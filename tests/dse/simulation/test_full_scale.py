@@ -79,6 +79,19 @@ def test_scaled_error_by_hand(age_s):
     torch.testing.assert_close(thrice, weight + 3 * (once - weight), rtol=1e-4, atol=1e-5)
 
 
+def test_the_order_of_the_weights_does_not_matter():
+    """Files of weights have none."""
+    miniature = model_fixture.random_miniature()
+    turned = dict(reversed(miniature.weights.items()))
+    scales = {
+        NoisyModel(miniature.config, weights, gains=Gains()).error_scale(
+            "layers.1.experts.gate", Noise()
+        )
+        for weights in (miniature.weights, turned)
+    }
+    assert len(scales) == 1
+
+
 def test_lost_bits_are_fewer_levels():
     """8 bits less 2 are 6: 31 levels a side; less 1.5 are 6.5: 2^5.5 - 1 = 44.25, so 44."""
     assert converter_levels(8 - 2) == 31 and converter_levels(8 - 1.5) == 44

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from dse.experiments.miniature_quality import Quality, measure, variation
+from dse.placement.scores import REGISTER, weight_scores
 from workloads.checkpoint import MINIATURES, load_miniature, read_record
 from workloads.miniature.generated import TASKS
-from workloads.miniature_report import Quality, max_neuron_norm, measure, variation
 from workloads.tasks import benchmarks
 
 
@@ -58,12 +59,13 @@ def test_every_token_chooses_its_experts(name: str, quality: Quality) -> None:
 def test_max_neuron_norm_of_a_changed_expert() -> None:
     """Doubling one neuron that is the largest of its matrix doubles the product."""
     miniature = load_miniature("olmoe-mini")
-    before = max_neuron_norm(miniature)
+    score = REGISTER["max_neuron_norm"]
+    before = weight_scores(score, miniature.weights)
     weight = miniature.weights["layers.2.experts.down"]
     assert weight.shape == (64, 128, 32)
     largest = max(range(128), key=lambda row: float((weight[5, row] ** 2).sum()))
     weight[5, largest] *= 2
-    after = max_neuron_norm(miniature)
+    after = weight_scores(score, miniature.weights)
     assert after[2, 5] == pytest.approx(2 * before[2, 5], rel=1e-5)
     np.testing.assert_array_equal(
         np.delete(after.ravel(), 2 * 64 + 5), np.delete(before, 2 * 64 + 5)

@@ -1,4 +1,4 @@
-"""How good a miniature is: `python -m workloads.miniature_report NAME [--json] [--record]`.
+"""How good a miniature is: `python -m dse.experiments.miniature_quality NAME [--json] [--record]`.
 
 Clean loss, top-1 and task accuracy on the benchmarks, and how much the experts of a layer differ
 (coefficients of variation of load and of the maximum neuron norm).
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dse.placement.scores import REGISTER, weight_scores
 from workloads.checkpoint import FOLDER, MINIATURES, Miniature, load_miniature, read_record
 from workloads.miniature.train import record_text
 from workloads.moe import forward
@@ -47,21 +48,6 @@ def variation(values: np.ndarray) -> np.ndarray:
     return np.asarray(values.std(-1) / values.mean(-1))
 
 
-def max_neuron_norm(miniature: Miniature) -> np.ndarray:
-    """Maximum neuron norm of every expert [moe_layers, experts].
-
-    The product over gate, up and down of the largest l2 norm of an output neuron's weight row.
-    """
-    norms = [
-        [
-            miniature.weights[f"layers.{layer}.experts.{part}"].norm(dim=-1).amax(-1)
-            for part in ("gate", "up", "down")
-        ]
-        for layer in miniature.config.moe_layers
-    ]
-    return torch.stack([torch.stack(layer).prod(0) for layer in norms]).numpy()
-
-
 def measure(miniature: Miniature, tasks: tuple[Benchmark, ...]) -> Quality:
     """Run the clean miniature over the benchmarks."""
     experts = miniature.config.routed_experts
@@ -79,7 +65,8 @@ def measure(miniature: Miniature, tasks: tuple[Benchmark, ...]) -> Quality:
             logits = forward(miniature.config, miniature.weights, inputs, observe=observe)
             scores[task.name] = score(logits, task)
     loads = torch.stack(list(load.values())).numpy()
-    return Quality(scores, loads, max_neuron_norm(miniature))
+    norms = weight_scores(REGISTER["max_neuron_norm"], miniature.weights)
+    return Quality(scores, loads, norms)
 
 
 def summary(miniature: Miniature, tokens: int) -> dict[str, Any]:
