@@ -25,7 +25,7 @@ class KnownLoss:
         self.calls = []
         self.miniature = SimpleNamespace(name="known", source="closed form", weights={})
 
-    def evaluate(self, noise, digital, analog_modules=()):
+    def evaluate(self, noise, digital, analog_modules=(), form=None):
         self.calls.append((noise, digital.tobytes(), tuple(analog_modules)))
         if self.interrupt_at is not None and len(self.calls) == self.interrupt_at:
             raise KeyboardInterrupt
@@ -57,14 +57,14 @@ class LookedAt(KnownLoss):
         super().__init__(**options)
         self.looks = []
 
-    def look(self, noise, digital, analog_modules=()):
+    def look(self, noise, digital, analog_modules=(), form=None):
         self.looks.append((noise, digital.tobytes(), tuple(analog_modules)))
         loss = KnownLoss().evaluate(noise, digital).delta_loss if not digital.all() else 0.0
         text = np.random.default_rng(0).normal(3.0, 0.5, (2, 16))
         scatter = np.random.default_rng(len(self.looks)).normal(0, 1e-4, (2, 16))
         return SimpleNamespace(loss=text + loss + scatter, top1=np.zeros((2, 16)))
 
-    def evaluate(self, noise, digital, analog_modules=(), look=None):
+    def evaluate(self, noise, digital, analog_modules=(), look=None, form=None):
         return super().evaluate(noise, digital, analog_modules)
 
 

@@ -140,7 +140,7 @@ def test_a_flip_is_found_where_it_is() -> None:
     found = flips.answer(at, asked)
     assert found["flips_at"] == pytest.approx(40.0, rel=0.04)
     assert found["becomes"] == "build no tiles"
-    assert found["sentence"].startswith("Pain above 40")
+    assert found["sentence"].startswith("Pain above 41.3 mJ (1 mJ now)")
     calm = flips.Question("calm", "", 1.0, ([2.0], [0.5]), designs)
     found = flips.answer(at, calm)
     assert np.isnan(found["flips_at"])
