@@ -227,8 +227,10 @@ def _of_magnitude(at: Ground) -> Question:
     def designs(value: float) -> Judged:
         return noisier(at, value, at.settings.age_s)
 
-    larger, _ = _both_ways(now, 8.0, 6)
-    return Question("magnitude of the programming noise", "", now, (larger,), designs)
+    larger, smaller = _both_ways(now, 8.0, 6)
+    # More noise can only speak against tiles, less only for them.
+    grid = larger if at.known.tiles[_chosen(at)] else smaller
+    return Question("magnitude of the programming noise", "", now, (grid,), designs)
 
 
 def _of_age(at: Ground) -> Question:
@@ -239,7 +241,9 @@ def _of_age(at: Ground) -> Question:
         return noisier(at, at.settings.magnitude, value * DAY_S)
 
     older = [float(days) for days in (1, 2, 7, 30, 90, 365, 3650) if days > now]
-    return Question("age after programming", "days", now, (older,), designs)
+    younger = [hours / 24 for hours in (720, 24, 6, 1, 1 / 60) if hours < 24 * now]
+    grid = older if at.known.tiles[_chosen(at)] else younger
+    return Question("age after programming", "days", now, (grid,), designs)
 
 
 def noisier(at: Ground, magnitude: float, age_s: float) -> Judged:
