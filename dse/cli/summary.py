@@ -66,11 +66,11 @@ def print_run(run: Run) -> None:
     import typer
 
     config = run.config
-    print_answer(config.get("recommendation"))
     title = f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {traffic(run)}"
     front = thinned_front(run)
     rows = [cells(row) for _, row in front.iterrows()]
     rows += [cells(row) for _, row in references(run).iterrows()]
+    print_answer(config.get("recommendation"))
     print_table(HEADERS, rows, title=title, left=3, whole=WHOLE)
     if not len(front):
         say("No design of this search has a simulated accuracy and meets the constraints.")
