@@ -170,7 +170,8 @@ def _of_traffic(at: Ground) -> Iterator[Question]:
             return costed(at, system, replace(traffic, **moved))
 
         now = float(getattr(traffic, field))
-        grids = _both_ways(now, WIDEST, 5)
+        more, fewer = _both_ways(now, WIDEST, 5)
+        grids = tuple([float(max(round(value), 1)) for value in grid] for grid in (more, fewer))
         yield Question(names.get(field, field), unit, now, grids, designs, whole=True)
 
 
