@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,20 @@ def longest_age_s(name: str) -> float:
     """Age to which a noise model was measured, or its law was shown to hold (s)."""
     check_noise_model(name)
     return own_noise(name).longest_age_s if is_own(name) else NAMED[name].longest_age_s
+
+
+def check_age(noise_model: str, age_s: float | None) -> None:
+    """Raise ValueError unless a noise model was measured to such an age; None: just programmed."""
+    if age_s is None:
+        return
+    if not (math.isfinite(age_s) and age_s >= 0):
+        raise ValueError(f"time_s is {age_s}; a finite number of seconds >= 0, or none, is needed")
+    longest = longest_age_s(noise_model)
+    if age_s > longest:
+        raise ValueError(
+            f"noise model {noise_model!r} was measured to an age of {longest:g} s only, not of "
+            f"{age_s:g} s; the nearest is {longest:g} s"
+        )
 
 
 def fingerprint(name: str) -> str:

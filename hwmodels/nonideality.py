@@ -25,9 +25,9 @@ from torch.overrides import TorchFunctionMode
 
 from hwmodels.noise_models import (
     MeasuredNoise,
+    check_age,
     check_noise_model,
     is_own,
-    longest_age_s,
     own_noise,
 )
 
@@ -89,20 +89,6 @@ class Noise:
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}; a finite number >= 0 is needed")
         check_age(self.noise_model, self.time_s)
-
-
-def check_age(noise_model: str, age_s: float | None) -> None:
-    """Raise ValueError unless a noise model was measured to such an age; None: just programmed."""
-    if age_s is None:
-        return
-    if not (math.isfinite(age_s) and age_s >= 0):
-        raise ValueError(f"time_s is {age_s}; a finite number of seconds >= 0, or none, is needed")
-    longest = longest_age_s(noise_model)
-    if age_s > longest:
-        raise ValueError(
-            f"noise model {noise_model!r} was measured to an age of {longest:g} s only, not of "
-            f"{age_s:g} s; the nearest is {longest:g} s"
-        )
 
 
 def measured_time_s(noise_model: str, age_s: float) -> float:

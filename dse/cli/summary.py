@@ -66,11 +66,11 @@ def print_run(run: Run) -> None:
     import typer
 
     config = run.config
-    print_answer(config.get("recommendation"))
     title = f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {traffic(run)}"
     front = thinned_front(run)
     rows = [cells(row) for _, row in front.iterrows()]
     rows += [cells(row) for _, row in references(run).iterrows()]
+    print_answer(config.get("recommendation"))
     print_table(HEADERS, rows, title=title, left=3, whole=WHOLE)
     if not len(front):
         say("No design of this search has a simulated accuracy and meets the constraints.")
@@ -145,7 +145,7 @@ def source_lines(config: dict[str, Any]) -> list[str]:
     miniature = (
         f"Loss and points are estimates for the full model, from the "
         f"{config.get('accuracy_source') or 'miniature'} with errors scaled to published losses; "
-        "points are the change of eight benchmarks' average ± half the 68 % band."
+        "points are of eight benchmarks' average, with a 68 % band."
     )
     real = config.get("checkpoint")
     if not real:
@@ -173,12 +173,12 @@ HEADERS = (
     "experts digital",
     "DAC/ADC bits",
     "points lost",
-    "per token",
+    "mJ per token",
     "tok/s",
     "mm2",
 )
-WHOLE = (5, 6)
-"""Columns whose cells are numbers with a unit, which stay in one line."""
+WHOLE = (5,)
+"""The column whose number and band stay in one line."""
 
 
 def cells(row: Any) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ def cells(row: Any) -> tuple[str, ...]:
         f"{100 * float(row['digital_expert_fraction']):.0f} %",
         "–" if _no_tiles(row) else f"{int(row['dac_bits'])}/{int(row['adc_bits'])}",
         f"{value} {band}".rstrip(),
-        si(row["energy_j_per_token"], "J"),
+        number(1e3 * float(row["energy_j_per_token"]), 3),
         si(row["throughput_tokens_per_s"], "").replace(" ", ""),  # no line breaks in 11.7k
         number(row["area_mm2"], 3),
     )
@@ -214,7 +214,7 @@ def _no_tiles(row: Any) -> bool:
 def hardware(row: Any) -> str:
     """Tiles of a design in a few characters: `9 pcm-3d 512x512x64`, rows, columns and tiers."""
     if _no_tiles(row):
-        return "none"
+        return f"none, {int(row['digital_weight_bits'])}-bit weights"
     size = f"{int(row['tile_rows'])}x{int(row['tile_cols'])}"
     tiers = f"x{int(row['tiers'])}" if int(row["tiers"]) > 1 else ""
     return f"{int(row['tiles']):,} {row['technology']} {size}{tiers}"

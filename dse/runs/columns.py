@@ -17,6 +17,7 @@ _PARAMETERS = {
     "placement_score": ("score", "", "What ranks experts: the first are digital."),
     "placement_scope": ("scope", "", "Experts ranked in each layer, or all together (global)."),
     "analog_modules": ("dense parts on tiles", "", "Parts beside the experts that are analog."),
+    "array_rows": ("matrix unit rows", "", "Rows of a digital matrix unit, loaded with weights."),
     "mac_units": ("MAC units", "", "Multiply-accumulates a cycle of the digital accelerator."),
     "sram_mib": ("SRAM", "MiB", "On-chip memory of the digital accelerator."),
     "hbm_stacks": ("memory stacks", "", "Stacks of memory beside the die."),

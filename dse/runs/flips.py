@@ -51,6 +51,7 @@ class Question:
         grids: values to try, nearest first, in one direction each.
         designs: from a value to the designs as the rule sees them then.
         whole: only whole numbers mean anything.
+        between: values between those of a grid mean something.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Question:
     grids: tuple[Sequence[float], ...]
     designs: Callable[[float], Judged]
     whole: bool = False
+    between: bool = True
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ def _of_traffic(at: Ground) -> Iterator[Question]:
             return costed(at, system, replace(traffic, **moved))
 
         now = float(getattr(traffic, field))
-        grids = _both_ways(now, WIDEST, 5)
+        more, fewer = _both_ways(now, WIDEST, 5)
+        grids = tuple([float(max(round(value), 1)) for value in grid] for grid in (more, fewer))
         yield Question(names.get(field, field), unit, now, grids, designs, whole=True)
 
 
@@ -225,8 +228,10 @@ def _of_magnitude(at: Ground) -> Question:
     def designs(value: float) -> Judged:
         return noisier(at, value, at.settings.age_s)
 
-    grids = _both_ways(now, 8.0, 6)
-    return Question("magnitude of the programming noise", "", now, grids, designs)
+    larger, smaller = _both_ways(now, 8.0, 6)
+    # More noise can only speak against tiles, less only for them.
+    grid = larger if at.known.tiles[_chosen(at)] else smaller
+    return Question("magnitude of the programming noise", "", now, (grid,), designs)
 
 
 def _of_age(at: Ground) -> Question:
@@ -237,8 +242,9 @@ def _of_age(at: Ground) -> Question:
         return noisier(at, at.settings.magnitude, value * DAY_S)
 
     older = [float(days) for days in (1, 2, 7, 30, 90, 365, 3650) if days > now]
-    younger = [float(days) for days in (1, 1 / 24, 1 / 1440) if days < now]
-    return Question("age after programming", "days", now, (older, younger), designs)
+    younger = [hours / 24 for hours in (720, 24, 6, 1, 1 / 60) if hours < 24 * now]
+    grid = older if at.known.tiles[_chosen(at)] else younger
+    return Question("age after programming", "days", now, (grid,), designs)
 
 
 def noisier(at: Ground, magnitude: float, age_s: float) -> Judged:
@@ -320,7 +326,8 @@ def _of_precision(at: Ground) -> Question:
         return replace(at.known, allowed=bits >= value)
 
     grid = [float(one) for one in np.unique(bits) if one > now]
-    return Question("fewest bits of a digital weight", "", now, (grid,), designs, whole=True)
+    name = "fewest bits of a digital weight"
+    return Question(name, "", now, (grid,), designs, whole=True, between=False)
 
 
 def _total(parts: Any) -> Array:
@@ -398,7 +405,7 @@ def _narrowed(
 ) -> float:
     """The value nearest to now that changes the answer, between one that does not and one that
     does."""
-    for _ in range(HALVINGS):
+    for _ in range(HALVINGS if question.between else 0):
         middle = float(np.sqrt(same * other))
         if question.whole:
             middle = float(round(middle))
@@ -414,6 +421,7 @@ def _narrowed(
 def said(question: Question, value: float, becomes: str) -> str:
     """`Tiers that can be built below 140 (1,024 now): build no tiles.`"""
     side = "below" if value < question.now else "above"
+    side = side if question.between else "of"
     name = question.name[0].upper() + question.name[1:]
     now = f"{question.now:,.0f}" if question.whole else _amount(question.now, question.unit)
     return f"{name} {side} {_amount(value, question.unit)} ({now} now): {becomes}."

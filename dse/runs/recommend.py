@@ -12,27 +12,20 @@ from numpy.typing import NDArray
 from dse.metrics import Constraint, Metric, objective_values
 from dse.pareto import distinct_front, knee
 from dse.placement.parts import NO_PARTS
-from dse.search.rule import POINTS_PER_NAT, PREFERENCES, SAME, Judged, Rule, recommend
+from dse.search.rule import PREFERENCES, SAME, Judged, Rule, recommend
 
 if TYPE_CHECKING:
     import pandas
 
 SILICON, ALL = "silicon", "all"
+LOSS = "full_loss_nats"
 USED = 0.01
 """Tiles that compute no larger share of the experts, and nothing else, hold next to nothing."""
 
 
-def loss_columns(table: "pandas.DataFrame") -> tuple[str, str]:
-    """Columns of the added loss and of its standard error."""
-    full = ("full_loss_nats", "full_loss_stderr")
-    return full if full[0] in table else ("delta_loss_nats", "delta_loss_stderr")
-
-
 def points_lost(table: "pandas.DataFrame") -> NDArray[np.float64]:
     """Points of accuracy that designs lose against digital; NaN where it is not known."""
-    if "full_points" in table:  # of accuracy gained: negative where a design loses
-        return -numbers(table, "full_points")
-    return POINTS_PER_NAT * numbers(table, loss_columns(table)[0])
+    return -numbers(table, "full_points")
 
 
 def numbers(table: "pandas.DataFrame", name: str) -> NDArray[np.float64]:
@@ -46,7 +39,7 @@ def numbers(table: "pandas.DataFrame", name: str) -> NDArray[np.float64]:
 def judged(table: "pandas.DataFrame", allowed: NDArray[np.bool_]) -> Judged:
     """A table of designs as the rule sees it."""
     costs = {c: numbers(table, c) for c, _ in PREFERENCES.values() if c in table}
-    loss = numbers(table, loss_columns(table)[0])
+    loss = numbers(table, LOSS)
     return Judged(costs, loss, points_lost(table), numbers(table, "tiles") > 0, allowed)
 
 
@@ -57,7 +50,7 @@ def with_reference_designs(
     import pandas
 
     fits = (table["state"] == "reference") & table["reason"].isna()
-    fits &= np.isfinite(numbers(table, loss_columns(table)[0]))
+    fits &= np.isfinite(numbers(table, LOSS))
     for limit in limits:
         if limit.metric.column in table:
             fits &= limit.excess(numbers(table, limit.metric.column)) <= 1e-9

@@ -194,7 +194,10 @@ def _how_sure(facts: Facts, row: Any, bounds: Sequence[Mapping[str, Any]]) -> li
             f"Constants at their published ends: {units.si(low, 'J')} to {units.si(high, 'J')} per "
             f"token, {units.si(slow, 'tok/s')} to {units.si(fast, 'tok/s')}."
         )
-    found.append(f"Accuracy is of the {facts.accuracy_source}: it ranks designs.")
+    found.append(
+        f"Losses are simulated on the {facts.accuracy_source}, with the errors of the full model; "
+        "the band of the points is 68 %."
+    )
     if not words.missing(row.get("technology_kind")) and row["technology_kind"] != SILICON:
         found.append(
             f"{row['technology']} is a {row['technology_kind']}: no measured chip stands behind it."

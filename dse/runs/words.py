@@ -6,7 +6,6 @@ import numpy as np
 
 from dse import units
 from dse.placement.parts import read_parts
-from dse.search.rule import POINTS_PER_NAT
 
 PARTS = {
     "attention": "attention",
@@ -25,12 +24,8 @@ def missing(value: Any) -> bool:
 
 def points(row: Any) -> tuple[float, float, float]:
     """Points of accuracy that a design loses against digital: value, low and high end (68 %)."""
-    if "full_points" in row:  # of accuracy gained: negative where a design loses
-        low, high = float(row["full_points_low"]), float(row["full_points_high"])
-        return -float(row["full_points"]), -high, -low
-    name = "full_loss_nats" if "full_loss_nats" in row else "delta_loss_nats"
-    loss, error = float(row[name]), float(row[f"{name.removesuffix('_nats')}_stderr"])
-    return POINTS_PER_NAT * loss, POINTS_PER_NAT * (loss - error), POINTS_PER_NAT * (loss + error)
+    value, low, high = (float(row[f"full_points{end}"]) for end in ("", "_low", "_high"))
+    return -value, -high, -low  # the columns are of accuracy gained: negative where it loses
 
 
 def points_text(row: Any) -> str:
@@ -76,20 +71,15 @@ def tiles(row: Any) -> str:
 
 
 def digital(row: Any) -> str:
-    """`1,024 MAC units, 2 MiB of SRAM and 8 stacks of hbm2e`."""
-    stacks = count(int(row["hbm_stacks"]), "stack")
-    memory = row.get("memory")
-    bits = row.get("digital_weight_bits")
-    return joined(
-        [
-            f"{int(row['mac_units']):,} MAC units",
-            f"{float(row['sram_mib']):g} MiB of SRAM",
-            f"{stacks} of {'HBM' if missing(memory) else memory}",
-            *([] if missing(bits) else [f"digital weights of {int(bits)} bits"]),
-            *([] if missing(row.get("dies")) or int(row["dies"]) == 1 else [
-                f"on {int(row['dies'])} dies"]),
-        ]
-    )  # fmt: skip
+    """`1,024 MAC units, 2 MiB of SRAM, 8 stacks of hbm3 and digital weights of 4 bits`."""
+    dies = int(row["dies"])
+    parts = [
+        f"{int(row['mac_units']):,} MAC units",
+        f"{float(row['sram_mib']):g} MiB of SRAM",
+        f"{count(int(row['hbm_stacks']), 'stack')} of {row['memory']}",
+        f"digital weights of {int(row['digital_weight_bits'])} bits",
+    ]
+    return joined(parts) + (f" on {dies} dies" if dies > 1 else "")
 
 
 def reaches(row: Any) -> str:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from dse.search.costing import cost
 from dse.search.pool import Pool, pool_of
 from dse.search.problem import Problem
-from dse.search.rule import POINTS_PER_NAT, Judged, Rule, recommend, within_loss
+from dse.search.rule import Judged, Rule, recommend, within_loss
 from dse.search.screening import Screening
 from dse.search.simulating import simulate as simulated
+from dse.simulation.benchmark_points import clean_percent, points_lost
 
 SILICON = "silicon"
 TILES = "has_tiles"
@@ -96,7 +97,9 @@ def _judged(screening: Screening, pool: Pool) -> Judged:
     """Designs as the rule sees them, with the loss predicted where it is not known."""
     loss, _ = screening.losses(pool)
     everything = np.ones(len(pool), dtype=bool)
-    return Judged(pool.metrics, loss, POINTS_PER_NAT * loss, pool.metrics[TILES] > 0, everything)
+    clean = clean_percent(screening.problem.architecture.name)
+    points = np.array([points_lost(nats, clean) for nats in loss.tolist()])
+    return Judged(pool.metrics, loss, points, pool.metrics[TILES] > 0, everything)
 
 
 def _best_rows(screening: Screening, rule: Rule, pool: Pool) -> NDArray[np.int64]:

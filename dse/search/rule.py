@@ -21,10 +21,6 @@ CLEARLY = 0.1
 """A design pays clearly where it gains more than this."""
 SAME_LOSS_NATS = 1e-4
 """A tenth of what a simulation resolves."""
-POINTS_PER_NAT = 31.0
-"""Points of average accuracy that a nat costs: 30.8 on 180 checkpoints of OLMo-ladder at 62 to 66 %
-(C4; 26.9 on WikiText-103)."""
-
 PREFERENCES = {
     "energy": ("energy_j_per_token", "the least energy per token"),
     "throughput": ("throughput_tokens_per_s", "the highest throughput"),

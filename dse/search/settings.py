@@ -174,13 +174,13 @@ class Settings:
 
     def without_such_an_age(self) -> dict[str, str]:
         """Technologies whose noise was not measured at the age, with the reason in one line."""
-        from hwmodels.nonideality import Noise
+        from hwmodels.noise_models import check_age as check_measured
         from hwmodels.technology import load_technology
 
         found = {}
         for name in map(str, default_space().limit(self.choices)["technology"].choices):
             try:
-                Noise(str(load_technology(name).noise_model), time_s=self.age_s or None)
+                check_measured(str(load_technology(name).noise_model), self.age_s or None)
             except ValueError as error:
                 found[name] = str(error)
         return found

@@ -47,8 +47,8 @@ _FIX = typer.Option(
     [],
     help="name=value, or name=a,b for several choices; more may follow, or repeat it. Names: "
     "technology, tile_rows, tile_cols, tiers, tiles_share, adc_bits, dac_bits, columns_per_adc, "
-    "digital_expert_fraction, placement_score, placement_scope, analog_modules, mac_units, "
-    "sram_mib, hbm_stacks.",
+    "digital_expert_fraction, placement_score, placement_scope, analog_modules, "
+    "digital_weight_bits, kv_bits, mac_units, array_rows, sram_mib, memory, hbm_stacks, dies.",
     autocompletion=complete.assignments,
 )
 _MORE = typer.Argument(

@@ -131,6 +131,19 @@ def test_runs_of_other_questions_say_so_before_who_wins(asked, tmp_path):
     assert not document["same_question"]
     expected = f"different questions: model ({config['model']} and another)."
     assert document["verdict"][0].endswith(expected)
+    assert document["verdict"][1:] == ["Designs for two models are no rivals: neither run wins."]
+
+
+def test_best_applies_the_rule_of_the_run_or_another(asked):
+    table = pd.read_parquet(asked / "candidates.parquet")
+    document = json.loads(invoke("best", asked, "--json").stdout)
+    config = json.loads((asked / "config.json").read_text())
+    assert document["rule"] == config["recommendation"]["rule"]
+    assert document["designs"][0]["trial"] == config["recommended_trial"]
+    assert [one["on_front"] for one in document["designs"][1:]] == [True, True]
+    small = json.loads(invoke("best", asked, "--prefer", "area", "--json").stdout)
+    usable = table[(table["state"] == "complete") & (table["full_points"] >= -1)]
+    assert small["designs"][0]["area_mm2"] <= 1.01 * usable["area_mm2"].min()
 
 
 def test_best_by_a_metric_that_the_front_lacks_is_one_line(asked, tmp_path):
@@ -164,6 +177,9 @@ def test_bad_questions_to_a_search(tmp_path, options, words):
         (["best", "RUN", "--weights", "speed=1"], ["unknown metric", "speed"]),
         (["best", "RUN", "--weights", "area=-1"], ["at least 0"]),
         (["best", "RUN", "area=1"], ["--weights"]),
+        (["best", "RUN", "--max-loss", "1"], ["1point"]),
+        (["best", "RUN", "--prefer", "speed"], ["energy, throughput"]),
+        (["best", "RUN", "--prefer", "area", "--weights", "area=1"], ["leave out"]),
         (["best", "RUN", "--weights", "area=1,area=2"], ["area is given twice"]),
         (["export", "RUN"], ["--csv"]),
         (["export", "RUN", "--csv", "--json"], ["choose one"]),
@@ -180,7 +196,10 @@ def test_bad_questions_to_a_search(tmp_path, options, words):
         (["reproduce", "fig4", "--seeds", "3"], ["seeds is 3", "even number"]),
         (["reproduce", "table1", "--tokens", "99999999"], ["at most"]),
         (["sensitivity", "--seeds", "5"], ["seeds is 5", "even number"]),
-        (["scores", "--checkpoint", "RUN", "--share", "0.5"], ["--share", "leave it out"]),
+        (
+            ["scores", "--checkpoint", "RUN", "--share", "0.5"],
+            ["--digital-experts", "leave it out"],
+        ),
     ],
 )
 def test_bad_questions_to_runs_and_placements(asked, arguments, words):

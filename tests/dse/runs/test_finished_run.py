@@ -78,7 +78,7 @@ def test_the_terminal_table_fits_and_names_its_sources(small_run):
     text = (small_run / "terminal.txt").read_text()
     assert max(len(line) for line in text.splitlines() if line.startswith(("|", "+"))) <= 100
     assert "*" in text
-    assert "all digital" in text
+    assert "quantised" in text and "Rule: the least energy per token" in text
     assert "miniature deepseekmoe-mini" in text
     assert str(small_run / "report.html") in text.replace("\n", "")
 

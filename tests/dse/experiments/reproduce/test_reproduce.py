@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dse.experiments.reproduce import fig4_5 as module
-from dse.experiments.reproduce.claims import verdict
+from dse.experiments.reproduce.claims import decided, verdict
 from dse.experiments.reproduce.fig4_5 import layer_matched_random
 from dse.experiments.reproduce.fig6 import served_frequency
 from dse.experiments.reproduce.figures import quartiles, recovery_lines
@@ -202,3 +202,10 @@ def test_a_claim_is_undecided_where_the_errors_leave_it_open():
     mixed = verdict({"a": (1.0, 0.1), "b": (-1.0, 0.1)})
     assert mixed == "holds on a, and does not hold on b"
     assert "not decided" in verdict({"a": (0.1, 0.1), "b": (-1.0, 0.1)})
+
+
+def test_an_open_claim_is_neither_true_nor_false():
+    """A number within two errors of zero decides nothing; one clearly below decides against."""
+    assert decided({"a": (0.3, 0.1), "b": (0.5, 0.2)}) is True
+    assert decided({"a": (0.3, 0.1), "b": (0.1, 0.2)}) is None
+    assert decided({"a": (0.3, 0.1), "b": (-0.5, 0.2)}) is False
