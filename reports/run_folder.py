@@ -12,6 +12,9 @@ import pandas as pd
 #: Columns without which no view can be drawn; every other column may be absent.
 REQUIRED = ("trial", "state", "area_mm2", "energy_j_per_token", "throughput_tokens_per_s")
 
+#: Mark that config.json and every table of one search share.
+GENERATION = "generation"
+
 #: What became of a design, in the order the views and the table name them.
 STATES = ("complete", "reference", "candidate", "ruled_out", "failed")
 
@@ -54,16 +57,15 @@ def read_run(folder: Path | str) -> Run:
         raise ValueError(f"{config_path} is not readable JSON: {error}") from None
     if not isinstance(config, dict):
         raise ValueError(f"{config_path} holds a {type(config).__name__}, expected an object")
-    return Run(
-        folder=folder,
-        config=config,
-        candidates=normalise_candidates(_read_table(candidates_path)),
-        experts=_read_table(folder / "experts.parquet", optional=True),
-        progress=_read_table(folder / "progress.parquet", optional=True),
-        tornado=_read_table(folder / "tornado.parquet", optional=True),
-        layers=_read_table(folder / "layers.parquet", optional=True),
-        checkpoint=_read_table(folder / "checkpoint.parquet", optional=True),
-    )
+    candidates = _read_table(candidates_path)
+    others = {
+        name: _read_table(folder / f"{name}.parquet", optional=True)
+        for name in ("experts", "progress", "tornado", "layers", "checkpoint")
+    }
+    for name, table in {"candidates": candidates, **others}.items():
+        if len(table.columns) and table.attrs.get(GENERATION) != config.get(GENERATION):
+            raise ValueError(f"{name}.parquet and config.json in {folder} are of two searches")
+    return Run(folder, config, normalise_candidates(candidates), **others)
 
 
 def normalise_candidates(table: pd.DataFrame) -> pd.DataFrame:

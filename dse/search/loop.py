@@ -7,6 +7,7 @@ design that shares its key, so the front is drawn from all costed designs with a
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -139,6 +140,8 @@ def open_study(
 ) -> optuna.Study:
     """Create the study or load it, without Optuna's own messages."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with suppress(KeyError):  # reading one writes nothing; creating one does even where it is
+        return optuna.load_study(study_name=name, storage=storage)
     directions = [optuna.study.StudyDirection.MINIMIZE] * len(problem.objectives)
     return optuna.create_study(
         storage=storage, study_name=name, directions=directions, load_if_exists=True
