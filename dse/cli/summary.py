@@ -41,7 +41,8 @@ def references(run: Run) -> "pandas.DataFrame":
 def run_document(run: Run) -> dict[str, Any]:
     """A run as one JSON document: what was asked, counted and found, breakdowns included."""
     names = ("model", "budget_area_mm2", "workload", "outcome", "counts", "hypervolume",
-             "recommended_trial", "accuracy_source", "checkpoint", "wall_seconds")  # fmt: skip
+             "recommended_design", "recommended_trial", "accuracy_source", "checkpoint",
+             "wall_seconds")  # fmt: skip
     return {
         "run": str(run.folder),
         "report": str(run.report) if run.report.exists() else None,
@@ -143,7 +144,9 @@ HEADERS = (
 def cells(row: Any) -> tuple[str, ...]:
     """One design as cells of the short table."""
     reference = row["reference_name"]
-    name = SHORT.get(reference, str(reference)) if isinstance(reference, str) else f"{row['trial']}"
+    name = (
+        SHORT.get(reference, str(reference)) if isinstance(reference, str) else str(row["design"])
+    )
     return (
         name + ("*" if bool(row["is_knee"]) else ""),
         hardware(row),

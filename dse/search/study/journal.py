@@ -74,11 +74,7 @@ class _Lines(JournalFileBackend):
         self._lock.acquire()
         try:
             with Path(self._file_path).open("rb+") as file:
-                total, written = _last_sum(file), b""
-                for log in logs:
-                    body = json.dumps(log, separators=(",", ":"))[:-1].encode()
-                    total = zlib.crc32(body, total)
-                    written += body + f"{_SUM}{total}}}\n".encode()
+                written = sealed(logs, last_sum(file))
                 file.seek(0, os.SEEK_END)
                 file.write(written)
                 file.flush()
@@ -118,7 +114,21 @@ class _Lines(JournalFileBackend):
         self._read, self._sum = number, total
 
 
-def _last_sum(file: BinaryIO) -> int:
+def sealed(logs: list[dict[str, Any]], total: int) -> bytes:
+    """Entries as lines with their checksums.
+
+    Args:
+        total: the checksum before them.
+    """
+    written = b""
+    for log in logs:
+        body = json.dumps(log, separators=(",", ":"))[:-1].encode()
+        total = zlib.crc32(body, total)
+        written += body + f"{_SUM}{total}}}\n".encode()
+    return written
+
+
+def last_sum(file: BinaryIO) -> int:
     """The checksum at the end of a journal; 0 of an empty one."""
     end = file.seek(0, os.SEEK_END)
     file.seek(max(end - _TAIL, 0))
