@@ -128,7 +128,7 @@ def test_settings_hold_it_and_none_is_filled_in() -> None:
     document = settings.document()
     assert Settings.read(document) == settings
     del document["mitigation"]
-    with pytest.raises(ValueError, match="settings.mitigation is missing"):
+    with pytest.raises(ValueError, match=r"settings\.mitigation is missing"):
         Settings.read(document)
     with pytest.raises(ValueError, match="unknown mitigation 'router': choose from router-recal"):
         Settings("olmoe", 200.0, mitigation=("router",))
