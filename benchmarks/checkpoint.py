@@ -2,7 +2,9 @@
 
 Writes random bfloat16 weights (`--write FOLDER` keeps them and stops there, `--folder FOLDER` takes
 them) and simulates one placement on them in a process of its own. Weights mean nothing here, bytes
-do. The peak counts what the process has mapped of the shards; `anonymous` is without them.
+do. The peak counts what the process has mapped of the shards; `anonymous` is without them. The
+speed of a noisy pass, reading and products included, stands beside what the random numbers of
+programming alone allow, measured in the same process.
 """
 
 import argparse
@@ -46,7 +48,23 @@ clean = time.perf_counter()
 digital = simulator.all_digital()
 digital[:, :analog] = False
 result, = simulator.evaluate_many(Noise(), [digital], progress=tell)
-layers = simulator.model.config.layers
+noisy = time.perf_counter() - clean
+config = simulator.model.config
+layers, threads = config.layers, torch.get_num_threads()
+matrices = 3 * config.hidden_size * config.expert_intermediate_size
+programmed = (~digital).sum() * matrices * seeds
+
+def normals_per_second():
+    # Of one core now, whatever else runs: the best of some tries, as a limit should be.
+    many, rates = torch.empty(1 << 22), []
+    for _ in range(5):
+        begin = time.perf_counter()
+        many.normal_()
+        rates.append(len(many) / (time.perf_counter() - begin))
+    return max(rates)
+
+limit_a_core = normals_per_second() / 2  # two random numbers a weight
+a_core = programmed / noisy / threads
 print(json.dumps({
     "resident_before_bytes": before,
     "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
@@ -55,7 +73,11 @@ print(json.dumps({
     "experts_at_once": simulator.plan.group,
     "delta_loss_nats": result.delta_loss,
     "clean_seconds_a_layer": round((clean - start) / layers, 2),
-    "noisy_seconds_a_layer": round((time.perf_counter() - clean) / layers, 2),
+    "noisy_seconds_a_layer": round(noisy / layers, 2),
+    "threads": threads,
+    "programmed_weights_a_second_a_core": int(a_core),
+    "random_limit_weights_a_second_a_core": int(limit_a_core),
+    "share_of_random_limit": round(a_core / limit_a_core, 3),
     "seconds": round(time.perf_counter() - start, 1),
 }))
 """

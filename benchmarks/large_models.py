@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from dse.cost.mapping import placeable_parts
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from dse.placement.experts import SCOPES, digital_order, stretch
 from dse.search import loop as search
 from dse.search.costing import cost
@@ -105,7 +105,7 @@ def problem_of(architecture: MoEArchitecture, parameters: int = PARAMETERS) -> P
         architecture=architecture,
         routing=zipf(*shape, architecture.experts_per_token),
         space=widened(space, parameters),
-        workload=Workload(settings.batch, settings.context, settings.mode),
+        traffic=Traffic(settings.concurrency, settings.context),
         limits=settings.limits(),
         objectives=settings.metrics,
         scores=scores,

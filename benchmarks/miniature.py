@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dse.placement.scores import REGISTER, weight_scores
 from workloads.checkpoint import MINIATURES, Miniature, load_miniature
-from workloads.miniature_report import max_neuron_norm
 from workloads.moe import forward
 from workloads.tasks import Benchmark, benchmarks
 
@@ -72,7 +72,9 @@ def recovered(
     usage = (torch.zeros(layers, experts), torch.zeros(layers, experts))
     clean = mean_loss(miniature, miniature.weights, tasks, usage)
     scores = {
-        "max_neuron_norm": torch.from_numpy(max_neuron_norm(miniature)),
+        "max_neuron_norm": torch.from_numpy(
+            weight_scores(REGISTER["max_neuron_norm"], miniature.weights)
+        ),
         "activation_frequency": usage[0],
         "routing_weight": usage[1],
     }

@@ -77,13 +77,18 @@ class Recorded:
     races: bool = True
 
     @staticmethod
-    def place(noise: Any, digital: np.ndarray, analog_modules: Sequence[str]) -> Any:
-        return noise, digital.tobytes(), tuple(analog_modules)
+    def place(noise: Any, digital: np.ndarray, analog_modules: Sequence[str], form: Any) -> Any:
+        return noise, digital.tobytes(), tuple(analog_modules), form
 
     def evaluate(
-        self, noise: Any, digital: np.ndarray, analog_modules: Sequence[str] = (), look: Any = None
+        self,
+        noise: Any,
+        digital: np.ndarray,
+        analog_modules: Sequence[str] = (),
+        look: Any = None,
+        form: Any = None,
     ) -> SimpleNamespace:
-        found = self.kept[self.place(noise, digital, analog_modules)]
+        found = self.kept[self.place(noise, digital, analog_modules, form)]
         numbers = {name.removesuffix("_nats"): found[name] for name in SIMULATED}
         return SimpleNamespace(**numbers, source="recorded", seconds=found["seconds"])
 

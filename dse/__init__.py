@@ -7,8 +7,14 @@
 Names load on first use, so that `import dse` costs nothing.
 """
 
+import os
 from importlib import import_module
 from typing import Any
+
+# Torch's threads wait for one another at every operation. By default they do so spinning, which on
+# a busy machine takes the time that the others need: reading and multiplying OLMoE's experts beside
+# a load of 8 took three times as long. Read once, when torch is loaded; a user's own choice counts.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["Run", "explore", "load_run"]

@@ -21,7 +21,8 @@ from dse.search.checkpoint_stage import Effort, Stage, score_front
 from dse.search.loop import screen
 from dse.search.screening import Screening
 from dse.search.settings import Settings, slug
-from dse.search.setup import make_problem
+from dse.search.setup import make_problem, settings_architecture
+from dse.search.smallest import refuse_small_budget
 from dse.search.study import slots
 from dse.search.study.storage import Place, has_secret, shown
 from hwmodels.catalog import nearest
@@ -103,6 +104,7 @@ def explore(
         options["checkpoint"] = str(Path(checkpoint).resolve())
         model = model or options["checkpoint"]
     settings = Settings(model=model, budget_area_mm2=float(area), **options)
+    refuse_small_budget(settings, settings_architecture(settings))
     folder = Path(output) if output is not None else default_folder(settings)
     effort = Effort(checkpoint_time_s, max_memory_bytes)
     return start(settings, folder, Session(timeout_s, jobs, report=report, effort=effort))

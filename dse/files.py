@@ -92,7 +92,7 @@ def check_file(path: Path) -> None:
         raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: dict[str, Any] | list[dict[str, Any]]) -> None:
     """Write a JSON document atomically; NaN and infinity are not JSON and raise ValueError."""
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

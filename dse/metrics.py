@@ -23,6 +23,7 @@ class Metric:
         larger_is_better: direction.
         simulated: needs the noisy simulation; the others follow from the cost models alone.
         logarithmic: compared by ratio in hypervolumes and distances.
+        help: what it is, in a sentence.
     """
 
     column: str
@@ -33,12 +34,20 @@ class Metric:
     larger_is_better: bool = False
     simulated: bool = False
     logarithmic: bool = True
+    help: str = ""
+
+    @property
+    def error_column(self) -> str:
+        """Column of the standard error of a simulated metric."""
+        return f"{self.column.removesuffix('_nats')}_stderr"
 
     def text(self, value: float) -> str:
         """A value for people: `12.4 mJ`, `131 mm2`, `0.0614 nats`."""
         if self.unit == "mm2":
             return units.area(value)
-        if self.unit in ("", "nats"):
+        if self.unit == "USD":
+            return f"{value:,.0f} USD"
+        if self.unit in ("", "nats", "W/mm2"):
             number = "0" if abs(value) < 5e-5 else f"{value:.3g}"
             return f"{number} {self.unit}".rstrip()
         return units.si(value, self.unit)
@@ -46,16 +55,30 @@ class Metric:
 
 METRICS = (
     Metric("delta_loss_nats", "delta_loss", "loss increase", "nats", simulated=True,
-           logarithmic=False),
+           logarithmic=False, help="Loss a token that a placement adds to the noise-free model."),
     Metric("accuracy", "accuracy", "accuracy", larger_is_better=True, simulated=True,
-           logarithmic=False),
-    Metric("top1", "top1", "top-1", larger_is_better=True, simulated=True, logarithmic=False),
-    Metric("energy_j_per_token", "energy_per_token", "energy per token", "J", "energy"),
+           logarithmic=False, help="Share of the miniature's task instances solved."),
+    Metric("top1", "top1", "top-1", larger_is_better=True, simulated=True, logarithmic=False,
+           help="Share of tokens whose likeliest prediction is right."),
+    Metric("energy_j_per_token", "energy_per_token", "energy per token", "J", "energy",
+           help="Energy of the whole machine a token."),
     Metric("throughput_tokens_per_s", "throughput", "throughput", "tok/s", "",
-           larger_is_better=True),
-    Metric("latency_s_per_token", "latency_per_token", "latency per token", "s", "time"),
-    Metric("power_w", "power", "power", "W", "power"),
-    Metric("area_mm2", "area", "area", "mm2", "area"),
+           larger_is_better=True, help="Tokens a second of all sequences together."),
+    Metric("latency_s_per_token", "latency_per_token", "latency per token", "s", "time",
+           help="Time of one step of a sequence."),
+    Metric("time_per_output_token_s", "time_per_output_token", "time per output token", "s",
+           "time", help="Between two tokens of one sequence."),
+    Metric("time_to_first_token_s", "time_to_first_token", "time to first token", "s", "time",
+           help="From a request to its first output token."),
+    Metric("tokens_per_s_per_sequence", "throughput_per_sequence", "throughput of a sequence",
+           "tok/s", "", larger_is_better=True, help="Tokens a second of one sequence."),
+    Metric("power_w", "power", "power", "W", "power", help="Energy per token times throughput."),
+    Metric("power_density_w_per_mm2", "power_density", "power density", "W/mm2",
+           help="Heat of the dies over their area, the memory stacks' own aside."),
+    Metric("cost_usd", "cost", "cost", "USD", "money",
+           help="Good dies, memory, interposer and bonding; no margin."),
+    Metric("area_mm2", "area", "area", "mm2", "area",
+           help="Tiles, accelerator and memory interfaces together."),
 )  # fmt: skip
 DEFAULT_OBJECTIVES = ("delta_loss", "energy_per_token", "throughput")
 
@@ -106,15 +129,21 @@ class Constraint:
     def __str__(self) -> str:
         sign = "<=" if self.at_most else ">="
         unit = self.metric.unit
-        bound = units.si(self.bound, unit) if unit not in ("", "nats", "mm2") else f"{self.bound:g}"
-        return f"{self.metric.alias}{sign}{bound}{' mm2' if unit == 'mm2' else ''}"
+        plain = ("", "nats", "mm2", "USD", "W/mm2")
+        bound = f"{self.bound:g}" if unit in plain else units.si(self.bound, unit)
+        return f"{self.metric.alias}{sign}{bound}{f' {unit}' if unit in plain[2:] else ''}"
 
 
 _SIGN = r"<=|>=|=<|=>|≤|≥|<|>"
 _CONSTRAINT = re.compile(rf"\s*(\w+)\s*({_SIGN})\s*(.+)")
 _PLAIN = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kMG]?)\s*(\S*)\s*")
 _PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_WORDS = {"tok/s": ("tok/s", "tokens/s", "token/s"), "nats": ("nats", "nat"), "": ("%",)}
+_WORDS = {
+    "tok/s": ("tok/s", "tokens/s", "token/s"),
+    "W/mm2": ("W/mm2",),
+    "nats": ("nats", "nat"),
+    "": ("%",),
+}
 """What may stand behind a plain number, by the metric's unit."""
 
 
@@ -149,7 +178,7 @@ def _plain_bound(wanted: Metric, bound: str, text: str) -> float:
         raise ValueError(f"{text!r}: {wanted.alias} takes a finite number")
     if wanted.column in ("accuracy", "top1") and not 0 <= value <= 1:
         raise ValueError(f"{text!r}: {wanted.alias} is a share from 0 to 1")
-    if wanted.alias == "throughput" and value <= 0:
+    if wanted.unit == "tok/s" and value <= 0:
         raise ValueError(f"{text!r}: {wanted.alias} must be greater than zero")
     return value
 

@@ -3,6 +3,9 @@
 Pure functions over arrays of shape [designs, objectives] in which smaller is better.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +32,77 @@ def non_dominated(values: Array) -> NDArray[np.bool_]:
         keep[best] = True
         rows = rest[(values[rest] < values[best]).any(axis=1)]
     return keep
+
+
+@dataclass(frozen=True)
+class DistinctFront:
+    """A front of designs that can be told apart.
+
+    Attributes:
+        rows: of the designs kept, ascending.
+        stands_for: [kept] how many designs, itself included, cannot be told from each.
+    """
+
+    rows: NDArray[np.int64]
+    stands_for: NDArray[np.int64]
+
+
+def distinct_front(
+    values: Array, tolerance: Array, errors: Array, prefer: Array, first: Sequence[int] = ()
+) -> DistinctFront:
+    """Thin a front to designs that differ by more than can be told.
+
+    Two values of an objective cannot be told apart within its tolerance plus the root of the sum
+    of the squares of their errors. A design covers another that is better by no more than that in
+    any objective; two that cover each other are the same. Going from the least sum of objectives
+    (each in units of what can be told) to the largest, a design that no earlier one covers becomes
+    a centre; then the first of `prefer` among the designs that are the same as a centre takes its
+    place, unless it is the same as another one kept.
+
+    Args:
+        values: [designs, objectives], smaller is better. Rows with NaN never count.
+        tolerance: [objectives].
+        errors: [designs, objectives], 0 where a value has none.
+        prefer: [designs, keys] what decides between designs that are the same, smallest first.
+        first: rows that are kept whatever the others are.
+
+    Returns:
+        Every design is covered by a centre, and every centre is the same as one kept, so that no
+        design is better than those kept by more than twice what can be told. No two of them are
+        the same, those in `first` aside.
+    """
+    values, errors = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
+    usable = np.flatnonzero(~np.isnan(values).any(axis=1))
+
+    def better_by(some: NDArray[np.int64], row: int) -> Array:
+        """By how much more than can be told the row is better than some, the most of them."""
+        margin = tolerance + np.hypot(errors[some], errors[row])
+        return np.asarray((values[some] - values[row] - margin).max(axis=1))
+
+    def covers(some: NDArray[np.int64], row: int) -> NDArray[np.bool_]:
+        return np.asarray(better_by(some, row) <= 0)
+
+    def same(some: NDArray[np.int64], row: int) -> NDArray[np.bool_]:
+        margin = tolerance + np.hypot(errors[some], errors[row])
+        return np.asarray((np.abs(values[some] - values[row]) <= margin).all(axis=1))
+
+    unit = tolerance + np.median(np.sqrt(2) * errors[usable], axis=0) if len(usable) else tolerance
+    sums = (values[usable] / np.where(unit > 0, unit, 1.0)).sum(axis=1)
+    kept = [int(row) for row in first]
+    for row in usable[np.argsort(sums, kind="stable")].tolist():
+        if not covers(np.array(kept, dtype=np.int64), row).any():
+            kept.append(row)
+    order = usable[np.lexsort(np.asarray(prefer, dtype=float)[usable].T[::-1])]
+    for place in range(len(first), len(kept)):
+        others = np.array(kept[:place] + kept[place + 1 :], dtype=np.int64)
+        for row in order[same(order, kept[place])].tolist():
+            if row == kept[place] or not same(others, row).any():
+                kept[place] = row
+                break
+    rows = np.array(sorted(kept), dtype=np.int64)
+    return DistinctFront(
+        rows, np.array([same(usable, row).sum() for row in rows.tolist()], dtype=np.int64)
+    )
 
 
 def hypervolume(values: Array, reference: Array) -> float:

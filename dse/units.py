@@ -20,14 +20,21 @@ _SCALES: dict[str, dict[str, float]] = {
         "min": 60.0,
         "h": 3600.0,
         "day": 86400.0,
+        "week": 7 * 86400.0,
+        "month": 365.25 / 12 * 86400.0,
+        "year": 365.25 * 86400.0,
     },
+    "money": {"USD": 1.0, "kUSD": 1e3, "$": 1.0},
     "memory size": {"MB": 1e6, "MiB": 2.0**20, "GB": 1e9, "GiB": 2.0**30, "TiB": 2.0**40},
 }
+_SCALES["age"] = _SCALES["time"]
 _EXAMPLES = {
     "area": "200mm2",
     "power": "15W",
     "energy": "2mJ",
     "time": "5s",
+    "money": "500USD",
+    "age": "1day",
     "memory size": "8GiB",
 }
 # Largest value that can mean anything, in the unit that parse() returns.
@@ -36,9 +43,14 @@ _LARGEST = {
     "power": (1e6, "1 MW"),
     "energy": (1e6, "1 MJ"),
     "time": (3.2e9, "a century"),
+    "money": (1e9, "a billion USD"),
+    "age": (3.2e9, "a century"),
     "memory size": (2.0**50, "1024 TiB"),
 }
-_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµμ²^]*[\d²]?)\s*")
+_QUANTITY = re.compile(
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµμ²^$]*[\d²]?)\s*"
+)
+_PLURAL = re.compile(r"(day|week|month|year)s")
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"))
 _SMALL_PREFIXES = ((1e-9, "n"), (1e-12, "p"), (1e-15, "f"), (1e-18, "a"))
 
@@ -48,8 +60,9 @@ def parse(text: str, kind: str) -> float:
 
     Args:
         text: number and unit, a space between them allowed.
-        kind: "area" (returned in mm2), "power" (W), "energy" (J), "time" (s) or "memory size"
-            (bytes).
+        kind: "area" (returned in mm2), "power" (W), "energy" (J), "time" or "age" (s), "money"
+            (USD) or
+            "memory size" (bytes).
 
     Returns:
         The value, positive and finite.
@@ -65,6 +78,7 @@ def parse(text: str, kind: str) -> float:
         )
     number, unit = match.groups()
     unit = unit.replace("µ", "u").replace("μ", "u").replace("²", "2").replace("^", "")
+    unit = _PLURAL.sub(r"\1", unit)
     if not unit:
         raise ValueError(f"{text!r} has no unit: write {number}{example.lstrip('0123456789')}")
     if unit not in scales:
@@ -79,6 +93,31 @@ def parse(text: str, kind: str) -> float:
             f"{text!r} is larger than {in_words}: did you mean something like {example}?"
         )
     return value
+
+
+FRESH = "fresh"
+"""An age of zero: just programmed, without drift and read noise."""
+
+
+def age(text: str) -> float:
+    """Read the time from programming to use (s): `1h`, `1day`, `1month`, or `fresh` for none.
+
+    Raises:
+        ValueError: as `parse`.
+    """
+    return 0.0 if text.strip() == FRESH else parse(text, "age")
+
+
+def age_text(age_s: float) -> str:
+    """Format an age: `1 day`, `1 month`, `36 h`, `fresh`."""
+    if age_s == 0:
+        return FRESH
+    for unit in ("year", "month", "week", "day", "h", "min", "s"):
+        number = age_s / _SCALES["time"][unit]
+        if number >= 1 and abs(number - round(number)) < 1e-6:
+            plural = "s" if len(unit) > 3 or unit == "day" else ""
+            return f"{round(number)} {unit}{plural if round(number) != 1 else ''}"
+    return duration(age_s)
 
 
 def _article(kind: str) -> str:

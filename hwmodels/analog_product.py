@@ -26,9 +26,12 @@ from hwmodels.nonideality import Noise, ProgrammedMatrix
 _FEW_ROWS = 64
 
 
-def converter_levels(bits: int | None) -> float | None:
-    """Largest integer code of a signed converter, 2^(bits-1) - 1 (None for an ideal converter)."""
-    return None if bits is None else float(2 ** (bits - 1) - 1)
+def converter_levels(bits: float | None) -> float | None:
+    """Largest integer code of a signed converter, 2^(bits-1) - 1 (None for an ideal converter).
+
+    Bits need not be whole, as effective ones are; the code is, and at least 1.
+    """
+    return None if bits is None else float(max(round(2 ** (bits - 1) - 1), 1))
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,20 @@ class AnalogMatrix:
     adc_levels: float | None
 
 
-def prepare(matrix: ProgrammedMatrix, input_range: Tensor, noise: Noise) -> AnalogMatrix:
+def prepare(
+    matrix: ProgrammedMatrix, input_range: Tensor, noise: Noise, lost_bits: float = 0.0
+) -> AnalogMatrix:
     """Fold converter steps into the weights of a programmed matrix.
 
     Products of many rows are fastest with weights `laid_by_inputs`, of few rows as programmed.
     input_range [..., blocks] is beta_inp, the largest input each row block takes; its leading
-    dimensions are those of the matrix (the experts of a layer) or none.
+    dimensions are those of the matrix (the experts of a layer) or none. lost_bits: by how many
+    bits both converters are worse than those of `noise`.
     """
-    dac, adc = converter_levels(noise.dac_bits), converter_levels(noise.adc_bits)
+    dac, adc = (
+        converter_levels(None if bits is None else bits - lost_bits)
+        for bits in (noise.dac_bits, noise.adc_bits)
+    )
     step = noise.output_range / adc if adc is not None else 1.0
     weight = (matrix.weight / (step * (dac if dac is not None else 1.0))).mT
     sizes = torch.tensor(matrix.sizes, device=input_range.device)

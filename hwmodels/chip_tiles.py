@@ -1,15 +1,18 @@
 """A published chip as a tile of our models, with constants shared by all chips of its class.
 
-Seven ways of building a crossbar cover the published silicon:
+A class says how a macro is built, whatever its device:
 
-- `pulse width`: PCM and flash; inputs as pulse widths, oscillator converters on every column, or
-  ramps that end in pulses, which other tiles take as they are;
-- `sampled macro`: RRAM, PCM or flash cells of a few bits, few rows at once, few output bits;
-- `fully parallel RRAM`: analog weights, all rows at once; sampled columns, or voltage-mode neurons;
-- `ISAAC-like RRAM`: sliced weights in simulated studies, all rows at once, one conversion a bit;
-- `charge domain`: SRAM bits, each with a capacitor, all rows at once, charges shared on a column;
-- `bit-line SRAM`: SRAM bits without capacitors that discharge a bit line, few rows at once;
-- `digital`: SRAM bits and adder trees, no converter.
+- `pulse width`: analog levels in non-volatile cells; inputs as pulse widths, oscillator converters
+  on every column, or ramps that end in pulses, which other tiles take as they are;
+- `integrating neuron`: analog levels; signed pulses, sampled and integrated, then counted down;
+- `sampled analog`: analog levels, all rows at once, converters or comparators that sample;
+- `sensed macro`: bits in non-volatile cells, few rows at once, few output bits;
+- `sliced study`: bits in non-volatile cells in simulated studies after ISAAC, all rows at once, one
+  conversion a bit;
+- `charge domain`: bits of SRAM or gain cells, each with a capacitor, charges shared on a column;
+- `bit-line discharge`: the same without capacitors, discharging a bit line, few rows at once;
+- `bit-line current`: large SRAM cells that drive a current into the column while it is read;
+- `digital`: bits and adder trees, no converter.
 """
 
 from __future__ import annotations
@@ -22,10 +25,21 @@ from typing import Any
 import numpy as np
 
 from hwmodels.chip_table import Chip
-from hwmodels.chip_text import sampled
 from hwmodels.components import adc, scaling
 from hwmodels.technology import Technology, load_technology
 from hwmodels.tile import Tile, tile_latency_s
+
+CLASSES = (
+    "pulse width",
+    "integrating neuron",
+    "sampled analog",
+    "sensed macro",
+    "sliced study",
+    "charge domain",
+    "bit-line discharge",
+    "bit-line current",
+    "digital",
+)
 
 
 @dataclass(frozen=True)
@@ -37,29 +51,45 @@ class Constants:
     step_overhead_s: float = 2.5e-9
     """Latching and control after a phase of pulse-width inputs."""
     sar_energy_factor: float = 1.0
-    """Converter of an NVM macro over the column converter of `components.adc`."""
+    """Converter of a non-volatile macro over the column converter of `components.adc`."""
     neuron_energy_factor: float = 1.0
-    """Voltage-mode neuron of a fully parallel RRAM array, over the column converter."""
+    """Voltage-mode neuron of an RRAM array, over the column converter."""
     rram_conductance_s: float = 10e-6
     """Mean conductance of an analog RRAM device, read at 0.2 V."""
     macro_conductance_s: float = 10e-6
-    """The same of a cell in a sampled macro, whose clamp draws the current from the supply."""
+    """The same of a cell in a sensed macro, whose clamp draws the current from the supply."""
     rram_step_s: float = 9e-9
-    """One input step of an RRAM macro at 22 nm; other nodes by gate delay."""
+    """One input step of a sampled analog RRAM array at 22 nm; other nodes by gate delay."""
+    macro_step_s: float = 2.8e-9
+    """One input bit of a sensed macro at 22 nm. Nominal: 9.8, 13.1 and 18.3 ns for 1, 2 and 4 bits
+    (Xue et al., ISSCC 2020)."""
+    macro_overhead_s: float = 7e-9
+    """Its word line, sensing and latching beside the input bits (same)."""
     neuron_step_s: float = 100e-9
     """One step of a voltage-mode neuron at 32 nm (a pulse, an output bit, a start), other nodes by
     gate delay. Nominal: one sampled read of an RRAM crossbar in ISAAC and PUMA."""
     charge_cell_energy_j: float = 4e-15
-    """One charge-domain SRAM bit, one input bit, at 65 nm and 0.8 V."""
+    """One charge-domain bit, one input bit, at 65 nm and 0.8 V."""
+    charge_row_s: float = 0.2e-9
+    """Settling of a charge-domain column for each row that it sums, at 28 nm and 0.8 V. Nominal:
+    700 ns for 2304 rows of 65 nm at 1.2 V (Jia et al., JSSC 2020)."""
     sram_adc_factor: float = 0.5
-    """Converter that samples on an SRAM column itself, over the column converter."""
+    """Converter that samples on a column of capacitors, over the column converter."""
     bit_line_access_s: float = 5e-9
-    """One access of bit-line SRAM, conversion included, where the row states no clock."""
+    """One access of bit-line SRAM with one-bit inputs, conversion included, at 28 nm and 0.8 V."""
     bit_line_energy_j: float = 4e-15
-    """One SRAM bit without a capacitor, one input bit: its share of bit and word line, at 65 nm and
+    """One bit without a capacitor, one input bit: its share of bit and word line, at 65 nm and
     0.8 V. Nominal: that of a charge-domain bit."""
+    bit_line_adc_factor: float = 0.5
+    """Converter of a bit line that discharges, over the column converter."""
+    current_cell_energy_j: float = 4e-15
+    """One bit of a cell that drives a current while it is read (same, and same nominal value)."""
     adder_activity: float = 0.5
     """Share of the adders of a digital macro that toggle in a cycle."""
+    adder_scaling_exponent: float = 1.0
+    """Capacitance of a digital macro's gates follows gate and wire pitch to this power."""
+    digital_delay_factor: float = 1.0
+    """Cycle of a digital macro over the delay of its adder tree: access, registers, margin."""
     converter_area_m2: float = 1100e-12
     """Column converter: drawn for its capacitors and pitch, so about the same at every node."""
     periphery_area_exponent: float = 0.5
@@ -76,20 +106,27 @@ PRIORS = {
     "rram_conductance_s": 0.7,
     "macro_conductance_s": 0.7,
     "rram_step_s": 0.7,
+    "macro_step_s": 0.7,
+    "macro_overhead_s": 0.7,
     "neuron_step_s": 0.5,
     "charge_cell_energy_j": 0.7,
+    "charge_row_s": 0.7,
     "sram_adc_factor": 0.9,
     "bit_line_access_s": 0.7,
     "bit_line_energy_j": 0.7,
+    "bit_line_adc_factor": 0.9,
+    "current_cell_energy_j": 0.7,
     "adder_activity": 0.3,
+    "adder_scaling_exponent": 0.5,
+    "digital_delay_factor": 0.5,
     "converter_area_m2": 0.3,
     "periphery_area_exponent": 0.3,
     "array_share_of_chip": 0.2,
 }
 """Standard deviation of ln(constant) before any chip is seen: the spread of published values."""
 
-TECHNOLOGY_OF = {"pcm": "pcm-14nm", "flash": "flash-40nm", "rram": "rram-22nm"}
-"""Where the mean conductance of a device stands."""
+TECHNOLOGY_OF = {"pcm": "pcm-14nm", "flash": "flash-40nm"}
+"""Where the mean conductance of a device other than RRAM stands."""
 READ_V = 0.2
 """Voltage on an RRAM device while it is read."""
 IO_SUPPLY_V = 1.8
@@ -102,7 +139,7 @@ ISAAC_CONDUCTANCE_S = 0.3e-3 / 128**2 / (READ_V**2 * 0.5)
 ISAAC_DRIVE_J = 4e-3 / 1024 * 100e-9
 """4 mW for 8 x 128 one-bit drivers over 100 ns (same)."""
 ISAAC_STEP_S = 100e-9
-"""One read of a 128 x 128 crossbar (ISAAC, PUMA)."""
+"""One read of a 128 x 128 crossbar (ISAAC, PUMA), where a study states none."""
 ISAAC_ADC_FACTOR = 1.67e-12 / float(adc.column_energy_j(8, 1.25e9, 32.0, 0.8))
 """Their 8-bit converter at 32 nm: 2 mW at 1.2 GS/s (Kull et al., as used by ISAAC)."""
 LADDER_ROWS = 8
@@ -112,14 +149,20 @@ LADDER_DAC_F = 50e-15
 
 
 def chip_class(chip: Chip) -> str:
-    """Which of the seven ways the chip is built."""
-    if chip.digital:
+    """How the chip is built: one of CLASSES, from storage, sums and read-out."""
+    if chip.column_sum == "adders":
         return "digital"
-    if chip.device == "sram":
-        return "charge domain" if chip.cell else "bit-line SRAM"
-    if not sampled(chip.device, chip.weight_bits, chip.adc_bits):
-        return "fully parallel RRAM" if chip.device == "rram" else "pulse width"
-    return "ISAAC-like RRAM" if chip.kind.startswith("simulated") else "sampled macro"
+    if chip.device in ("sram", "edram"):
+        kinds = {"discharge": "bit-line discharge", "current": "bit-line current"}
+        return kinds.get(chip.column_sum, "charge domain")
+    if chip.weight_storage == "bit_sliced":
+        return "sliced study" if chip.kind == "simulation" else "sensed macro"
+    if chip.readout == "integrating_neuron":
+        return "integrating neuron"
+    timed = chip.readout in ("oscillator", "ramp", "ramp_to_pulses")
+    if chip.input_mode == "pulse_width" or (timed and not chip.input_mode):
+        return "pulse width"
+    return "sampled analog"
 
 
 def supply_v(chip: Chip) -> float:
@@ -127,10 +170,22 @@ def supply_v(chip: Chip) -> float:
     return chip.supply_v or float(scaling.nominal_supply_v(chip.node_nm))
 
 
+def weight_bits(chip: Chip) -> int:
+    """Whole bits of a weight; 1 where none are stated."""
+    return math.ceil(chip.weight_bits or 1)
+
+
+def output_bits(chip: Chip) -> int:
+    """Whole bits of the read-out; 1 where none are stated."""
+    return math.ceil(chip.output_bits or 1)
+
+
 def _converter(chip: Chip, technology: Technology, constants: Constants) -> Technology:
     """The technology with the kind of converter that the row names, if it is not its own."""
-    kind = chip.adc_kind or str(technology.adc_kind)
-    if kind == technology.adc_kind:
+    kinds = {"ramp_to_pulses": "ramp", "oscillator": "cco", "sense_amplifier": "flash"}
+    kinds["repeated_sense"] = "ramp"
+    kind = kinds.get(chip.readout, chip.readout)
+    if kind not in ("sar", "cco", "ramp", "flash") or kind == technology.adc_kind:
         return technology
     if kind == "sar":
         return dataclasses.replace(
@@ -163,22 +218,22 @@ def _tile(
     mode: str,
     rows_at_once: int | None = None,
 ) -> Tile:
+    # What a chip was measured to draw has its wires in it and its converters' effective bits; so
+    # have the constants that are fitted to it.
+    technology = dataclasses.replace(
+        technology, full_conductance_s=0.0, adc_pitch_m=0.0, adc_floor_factor=0.0
+    )
     return Tile(
         _converter(chip, technology, constants),
         chip.rows,
-        chip.cols,
-        dac_bits=steps + (chip.unsigned and mode == "pwm"),
-        adc_bits=chip.adc_bits,
-        columns_per_adc=chip.columns_per_adc,
+        chip.columns,
+        dac_bits=steps,
+        adc_bits=output_bits(chip),
+        columns_per_adc=min(chip.columns_per_converter, chip.columns),
         phases=chip.phases,
         input_mode=mode,
         rows_at_once=rows_at_once,
     )
-
-
-def _rram_slot_s(chip: Chip, step_s: float) -> float:
-    """A stated clock, a pulse-width step as HERMES has it, or the class's step."""
-    return chip.slot_s or (1e-9 if chip.input_mode == "pwm" else step_s)
 
 
 def _pulse_width(chip: Chip, constants: Constants) -> Tile:
@@ -188,7 +243,7 @@ def _pulse_width(chip: Chip, constants: Constants) -> Tile:
     technology = dataclasses.replace(
         base,
         node_nm=chip.node_nm,
-        input_slot_s=chip.slot_s or base.input_slot_s,
+        input_slot_s=1 / chip.clock_hz if chip.clock_hz else base.input_slot_s,
         adc_unit_energy_j=constants.count_energy_j * logic,
         driver_slot_energy_j=base.driver_slot_energy_j * logic,
         output_bit_energy_j=base.output_bit_energy_j * logic,
@@ -197,7 +252,9 @@ def _pulse_width(chip: Chip, constants: Constants) -> Tile:
         driver_area_m2=base.driver_area_m2 * shrink,
         output_area_m2=base.output_area_m2 * shrink,
     )
-    return _tile(chip, technology, constants, chip.input_bits, chip.input_mode)
+    steps = math.ceil(chip.input_bits) + (chip.input_sign == "unsigned")
+    mode = {"bit_serial": "bit_serial", "pulse_train": "pulse_train"}.get(chip.input_mode, "pwm")
+    return _tile(chip, technology, constants, steps, mode)
 
 
 def landing_pad_energy_j(chip: Chip, constants: Constants) -> dict[str, float]:
@@ -207,10 +264,10 @@ def landing_pad_energy_j(chip: Chip, constants: Constants) -> dict[str, float]:
     added: tiles do neither where pulses go from tile to tile as they are (Ambrogio et al., Nature
     620, 768, 2023, Fig. 1d).
     """
-    logic = chip.cols * float(scaling.energy_factor(14.0, chip.node_nm))
+    logic = chip.columns * float(scaling.energy_factor(14.0, chip.node_nm))
     bit = float(load_technology("pcm-14nm").output_bit_energy_j)
-    counts = 2**chip.adc_bits * constants.count_energy_j
-    return {"adc": logic * counts, "digital": logic * chip.adc_bits * bit}
+    counts = 2 ** output_bits(chip) * constants.count_energy_j
+    return {"adc": logic * counts, "digital": logic * output_bits(chip) * bit}
 
 
 def neuron_reads(chip: Chip) -> list[tuple[int, int]]:
@@ -219,94 +276,154 @@ def neuron_reads(chip: Chip) -> list[tuple[int, int]]:
     Two phases halve the pulses' exponent: the upper bits of an input are read first, to all output
     bits, the lower ones to as many bits fewer (Wan et al., Nature 608, 504, 2022, Fig. 12).
     """
-    magnitude = max(chip.input_bits - 1, 1)
+    magnitude = max(math.ceil(chip.input_bits) - 1, 1)
     parts = min(chip.phases, magnitude) if magnitude > 3 else 1
     bits = [magnitude // parts + (index < magnitude % parts) for index in range(parts)]
     before = [sum(bits[:index]) for index in range(parts)]
-    return [(b, max(chip.adc_bits - seen, 1)) for b, seen in zip(bits, before, strict=True)]
+    out = output_bits(chip)
+    return [(b, max(out - seen, 1)) for b, seen in zip(bits, before, strict=True)]
 
 
 def neuron_latency_s(chip: Chip, constants: Constants, tile: Tile) -> Any:
-    """Latency of all reads of a chip with voltage-mode neurons (s), of each set of constants."""
-    step = constants.neuron_step_s * float(scaling.delay_factor(32.0, chip.node_nm))
+    """Latency of all reads of a chip with voltage-mode neurons (s), of each set of constants.
+
+    A step of the neuron is the row's clock, or the class's; where the row states how long a neuron
+    integrates its inputs, that stands in place of the pulses.
+    """
+    step: Any = constants.neuron_step_s * float(scaling.delay_factor(32.0, chip.node_nm))
+    step = step if chip.clock_hz is None else 1 / chip.clock_hz
     technology = dataclasses.replace(tile.technology, neuron_step_s=step)
-    reads = [
-        dataclasses.replace(tile, technology=technology, dac_bits=b, adc_bits=out, phases=1)
-        for b, out in neuron_reads(chip)
-    ]
-    total: Any = sum(sum(tile_latency_s(read).values()) for read in reads)
+    total: Any = 0.0
+    for magnitude, out in neuron_reads(chip):
+        read = dataclasses.replace(
+            tile, technology=technology, dac_bits=magnitude, adc_bits=out, phases=1
+        )
+        parts = tile_latency_s(read)
+        if chip.integration_s is not None:
+            parts["integration"] = np.asarray(chip.integration_s)
+        total = total + sum(parts.values())
     return total[()]
 
 
-def _nvm_converter(chip: Chip, constants: Constants) -> float:
-    """Energy of a converter over the column converter."""
-    kind = chip_class(chip)
-    if kind == "ISAAC-like RRAM":
-        return ISAAC_ADC_FACTOR
-    if not chip.neuron:
-        return constants.sar_energy_factor
-    # A voltage-mode neuron decides bit after bit, however few; comparators would be cheaper.
-    bits = chip.adc_bits
-    serial = max(bits / ((2**bits - 1) * adc.FLASH_SHARE), 1.0)
-    return constants.neuron_energy_factor * serial
+def _neuron_converter(chip: Chip, constants: Constants) -> float:
+    """Energy of a voltage-mode neuron over the column converter.
+
+    It decides bit after bit, however few; comparators would be cheaper.
+    """
+    bits = output_bits(chip)
+    return constants.neuron_energy_factor * max(bits / ((2**bits - 1) * adc.FLASH_SHARE), 1.0)
 
 
-def _nvm(chip: Chip, constants: Constants) -> Tile:
-    """Sampled macro, fully parallel RRAM or ISAAC-like RRAM."""
-    kind = chip_class(chip)
-    macro, isaac = kind == "sampled macro", kind == "ISAAC-like RRAM"
-    # Macros take an input in one step (to 2 bits) or two, and two bits of a weight a column;
-    # ISAAC's inputs come bit by bit; analog weights lie in one column.
-    steps = max(chip.input_bits - 1, 1) if chip.neuron else chip.input_bits
-    if macro and chip.input_mode == "stepped":
-        steps = min(math.ceil(chip.input_bits / 2), 2)
-    per_column = chip.bits_per_column or 2
-    columns = math.ceil(chip.weight_bits / per_column) if chip.weight_bits else 1
-    delay = float(scaling.delay_factor(22.0, chip.node_nm))
-    # An access of a macro takes time with the square root of gate delay: 14.8 ns at 65 nm (Chen et
-    # al., ISSCC 2018), 9.8 ns at 22 nm (Xue et al., ISSCC 2020, same group, binary inputs). What it
-    # draws follows its wires: with the delay, so that larger nodes have the larger currents.
-    slower = math.sqrt(delay) if macro else delay
+def _parallel_base(chip: Chip, constants: Constants) -> Technology:
+    """What non-volatile macros share: drivers, column logic and converters, scaled from 22 nm."""
     logic = float(scaling.energy_factor(22.0, chip.node_nm))
     shrink = np.power(scaling.area_factor(14.0, chip.node_nm), constants.periphery_area_exponent)
-    volts = chip.supply_v or (supply_v(chip) if macro else IO_SUPPLY_V)
-    conductance = constants.rram_conductance_s
-    if macro:
-        own = load_technology(TECHNOLOGY_OF[chip.device]).mean_conductance_s
-        relative = float(own / load_technology("rram-22nm").mean_conductance_s)
-        conductance = constants.macro_conductance_s * relative * slower * volts / READ_V
-    technology = dataclasses.replace(
+    return dataclasses.replace(
         load_technology("rram-22nm"),
         node_nm=chip.node_nm,
-        supply_v=0.8 if isaac else volts,
-        devices_per_weight=columns if isaac else 2 * columns,
-        columns_per_weight=columns,
-        mean_conductance_s=ISAAC_CONDUCTANCE_S if isaac else conductance,
         cell_area_m2=2 * 53 * (chip.node_nm * 1e-9) ** 2,
-        input_slot_s=_rram_slot_s(chip, ISAAC_STEP_S if isaac else constants.rram_step_s * slower),
-        adc_energy_factor=_nvm_converter(chip, constants),
+        adc_energy_factor=constants.sar_energy_factor,
         adc_unit_time_s=1e-10,
         pipelined=1,
         step_overhead_s=0.0,
-        driver_slot_energy_j=columns * ISAAC_DRIVE_J if isaac else 30e-15 * logic,
+        driver_slot_energy_j=30e-15 * logic,
         driver_area_m2=120e-12 * shrink,
         output_area_m2=100e-12 * shrink,
         output_bit_energy_j=10e-15 * logic,
     )
-    # A macro drives as many rows as its converter resolves exactly with one-bit inputs.
-    exact = max(2**chip.adc_bits // (2**per_column - 1), 1)
-    told = chip.rows_at_once or (min(exact, chip.rows) if macro else None)
-    mode = chip.input_mode
-    if mode == "stepped":
-        mode = "pulse_train" if kind == "fully parallel RRAM" else "bit_serial"
-    return _tile(chip, technology, constants, steps, mode, told)
+
+
+def _analog(chip: Chip, constants: Constants) -> Tile:
+    """Integrating neurons, or sampled analog columns: all rows at once."""
+    neuron = chip_class(chip) == "integrating neuron"
+    step = constants.rram_step_s * float(scaling.delay_factor(22.0, chip.node_nm))
+    if chip.input_mode == "pulse_width":
+        step = 1e-9  # as in HERMES
+    technology = dataclasses.replace(
+        _parallel_base(chip, constants),
+        supply_v=chip.supply_v or IO_SUPPLY_V,
+        devices_per_weight=chip.devices_per_weight or 2,
+        mean_conductance_s=constants.rram_conductance_s,
+        input_slot_s=1 / chip.clock_hz if chip.clock_hz else step,
+    )
+    bits = math.ceil(chip.input_bits)
+    if neuron:
+        factor = _neuron_converter(chip, constants)
+        technology = dataclasses.replace(technology, adc_energy_factor=factor)
+        bits = max(bits - 1, 1)
+    mode = {"pulse_width": "pwm", "bit_serial": "bit_serial", "voltage_levels": "level"}
+    return _tile(chip, technology, constants, bits, mode.get(chip.input_mode, "pulse_train"))
+
+
+def input_steps(chip: Chip) -> int:
+    """Steps that the bits of an input take one after another."""
+    return math.ceil(math.ceil(chip.input_bits) / (chip.input_bits_per_step or 1))
+
+
+def _columns_per_weight(chip: Chip) -> int:
+    """Physical columns of a sliced weight; both signs of a column share its conversion."""
+    return math.ceil(weight_bits(chip) / (chip.bits_per_cell or 1))
+
+
+def _sliced_study(chip: Chip, constants: Constants) -> Tile:
+    """ISAAC's class of studies: an input bit a read of the whole array, one conversion each."""
+    columns = _columns_per_weight(chip)
+    technology = dataclasses.replace(
+        _parallel_base(chip, constants),
+        supply_v=0.8,
+        devices_per_weight=columns,
+        columns_per_weight=columns,
+        mean_conductance_s=ISAAC_CONDUCTANCE_S,
+        input_slot_s=1 / chip.clock_hz if chip.clock_hz else ISAAC_STEP_S,
+        adc_energy_factor=ISAAC_ADC_FACTOR,
+        driver_slot_energy_j=columns * ISAAC_DRIVE_J,
+    )
+    bits = math.ceil(chip.input_bits)
+    return _tile(chip, technology, constants, bits, "bit_serial", chip.rows_at_once)
+
+
+def _sensed(chip: Chip, constants: Constants) -> Tile:
+    """Sensed macro: input bits one after another, added before one conversion (or each alone).
+
+    So energy and time are a conversion and as many array steps as bits: published macros of 1, 2, 4
+    and 8 bits follow (Xue et al., ISSCC 2020 and 2021). Drives as many rows as its converter
+    resolves with one-bit inputs, where the row does not say.
+    """
+    columns, volts = _columns_per_weight(chip), supply_v(chip)
+    # An access takes time with the square root of gate delay: 14.8 ns at 65 nm (Chen et al., ISSCC
+    # 2018), 9.8 ns at 22 nm (Xue et al., ISSCC 2020, same group, binary inputs). What it draws
+    # follows its wires: with the delay, so that larger nodes have the larger currents.
+    slower = math.sqrt(float(scaling.delay_factor(22.0, chip.node_nm)))
+    own = TECHNOLOGY_OF.get(chip.device)
+    relative = 1.0
+    if own is not None:
+        conductance_s = float(load_technology(own).mean_conductance_s)
+        relative = conductance_s / Constants.macro_conductance_s
+    conductance = constants.macro_conductance_s * relative * slower * volts / READ_V
+    technology = dataclasses.replace(
+        _parallel_base(chip, constants),
+        supply_v=volts,
+        devices_per_weight=chip.devices_per_weight or 2 * columns,
+        columns_per_weight=columns,
+        mean_conductance_s=conductance,
+        input_slot_s=1 / chip.clock_hz if chip.clock_hz else constants.macro_step_s * slower,
+        step_overhead_s=constants.macro_overhead_s * slower,
+    )
+    levels = 2 ** (chip.bits_per_cell or 1) - 1
+    exact = max(int(2 ** output_bits(chip) / levels), 1)
+    mode = {"bit_serial": "bit_serial", "voltage_levels": "level"}.get(
+        chip.input_mode, "pulse_train"
+    )
+    rows = chip.rows_at_once or min(exact, chip.rows)
+    return _tile(chip, technology, constants, input_steps(chip), mode, rows)
 
 
 def _rows_read(chip: Chip) -> int | None:
     """Rows that an SRAM macro reads together; None for all."""
-    if chip.rows_at_once or chip.cell == "ladder":
+    if chip.rows_at_once or chip.column_sum == "ladder":
         return chip.rows_at_once or max(chip.rows // LADDER_ROWS, 1)
-    linear = bool(chip.cell) or chip.adc_bits == 1  # a sign needs no linear bit line
+    linear = chip_class(chip) != "bit-line discharge"
+    linear = linear or output_bits(chip) == 1  # a sign needs no linear bit line
     return None if linear else min(chip.rows, BIT_LINE_ROWS)
 
 
@@ -315,10 +432,10 @@ def _bits_resolved(chip: Chip) -> int:
 
     Further bits of its output come from adding columns or steps up.
     """
-    rows, weight_bits = _rows_read(chip) or chip.rows, chip.weight_bits or 1
+    rows = _rows_read(chip) or chip.rows
     serial = chip.input_mode == "bit_serial"  # one bit of input and weight a conversion
-    most = 1 if serial else (2**chip.input_bits - 1) * (2**weight_bits - 1)
-    return min(chip.adc_bits, max((rows * most).bit_length(), 1))
+    levels = (2 ** math.ceil(chip.input_bits) - 1) * (2 ** weight_bits(chip) - 1)
+    return min(output_bits(chip), max((rows * (1 if serial else levels)).bit_length(), 1))
 
 
 def _stand_alone_factor(bits: int, node_nm: float, volts: float) -> float:
@@ -327,47 +444,104 @@ def _stand_alone_factor(bits: int, node_nm: float, volts: float) -> float:
     return float(best / adc.column_energy_j(bits, 1e8, node_nm, volts))
 
 
+def _sram_bit_energy_j(chip: Chip, constants: Constants) -> Any:
+    """Energy of one bit of the array for one input bit (J).
+
+    Capacitors and wires shrink with the linear dimension, not with the gates.
+    """
+    at_65nm = {
+        "charge domain": constants.charge_cell_energy_j,
+        "bit-line discharge": constants.bit_line_energy_j,
+        "bit-line current": constants.current_cell_energy_j,
+    }[chip_class(chip)]
+    # A C-2C ladder has 3C a bit where a charge-domain cell has C.
+    capacitors = 3 if chip.column_sum == "ladder" else 1
+    return at_65nm * capacitors * (chip.node_nm / 65 * (supply_v(chip) / 0.8) ** 2)
+
+
+def _reads(chip: Chip) -> int:
+    """How often a column is read for one result: once, or for every level (Yu et al., CICC 2020: 31
+    reads for 5 bits take 31 times the time and the energy of one).
+    """
+    return 2 ** output_bits(chip) - 1 if chip.readout == "repeated_sense" else 1
+
+
+def _sram_step_s(chip: Chip, constants: Constants) -> Any:
+    """Time of one access (s): by rows that a column of capacitors sums, else by the input's pulses.
+
+    Several bits at once are a level (one step) or a pulse (up to 2^(bits-1) units), and rows seldom
+    say which: the geometric mean.
+    """
+    if chip.clock_hz:
+        return 1 / chip.clock_hz
+    slower = float(
+        scaling.delay_factor(28.0, chip.node_nm) * scaling.supply_delay_factor(supply_v(chip))
+    )
+    if chip_class(chip) == "charge domain":
+        return constants.charge_row_s * (_rows_read(chip) or chip.rows) * slower
+    # An access follows the square root of gate delay, as in sensed macros.
+    bits = 1 if chip.input_mode == "bit_serial" else math.ceil(chip.input_bits)
+    units = {"pulse_width": 2.0 ** (bits - 1), "voltage_levels": 1.0}
+    pulses = units.get(chip.input_mode, 2.0 ** ((bits - 1) / 2))
+    return constants.bit_line_access_s * math.sqrt(slower) * pulses * _reads(chip)
+
+
 def _sram(chip: Chip, constants: Constants) -> Tile:
-    """SRAM whose bits share charge or discharge a bit line."""
-    weight_bits, volts = chip.weight_bits or 1, supply_v(chip)
-    charge = chip_class(chip) == "charge domain"
-    # Capacitors and wires shrink with the linear dimension, not with the gates.
-    bit = constants.charge_cell_energy_j if charge else constants.bit_line_energy_j
-    bit = bit * (chip.node_nm / 65 * (volts / 0.8) ** 2)
-    at_once, ladder = chip.input_mode != "bit_serial", chip.cell == "ladder"
+    """Bits of SRAM or gain cells that share charge, discharge a bit line or drive a current."""
+    kind, volts = chip_class(chip), supply_v(chip)
+    serial, ladder = chip.input_mode == "bit_serial", chip.column_sum == "ladder"
     # An input at once is a level (one charge) or pulses (up to one a bit), and rows seldom say
-    # which: the geometric mean. A ladder and a large cell switch once. A C-2C ladder has 3C a bit
-    # where a charge-domain cell has C, and a converter of its own where a charge-domain column is
-    # its converter's capacitor.
-    once = ladder or chip.cell == "large" or not at_once
-    switched = 1.0 if once else math.sqrt(chip.input_bits)
+    # which: the geometric mean; a bit line is discharged by pulses. A ladder and a stated level
+    # switch once.
+    once = ladder or serial or chip.input_mode == "voltage_levels"
+    power = 1.0 if kind == "bit-line discharge" else 0.5
+    switched = 1.0 if once else math.ceil(chip.input_bits) ** power
+    reads = _reads(chip)
     factor = constants.sram_adc_factor
+    if kind != "charge domain":
+        factor = constants.bit_line_adc_factor
     if ladder:
-        factor = _stand_alone_factor(chip.adc_bits, chip.node_nm, volts)
+        factor = _stand_alone_factor(output_bits(chip), chip.node_nm, volts)
     rows_read = _rows_read(chip)
-    chip = dataclasses.replace(chip, adc_bits=_bits_resolved(chip))
+    bits = weight_bits(chip)
+    resolved = 1 if reads > 1 else _bits_resolved(chip)
+    drive = LADDER_DAC_F * chip.input_bits * volts**2 if ladder else 10e-15
+    cell = _sram_bit_energy_j(chip, constants) * bits * switched
     technology = dataclasses.replace(
         load_technology("sram-16nm"),
         node_nm=chip.node_nm,
         supply_v=volts,
-        columns_per_weight=1 if at_once else weight_bits,
-        devices_per_weight=weight_bits,
-        input_slot_s=chip.slot_s or constants.bit_line_access_s,
-        cell_switch_energy_j=(3 if ladder else 1) * bit * weight_bits * switched,
-        adc_energy_factor=factor,
-        driver_slot_energy_j=LADDER_DAC_F * chip.input_bits * volts**2 if ladder else 10e-15,
+        columns_per_weight=bits if serial or kind != "charge domain" else 1,
+        devices_per_weight=bits,
+        input_slot_s=_sram_step_s(chip, constants),
+        cell_switch_energy_j=cell * reads,
+        adc_energy_factor=factor * reads,
+        driver_slot_energy_j=drive * reads,
         pipelined=1,
         step_overhead_s=0.0,
     )
-    mode = "level" if at_once else chip.input_mode
-    return _tile(chip, technology, constants, chip.input_bits, mode, rows_read)
+    mode = "bit_serial" if serial else "level"
+    plain = dataclasses.replace(chip, output_bits=resolved, readout="")
+    return _tile(plain, technology, constants, input_steps(chip), mode, rows_read)
 
 
 def tile_of(chip: Chip, constants: Constants) -> Tile | None:
-    """The chip as a tile of our models; None for an all-digital macro."""
+    """The chip as a tile of our models; None for an all-digital macro.
+
+    Raises ValueError for a device whose cells are not modelled.
+    """
     kind = chip_class(chip)
     if kind == "digital":
         return None
+    if chip.device not in ("pcm", "rram", "flash", "sram", "edram"):
+        raise ValueError(
+            f"no model of cells of {chip.device} that are read as currents; modelled: PCM, RRAM, "
+            "flash, SRAM, gain cells, and digital macros of every device"
+        )
     if kind == "pulse width":
         return _pulse_width(chip, constants)
-    return _sram(chip, constants) if chip.device == "sram" else _nvm(chip, constants)
+    if kind in ("integrating neuron", "sampled analog"):
+        return _analog(chip, constants)
+    if kind == "sliced study":
+        return _sliced_study(chip, constants)
+    return _sensed(chip, constants) if kind == "sensed macro" else _sram(chip, constants)

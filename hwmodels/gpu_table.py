@@ -1,32 +1,34 @@
-"""Measured decoding of mixture-of-experts models on GPUs, and the roofline's prediction of it.
+"""Tables of measured decoding on GPUs, and what a step of each run takes by the digital model.
 
-Decoding reads every weight that a batch touches once a step: the weights that every token uses,
-and the experts that at least one token of the batch chooses. That and the key-value cache fix the
-bytes; one efficiency curve of the accelerator turns bytes into time and energy.
+What a decode step reads and computes comes from the caller (`StepCounter`): how experts are chosen
+is not known here.
 """
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import difflib
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hwmodels.digital import (
     Accelerator,
     accelerator_names,
     load_accelerator,
+    memory_bandwidth_bytes_per_s,
     memory_capacity_bytes,
+    peak_macs_per_s,
     step_energy_j,
     step_time_s,
+    widening_time_s,
 )
 from hwmodels.table_text import NUMBER, number, plain, quantity, read_csv, tidy
+
+Array = NDArray[np.float64]
 
 SILICON = Path(__file__).parent / "silicon"
 COLUMNS = (
@@ -37,6 +39,7 @@ COLUMNS = (
     "num_gpus",
     "avg_batch",
     "avg_output_len",
+    "avg_power_W",
     "J_per_output_token",
     "median_ITL_ms",
     "status",
@@ -84,8 +87,10 @@ EXPERTS_ONLY = ("mxfp4",)
 """Formats that models are published in with their routed experts alone so small, all else in 16
 bits: so gpt-oss has 12.8 and 60.8 GiB (OpenAI, gpt-oss model card, arXiv 2508.10925)."""
 
-ROUTING_EXPONENT = 0.836
-"""Experts are used unequally: frequency falls as rank to this power (fit of validation_gpu)."""
+CACHED_SHARE, PROMPT_TOKENS = 0.9, 100
+"""Tokens that a sequence has cached when a step meets it, over the mean length of outputs, and
+before the first output. Long outputs take more steps: E[L^2] / 2 E[L], by the published histograms
+of lengths 0.66 to 1.05 of the mean (0.5 if all were alike). Prompts are not published."""
 KV_BITS = 16
 OTHER_BOARDS = ("pcie", "nvl", "mig")
 """Boards that share a name with a preset, but not its memory or power."""
@@ -94,77 +99,66 @@ SAME_MEMORY = 0.08
 LARGEST = 1e7
 
 
-@dataclass(frozen=True)
-class Decoder:
-    """What a decode step of a model reads."""
+class StepReads(Protocol):
+    """One decode step of a batch, in values and multiply-accumulates."""
 
-    name: str
-    layers: int
-    moe_layers: int
-    experts: int
-    experts_per_token: int
-    parameters_per_expert: float
-    parameters_always_read: float
-    """All but the routed experts and the input embedding."""
-    kv_values_per_token: float
-    kv_values_in_window: float
-    """Of them in layers that look back no further than `window_tokens`."""
-    window_tokens: int
+    @property
+    def stages(self) -> int:
+        """Layers."""
+
+    @property
+    def grouped_stages(self) -> int:
+        """Layers that sort their tokens into groups, each with its own matrices."""
+
+    @property
+    def grouped_weights(self) -> float:
+        """Of those matrices, as many as this step reads."""
+
+    @property
+    def held_grouped_weights(self) -> float:
+        """Of those matrices, all."""
+
+    @property
+    def other_weights(self) -> float: ...
+
+    @property
+    def cache_values(self) -> float:
+        """Keys and values of all sequences."""
+
+    @property
+    def macs(self) -> float:
+        """On weights."""
+
+    @property
+    def cache_macs(self) -> float:
+        """On keys and values."""
+
+
+StepCounter = Callable[[str, float, float], StepReads]
+"""A step of a model by name, with so many sequences of so many tokens; ValueError in one line for a
+model that it does not know."""
 
 
 @dataclass(frozen=True)
 class Measurement:
     """One row: a serving run at a batch size; measured values apart, as in chip_table."""
 
-    decoder: Decoder
-    label: str
+    model: str
+    reads: StepReads
     gpu: str
     gpus: int
     weight_bits: float
-    """Of routed experts, and of everything unless `other_bits` differ."""
+    """Of grouped weights, and of everything unless `other_bits` differ."""
     other_bits: float
-    """Of weights outside the routed experts."""
     cache_bits: float
     """Of keys and values."""
     batch: float
-    context: float
-    """Mean tokens of a sequence that are cached when it decodes: half of its output."""
+    least_cache_values: float
+    """Of all sequences if their outputs were equally long."""
     time_s: float | None
     energy_j: float | None
-
-
-def decoders() -> dict[str, Decoder]:
-    """The shipped model descriptions by lower-case name without organisation."""
-    with (SILICON / "decoders.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    found = {}
-    for row in rows:
-        counts = {name: int(row[name]) for name in tuple(row)[1:10]}
-        found[row["model"].split("/")[1].lower()] = Decoder(row["model"], **counts)
-    return found
-
-
-def _decoder(name: str) -> Decoder:
-    """The longest described name that a model name begins with (suffixes are releases).
-
-    Failing that, the only described name that begins with it ("OLMoE").
-    """
-    known = decoders()
-    base = re.sub(r"[\s_]+", "-", name.strip().split("/")[-1].lower())
-    base = base.replace("deepseekmoe", "deepseek-moe")
-    stems = {re.sub(r"(-(v0\.\d|base|instruct|\d{4}))+$", "", key): key for key in known}
-    matches = [
-        key for stem, key in stems.items() if re.match(rf"{re.escape(stem)}(?![a-z0-9])", base)
-    ]
-    longer = [key for key in known if base and re.match(rf"{re.escape(base)}(?![a-z0-9])", key)]
-    matches = matches or longer[:1] * (len(longer) == 1)
-    if not matches or "distill" in base:
-        near = difflib.get_close_matches(base, known, n=3, cutoff=0.0)
-        raise ValueError(
-            f"model {name!r} is not described; nearest of the {len(known)} that are: "
-            f"{', '.join(near)}"
-        )
-    return known[max(matches, key=len)]
+    power_w: float | None
+    """Of one GPU; where the row does not state it, energy over time."""
 
 
 def _accelerator(text: str) -> str:
@@ -236,28 +230,37 @@ def _gpus(row: dict[str, str]) -> tuple[str, int]:
     return name, min(told, default=1)
 
 
-def parse(row: dict[str, str]) -> Measurement:
+def parse(row: dict[str, str], count: StepCounter) -> Measurement:
     """One row of the table; ValueError says in one line why it cannot be expressed."""
     row = {name: tidy(text) for name, text in row.items()}
-    decoder, bits = _decoder(row["model"]), _weight_bits(row["weight_precision"])
-    experts_only = decoder.experts and _precision(row["weight_precision"]) in EXPERTS_ONLY
+    count(row["model"], 1.0, 1.0)  # an unknown model before all else
+    bits = _weight_bits(row["weight_precision"])
     name, gpus = _gpus(row)
     values = _counts(row)
+    batch = values["avg_batch"]
+    reads = count(row["model"], batch, CACHED_SHARE * values["avg_output_len"] + PROMPT_TOKENS)
+    grouped_only = reads.grouped_stages and _precision(row["weight_precision"]) in EXPERTS_ONLY
     time, energy = quantity(row["median_ITL_ms"], "ms"), quantity(row["J_per_output_token"], "J")
     if re.match(r"\s*M\b", row["status"]):  # unverified: predicted, not compared
         time = energy = None
+    power = number(row["avg_power_W"])
+    time_s = time * 1e-3 if time and time > 0 else None
+    energy_j = energy if energy and energy > 0 else None
+    if power is None and time_s and energy_j:
+        power = batch * energy_j / time_s
     return Measurement(
-        decoder=decoder,
-        label=f"{row['model']} {row['task']} batch {row['avg_batch']}",
+        model=row["model"],
+        reads=reads,
         gpu=_accelerator(name),
         gpus=gpus,
         weight_bits=bits,
-        other_bits=16 if experts_only else bits,
+        other_bits=16 if grouped_only else bits,
         cache_bits=_cache_bits(row["weight_precision"]),
-        batch=values["avg_batch"],
-        context=values["avg_output_len"] / 2,
-        time_s=time * 1e-3 if time and time > 0 else None,
-        energy_j=energy if energy and energy > 0 else None,
+        batch=batch,
+        least_cache_values=count(row["model"], batch, values["avg_output_len"] / 2).cache_values,
+        time_s=time_s,
+        energy_j=energy_j,
+        power_w=power / gpus if power else None,
     )
 
 
@@ -267,85 +270,80 @@ def read_table(path: str | Path | None = None) -> list[dict[str, str]]:
     return read_csv(path, COLUMNS, NEEDED, ALIASES)
 
 
-def routing_probabilities(experts: int, chosen: int, exponent: float) -> NDArray[np.float64]:
-    """Chance that a token uses each expert: rank to minus `exponent`; adds up to `chosen`."""
-    rank = np.arange(1, experts + 1, dtype=float)
-    share = np.power(rank, -exponent)
-    probability = np.zeros(experts)
-    certain = np.zeros(experts, dtype=bool)
-    for _ in range(experts):  # what would exceed 1 is certain; the rest share what is left
-        left = chosen - certain.sum()
-        probability = np.where(certain, 1.0, left * share / share[~certain].sum())
-        over = (probability > 1) & ~certain
-        if not over.any():
-            break
-        certain |= over
-    return probability
+def cache_bytes(run: Measurement) -> float:
+    """Bytes of the key-value cache of the whole batch that a step reads."""
+    return run.reads.cache_values * run.cache_bits / 8
 
 
-def expected_unique_experts(probability: ArrayLike, batch: float) -> float:
-    """Expected number of experts that at least one of `batch` independent tokens uses."""
-    idle = np.power(1 - np.asarray(probability, dtype=float), batch)
-    return float(np.sum(1 - idle))
-
-
-def cache_bytes(measurement: Measurement) -> float:
-    """Bytes of the key-value cache of the whole batch, at its mean length."""
-    values = cached_values(measurement.decoder, measurement.context)
-    return measurement.batch * values * measurement.cache_bits / 8
-
-
-def cached_values(decoder: Decoder, context: float) -> float:
-    """Keys and values of one sequence of `context` tokens that a step reads."""
-    whole = decoder.kv_values_per_token - decoder.kv_values_in_window
-    return whole * context + decoder.kv_values_in_window * min(context, decoder.window_tokens)
-
-
-def step_bytes(measurement: Measurement, exponent: float = ROUTING_EXPONENT) -> float:
-    """Bytes that one decode step reads: weights once, experts that are used, key-value cache."""
-    decoder = measurement.decoder
-    probability = routing_probabilities(decoder.experts, decoder.experts_per_token, exponent)
-    unique = expected_unique_experts(probability, measurement.batch)
-    routed = decoder.moe_layers * unique * decoder.parameters_per_expert
-    return _weight_bytes(measurement, routed) + cache_bytes(measurement)
-
-
-def _weight_bytes(measurement: Measurement, routed: float) -> float:
-    """Bytes of so many parameters of routed experts and of all the others."""
-    others = measurement.decoder.parameters_always_read * measurement.other_bits
-    return (routed * measurement.weight_bits + others) / 8
-
-
-def weight_bytes(measurement: Measurement) -> float:
+def weight_bytes(run: Measurement) -> float:
     """Bytes of all weights of the model but its input embedding."""
-    decoder = measurement.decoder
-    routed = decoder.moe_layers * decoder.experts * decoder.parameters_per_expert
-    return _weight_bytes(measurement, routed)
+    reads = run.reads
+    bits = reads.held_grouped_weights * run.weight_bits + reads.other_weights * run.other_bits
+    return bits / 8
 
 
-def step_macs(measurement: Measurement) -> float:
-    """Multiply-accumulates of one decode step of the whole batch (attention scores not counted)."""
-    decoder = measurement.decoder
-    expert = decoder.moe_layers * decoder.experts_per_token * decoder.parameters_per_expert
-    return measurement.batch * (decoder.parameters_always_read + expert)
+def read_weight_bytes(run: Measurement) -> float:
+    """Bytes of weights that one decode step reads."""
+    reads = run.reads
+    return (reads.grouped_weights * run.weight_bits + reads.other_weights * run.other_bits) / 8
 
 
-def predict_step(
-    measurement: Measurement, accelerator: Accelerator, exponent: float = ROUTING_EXPONENT
-) -> tuple[float, float]:
-    """Time of one decode step (s) and energy of one output token (J), by the roofline.
+def predict_steps(runs: Sequence[Measurement], accelerator: Accelerator) -> tuple[Array, Array]:
+    """Time of one decode step (s) and energy of one output token (J) of runs, by the roofline.
 
-    Several GPUs share weights and arithmetic evenly (tensor parallel, links not counted).
+    accelerator: one for all, or with one entry a run. Several GPUs share weights and arithmetic
+    evenly (tensor parallel, links not counted).
     """
-    share = 1 / measurement.gpus
-    macs, moved = step_macs(measurement) * share, step_bytes(measurement, exponent) * share
-    layers = measurement.decoder.layers
-    time = step_time_s(accelerator, macs, moved, measurement.batch, layers)
-    energy = step_energy_j(accelerator, time, macs, moved)
-    return float(time), float(energy) * measurement.gpus / measurement.batch
+    gpus, batch = (np.array([getattr(run, name) for run in runs]) for name in ("gpus", "batch"))
+    reads = {
+        name: np.array([getattr(run.reads, name) for run in runs], dtype=float)
+        for name in ("macs", "cache_macs", "stages", "grouped_stages")
+    }
+    grouped = np.array([run.reads.grouped_weights for run in runs])
+    loaded = grouped + np.array([run.reads.other_weights for run in runs])
+    weights = np.array([read_weight_bytes(run) for run in runs]) / gpus
+    cache = np.array([cache_bytes(run) for run in runs]) / gpus
+    macs, cache_macs = reads["macs"] / gpus, reads["cache_macs"] / gpus
+    time = step_time_s(
+        accelerator,
+        macs,
+        weights,
+        batch,
+        reads["stages"],
+        weights=loaded / gpus,
+        cache_bytes=cache,
+        cache_macs=cache_macs,
+        grouped=reads["grouped_stages"],
+    )
+    bits = np.array([run.weight_bits for run in runs])
+    narrow = np.where(bits == [run.other_bits for run in runs], loaded, grouped)
+    time = time + widening_time_s(accelerator, narrow / gpus, bits)
+    energy = step_energy_j(
+        accelerator, time, macs + cache_macs, weights + cache, batch=batch, stages=reads["stages"]
+    )
+    return time, energy * gpus / batch
 
 
-def with_curve(accelerator: Accelerator, curve: dict[str, float]) -> Accelerator:
-    """The accelerator with other constants of its efficiency and power curve."""
-    changes: dict[str, Any] = dict(curve)
-    return dataclasses.replace(accelerator, **changes)
+def busy_share(run: Measurement, accelerator: Accelerator) -> float:
+    """Share of a measured step that memory and arithmetic explain at their data sheet's peaks."""
+    assert run.time_s is not None
+    bandwidth = float(memory_bandwidth_bytes_per_s(accelerator))
+    streaming = read_weight_bytes(run) / bandwidth
+    busy = max(streaming, run.reads.macs / float(peak_macs_per_s(accelerator)))
+    return (busy + cache_bytes(run) / bandwidth) / run.gpus / run.time_s
+
+
+IDLE_POWER, LOW_POWER, LOW_SHARE = 0.45, 0.62, 0.25
+
+
+def waits_for_host(run: Measurement, accelerator: Accelerator) -> bool:
+    """Whether the GPU waited in this run, by what was measured, not by what is predicted.
+
+    It draws less than 0.45 of the board's limit, which is less than a busy one draws for nothing;
+    or less than 0.62 of it with not a quarter of the step explained by memory and arithmetic.
+    """
+    if run.power_w is None or accelerator.max_power_w is None:
+        return False
+    share = run.power_w / float(accelerator.max_power_w)
+    little = share < LOW_POWER and busy_share(run, accelerator) < LOW_SHARE
+    return bool(share < IDLE_POWER or little)

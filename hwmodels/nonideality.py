@@ -23,8 +23,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from hwmodels.catalog import nearest
-from hwmodels.technology import NOISE_MODELS
+from hwmodels.noise_models import (
+    MeasuredNoise,
+    check_noise_model,
+    is_own,
+    longest_age_s,
+    own_noise,
+)
 
 # The only times at which the RRAM measurements were taken (Wan et al., Nature 2022).
 RRAM_TIMES_S = (1.0, 86400.0, 172800.0)
@@ -42,12 +47,15 @@ _FILTERS = threading.Lock()
 class Noise:
     """Everything about the hardware that accuracy depends on.
 
-    noise_model: one of NOISE_MODELS. magnitude: factor c on the programming noise (0: none; for
+    noise_model: one of NOISE_MODELS, or the path of a technology's TOML file with one's own
+    measured noise. magnitude: factor c on the programming noise (0: none; for
     "rram" also on its long-term noise). time_s: seconds between programming and use, None for
     just programmed (no drift, no read noise). tile_rows: rows of a tile of the full-size
     hardware. dac_bits, adc_bits: converter resolution, 2 to 16, None for an ideal converter.
     input_range_std: kappa, the input range in standard deviations of the calibrated inputs.
     output_range: lambda, the ADC range in units of input range times largest weight of a column.
+    word_line_drop, bit_line_drop: voltage lost on wires, as `hwmodels.tile_limits.line_drops`
+    gives it for the full-size block (0: none).
     A value outside its range raises ValueError.
     """
 
@@ -59,6 +67,8 @@ class Noise:
     adc_bits: int | None = 8
     input_range_std: float = 12.0
     output_range: float = 2.0
+    word_line_drop: float = 0.0
+    bit_line_drop: float = 0.0
 
     def __post_init__(self) -> None:
         check_noise_model(self.noise_model)
@@ -74,39 +84,82 @@ class Noise:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}; a finite number above 0 is needed")
-        _check_time(self.noise_model, self.time_s)
+        for name in ("word_line_drop", "bit_line_drop"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}; a finite number >= 0 is needed")
+        check_age(self.noise_model, self.time_s)
 
 
-def check_noise_model(name: str) -> None:
-    """Raise ValueError, naming the nearest model, unless `name` is one of NOISE_MODELS."""
-    if name in NOISE_MODELS:
+def check_age(noise_model: str, age_s: float | None) -> None:
+    """Raise ValueError unless a noise model was measured to such an age; None: just programmed."""
+    if age_s is None:
         return
-    hint = nearest(name, NOISE_MODELS)
-    raise ValueError(f"no noise model {name!r}: there are {', '.join(NOISE_MODELS)}{hint}")
-
-
-def _check_time(noise_model: str, time_s: float | None) -> None:
-    if time_s is None:
-        return
-    if not (math.isfinite(time_s) and time_s >= 0):
-        raise ValueError(f"time_s is {time_s}; a finite number of seconds >= 0, or none, is needed")
-    if noise_model == "rram" and float(time_s) not in RRAM_TIMES_S:
-        measured = min(RRAM_TIMES_S, key=lambda known: abs(known - time_s))
+    if not (math.isfinite(age_s) and age_s >= 0):
+        raise ValueError(f"time_s is {age_s}; a finite number of seconds >= 0, or none, is needed")
+    longest = longest_age_s(noise_model)
+    if age_s > longest:
         raise ValueError(
-            f"noise model 'rram' was measured at 1, 86400 and 172800 s only, not at {time_s:g} s; "
-            f"the nearest is {measured:g} s"
+            f"noise model {noise_model!r} was measured to an age of {longest:g} s only, not of "
+            f"{age_s:g} s; the nearest is {longest:g} s"
         )
 
 
-@cache
+def measured_time_s(noise_model: str, age_s: float) -> float:
+    """The age to simulate: for RRAM the next that was measured, no better than what is asked."""
+    if noise_model != "rram":
+        return age_s
+    return min(known for known in RRAM_TIMES_S if known >= age_s)
+
+
+class PolynomialNoise:
+    """One's own measured noise, with the methods of aihwkit's models; conductances in uS."""
+
+    def __init__(self, noise: MeasuredNoise, magnitude: float) -> None:
+        self.noise, self.magnitude, self.g_max = noise, magnitude, noise.g_max_us
+
+    def _at(self, name: str, conductance: Tensor) -> Tensor:
+        """One of its polynomials at conductances up to g_max."""
+        relative = (conductance.abs() / self.g_max).clamp_(max=1.0)
+        highest, *lower = reversed(getattr(self.noise, name))
+        value = torch.full_like(relative, highest)
+        for coefficient in lower:
+            value = value.mul_(relative).add_(coefficient)
+        return value
+
+    def apply_programming_noise_to_conductance(self, g_target: Tensor) -> Tensor:
+        deviation = self._at("programming_us", g_target).mul_(self.magnitude)
+        return deviation.mul_(torch.randn_like(g_target)).add_(g_target).clamp_(min=0.0)
+
+    def generate_drift_coefficients(self, g_target: Tensor) -> Tensor:
+        spread = self._at("drift_exponent_std", g_target).mul_(torch.randn_like(g_target))
+        return spread.add_(self._at("drift_exponent_mean", g_target)).abs_()
+
+    def apply_drift_noise_to_conductance(
+        self, g_prog: Tensor, exponent: Tensor, t_inference: float
+    ) -> Tensor:
+        age = t_inference + self.noise.drift_start_s
+        drifted = g_prog * torch.pow(age / self.noise.drift_start_s, -exponent)
+        # 1/f noise from the read time on; younger than that nothing has accumulated.
+        decades = max(math.log((age + self.noise.read_time_s) / (2 * self.noise.read_time_s)), 0.0)
+        noise = self._at("read_noise", g_prog).mul_(drifted).mul_(math.sqrt(decades))
+        return noise.mul_(torch.randn_like(g_prog)).add_(drifted).clamp_(min=0.0)
+
+
 def device_model(name: str, magnitude: float = 1.0) -> Any:
+    """The noise model of that name or file, its programming noise scaled by `magnitude`."""
+    check_noise_model(name)
+    return PolynomialNoise(own_noise(name), magnitude) if is_own(name) else _named(name, magnitude)
+
+
+@cache
+def _named(name: str, magnitude: float) -> Any:
     """aihwkit's noise model of that name with its programming noise scaled by `magnitude`.
 
     Two defaults of aihwkit are corrected: the RRAM polynomial belongs to g_max = 40 uS (with the
     default of 25 uS its relative noise is 1.6 times too large), and the CMO-HfOx acceptance range
     of 2 % must be given as 2 (the default 2e-2 is no key of its table and silently means 0.2 %).
     """
-    check_noise_model(name)
     from aihwkit.inference.noise.hermes import HermesNoiseModel
     from aihwkit.inference.noise.pcm import PCMLikeNoiseModel
     from aihwkit.inference.noise.reram import ReRamCMONoiseModel, ReRamWan2022NoiseModel
@@ -179,13 +232,16 @@ def program(
     *,
     generator: torch.Generator,
     sign: int = 1,
+    error_scale: float = 1.0,
 ) -> ProgrammedMatrix:
     """Write weights [..., outputs, inputs] into tiles of the given row-block sizes.
 
+    error_scale multiplies the error of every weight, whatever its cause and after compensation.
     Draws on the CPU, so that a seed means the same on every device; the result lies where
     `weight` lies. Equal in distribution to aihwkit's `program_weights` followed, if
     `noise.time_s` is given, by `drift_weights(time_s)` with global drift compensation read
-    without converter error. Raises ValueError when the sizes do not add up or weights have NaN.
+    without converter error; then the wires' `with_ir_drop`. Raises ValueError when the sizes do not
+    add up or weights have NaN.
     """
     if sum(sizes) != weight.shape[-1]:
         raise ValueError(f"row blocks {tuple(sizes)} do not add up to {weight.shape[-1]} inputs")
@@ -197,15 +253,37 @@ def program(
     scaled = torch.cat(
         [part / column[..., block, :, None] for block, part in enumerate(parts)], dim=-1
     )
-    if noise.magnitude == 0 and noise.time_s is None:
-        return _on(weight.device, ProgrammedMatrix(scaled, column, tuple(sizes)))
-    model = device_model(noise.noise_model, float(noise.magnitude))
-    write = _write_single_device if noise.noise_model == "cmo-hfox" else _write_device_pair
-    with SignedNormal(generator, sign), _quiet(noise.noise_model):
-        noisy, compensation = write(model, scaled, tuple(sizes), noise.time_s)
+    noisy, compensation = scaled, None
+    if noise.magnitude > 0 or noise.time_s is not None:
+        model = device_model(noise.noise_model, float(noise.magnitude))
+        write = _write_single_device if noise.noise_model == "cmo-hfox" else _write_device_pair
+        age_s = noise.time_s
+        if age_s is not None:
+            age_s = measured_time_s(noise.noise_model, age_s)
+        with SignedNormal(generator, sign), _quiet(noise.noise_model):
+            noisy, compensation = write(model, scaled, tuple(sizes), age_s)
+        if error_scale != 1:
+            noisy = _with_scaled_error(scaled, noisy, compensation, tuple(sizes), error_scale)
     if compensation is not None:
         column = column * compensation.unsqueeze(-1)
+    if noise.word_line_drop or noise.bit_line_drop:
+        noisy = with_ir_drop(noisy, sizes, noise.word_line_drop, noise.bit_line_drop)
     return _on(weight.device, ProgrammedMatrix(noisy, column, tuple(sizes)))
+
+
+def _with_scaled_error(
+    target: Tensor,
+    noisy: Tensor,
+    compensation: Tensor | None,
+    sizes: tuple[int, ...],
+    error_scale: float,
+) -> Tensor:
+    """Programmed weights whose errors against the target, once compensated, are scaled."""
+    if compensation is not None:
+        blocks = torch.tensor(sizes, device=target.device)
+        factor = compensation.repeat_interleave(blocks, dim=-1, output_size=sum(sizes))
+        target = target / factor.unsqueeze(-2)
+    return torch.lerp(target, noisy, error_scale)
 
 
 @contextmanager
@@ -303,3 +381,53 @@ def _compensation(before: Tensor, after: Tensor, sizes: tuple[int, ...]) -> Tens
         reference = old.abs().mean((-2, -1)).clamp_(min=_SMALLEST_READOUT)
         factors.append(reference / new.abs().mean((-2, -1)).clamp_(min=_SMALLEST_READOUT))
     return torch.stack(factors, dim=-1)
+
+
+@torch.no_grad()
+def with_ir_drop(
+    weight: Tensor, sizes: Sequence[int], word_line_drop: float, bit_line_drop: float
+) -> Tensor:
+    """What tiles compute with when wires take voltage, each column's gain calibrated away.
+
+    weight [..., outputs, inputs] in units of the column maximum; sizes: the row blocks. A cell's
+    weight falls by 1 / (1 + x), x the first order of what is lost on its way from the row driver
+    and to the column's foot:
+
+        x_ij = D_w / m^2 sum_k min(j, k) |w_ik|  +  D_b / n^2 sum_k min(d_i, d_k) |w_kj|
+
+    j the column's place from the drivers, d_i the row's from the foot, the second sum over weights
+    of the same sign, for positive and negative ones have their own lines. The digital scale of a
+    column then fits its weights best, as a calibration with many inputs finds it.
+    """
+    result = torch.empty_like(weight)
+    blocks = zip(weight.split(sizes, dim=-1), result.split(sizes, dim=-1), strict=True)
+    for given, kept in blocks:
+        part = given.contiguous()
+        size, outputs = part.shape[-1], part.shape[-2]
+        magnitude = part.abs()
+        # Weights of the same sign are half of all magnitudes and half of the signed sum.
+        lost = _from_foot(part).mul_(part.sign()).add_(_from_foot(magnitude))
+        lost.mul_(0.5 * bit_line_drop / size**2)
+        lost.add_(_from_driver(magnitude), alpha=word_line_drop / outputs**2).add_(1.0)
+        left = torch.div(part, lost, out=lost)
+        power = (left * left).sum(-1, keepdim=True)
+        gain = magnitude.mul_(left.abs()).sum(-1, keepdim=True)
+        torch.mul(left, gain.div_(torch.where(power > 0, power, 1.0)), out=kept)
+    return result
+
+
+def _from_driver(load: Tensor) -> Tensor:
+    """sum_k min(j, k) load_k over outputs, the drivers before the first.
+
+    min(j, k) counts the stretches of wire that both share: those up to j each carry what lies at or
+    beyond them. Two running sums.
+    """
+    carried = load.sum(-2, keepdim=True) - load.cumsum(-2) + load
+    return carried.cumsum(-2)
+
+
+def _from_foot(load: Tensor) -> Tensor:
+    """The same over inputs, counted from the column's foot after the last."""
+    carried = load.cumsum(-1)
+    sums = carried.cumsum(-1)
+    return carried.sub_(sums).add_(sums[..., -1:])

@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 RANGE = rf"\s*[~≈]?\s*(-?{NUMBER})(?:\s*(?:-|–|to)\s*({NUMBER}))?"
 UNITS = {
-    "nJ": {"J": 1e9, "mJ": 1e6, "uJ": 1e3, "nJ": 1.0, "pJ": 1e-3, "fJ": 1e-6},
-    "pJ": {"J": 1e12, "mJ": 1e9, "uJ": 1e6, "nJ": 1e3, "pJ": 1.0, "fJ": 1e-3},
-    "J": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "kJ": 1e3},
-    "ns": {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0, "ps": 1e-3},
+    "J": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12, "fJ": 1e-15, "kJ": 1e3},
+    "s": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12},
     "ms": {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6},
-    "mm2": {"mm2": 1.0, "um2": 1e-6, "cm2": 100.0, "nm2": 1e-12},
+    "Hz": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
+    "V": {"V": 1.0, "mV": 1e-3},
+    "mm2": {"mm2": 1.0, "um2": 1e-6, "cm2": 100.0},
     "TOPS/W": {"TOPS/W": 1.0, "GOPS/W": 1e-3, "POPS/W": 1e3, "TFLOPS/W": 1.0, "GFLOPS/W": 1e-3},
     "nm": {"nm": 1.0, "um": 1e3},
 }
@@ -29,60 +29,105 @@ def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _column(name: str, columns: tuple[str, ...], aliases: Mapping[str, str]) -> tuple[str, str]:
+def _spelled(unit: str) -> str:
+    """A unit in one spelling: "µs" and "mm²" as "us" and "mm2"."""
+    return re.sub("[µμ]", "u", unit.strip(" )]")).replace("²", "2").replace("^2", "2")
+
+
+def _column(
+    name: str, columns: Iterable[str], aliases: Mapping[str, str], units: Mapping[str, str]
+) -> tuple[str, str]:
     """The known column that a header means, and the unit that bare numbers below it are in.
 
-    Case, spaces and punctuation do not count, nor what stands in brackets ("Latency [us]").
+    Case, spaces and punctuation do not count. A unit may stand in brackets ("Latency [us]") or
+    last ("latency_us"). Raises ValueError where one in brackets is none of the column's.
     """
     known = {_key(column): column for column in columns} | dict(aliases)
-    if _key(name) in known:
-        return known[_key(name)], ""
     bare, *inside = re.split(r"[(\[]", name, maxsplit=1)
-    unit = re.sub("[µμ]", "u", inside[0].strip(" )]")).replace("²", "2") if inside else ""
-    stated = any(unit in units for units in UNITS.values())
-    return known.get(_key(bare), name), unit if stated else ""
+    if not inside and _key(name) not in known:
+        bare, _, last = name.rpartition("_")
+        given = units.get(known.get(_key(bare), ""), "")
+        same = [unit for unit in UNITS.get(given, {}) if unit.lower() == _spelled(last).lower()]
+        inside = same[:1]
+    if not inside or _key(bare) not in known:
+        return known.get(_key(name), name), ""
+    column, unit = known[_key(bare)], _spelled(inside[0])
+    if unit and column in units and unit not in UNITS[units[column]]:
+        accepted = ", ".join(UNITS[units[column]])
+        raise ValueError(f"header {name!r}: no unit of {column}; accepted: {accepted}")
+    stated = any(unit in accepted for accepted in UNITS.values())
+    return column, unit if stated else ""
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file without comments ("# ..."); ValueError in one line."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return [line for line in file if not line.startswith("#")]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"cannot read {path}: it is not UTF-8 text") from error
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
 
 
 def read_csv(
     path: Path,
-    columns: tuple[str, ...],
-    needed: tuple[str, ...],
+    columns: Iterable[str],
+    needed: Iterable[str],
     aliases: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> list[dict[str, str]]:
     """Rows of a CSV file as dictionaries with those columns at least; absent ones are empty.
 
     Columns may be separated by commas, semicolons or tabs, in any order, with others between them;
-    `aliases` are further names of columns, in small letters and digits only. ValueError in one line
-    for a file that cannot be read, lacks a needed column, or has no rows.
+    `aliases` are further names of columns, in small letters and digits only, `units` the units of
+    those that have one: a header in another ("Latency (us)") gives its cells that unit. ValueError
+    in one line for a file that cannot be read, lacks a needed column, or has no rows.
     """
+    columns, lines = list(columns), _lines(path)
+    separator = max(",;\t", key=(lines or [""])[0].count)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            file.seek(0)
-            separator = max(",;\t", key=first.count)
-            reader = csv.DictReader(file, delimiter=separator)
-            given = [(name or "").strip() for name in reader.fieldnames or []]
-            meant = [_column(name, columns, aliases or {}) for name in given]
-            header: list[str] = []
-            for name, (known, _) in zip(given, meant, strict=True):  # the first that means it
-                header.append(name if known in (*given, *header) else known)
-            units = dict(zip(header, (unit for _, unit in meant), strict=True))
-            reader.fieldnames = header
-            rows = [
-                {key: _with_unit(value or "", units[key]) for key, value in row.items() if key}
-                for row in reader
-            ]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"cannot read {path}: it is not UTF-8 text") from error
-    except (OSError, csv.Error) as error:
-        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
+        reader = csv.DictReader(lines, delimiter=separator)
+        given = [(name or "").strip() for name in reader.fieldnames or []]
+        meant = [_column(name, columns, aliases or {}, units or {}) for name in given]
+        header: list[str] = []
+        for name, (known, _) in zip(given, meant, strict=True):  # the first that means it
+            header.append(name if known in (*given, *header) else known)
+        suffix = dict(zip(header, (unit for _, unit in meant), strict=True))
+        reader.fieldnames = header
+        rows = [
+            {key: _with_unit(value or "", suffix[key]) for key, value in row.items() if key}
+            for row in reader
+        ]
+    except csv.Error as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
     absent = [column for column in needed if column not in header]
     if absent:
-        raise ValueError(f"{path} lacks the column {absent[0]!r}; needed: {', '.join(needed)}")
+        found = ", ".join(filter(None, given)) or "none"
+        raise ValueError(
+            f"{path} lacks the column {absent[0]!r}; needed: {', '.join(needed)}; "
+            f"headers found: {found}"
+        )
     rows = [dict.fromkeys(columns, "") | row for row in rows if any(row.values())]
     if not rows:
         raise ValueError(f"{path} has a header but no rows")
     return rows
+
+
+def typed_number(text: str, unit: str) -> float:
+    """A cell that holds one number in its column's unit, or another unit that it names.
+
+    Raises ValueError in a phrase for text beside the number or an unknown unit.
+    """
+    match = re.fullmatch(rf"\s*([+-]?(?:{NUMBER}|\.\d+))\s*([^\s\d]\S*)?\s*", text)
+    named = f" in {unit}" if unit else ""
+    if match is None:
+        raise ValueError(f"{text.strip()!r} is not one number{named}")
+    given = _spelled(match[2] or "")
+    if given and given not in UNITS.get(unit, {}):
+        accepted = ", ".join(UNITS.get(unit, {})) or "none: it is a bare number"
+        raise ValueError(f"{text.strip()!r} is in no unit of the column; accepted: {accepted}")
+    return float(match[1]) * (UNITS[unit][given] if given else 1.0)
 
 
 LOOKALIKES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("\u00a0\u2009\u202f", " "))
@@ -107,12 +152,6 @@ def plain(text: str) -> str:
 
 def _joined(match: re.Match[str]) -> str:
     return match[1] + re.sub(r"\D", "", match[2])
-
-
-def wide_range(text: str) -> bool:
-    """Whether a cell begins with a range whose ends differ more than twice ("2.75-75.9")."""
-    match = re.match(RANGE, plain(text))
-    return bool(match and match[2] and float(match[2]) > 2 * abs(float(match[1])))
 
 
 def number(text: str) -> float | None:

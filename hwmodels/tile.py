@@ -5,7 +5,8 @@ along the columns, converters digitise them, logic scales and adds. In a 3D tile
 everything but their cells, and one tier works at a time. Every quantity is a dictionary of
 components that add up to the whole; every field may be an array, one entry a design.
 
-What is assumed: weights stay, so that programming them is no part of an MVM's energy or time; a
+What limits it (wires, tiers that leak, what its source has shown) stands in `tile_limits`; energies
+and times hold it. What is assumed: weights stay (`programming` has what writing them takes); a
 tile between two MVMs is power-gated and draws nothing (cells are non-volatile, and the leakage
 while it works is in the constants that measured MVMs were fitted with); every tile has its own
 drivers and converters, which its tiers share.
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwmodels import catalog
+from hwmodels import catalog, tile_limits
 from hwmodels.components import adc, cell_array, dac
 from hwmodels.technology import (
     Technology,
@@ -130,6 +131,12 @@ def _integrations(tile: Tile) -> Array:
     )
 
 
+def _driven_s(tile: Tile, slots: Array, conversions: Array) -> Array:
+    """Time for which rows are driven in a phase: before each conversion long enough to sense."""
+    shortest = conversions * tile_limits.integration_floor_s(tile)
+    return np.maximum(slots * _number(tile.technology.input_slot_s), shortest)
+
+
 def row_groups(tile: Tile, rows: ArrayLike) -> Array:
     """In how many groups the rows are driven one after another."""
     if tile.rows_at_once is None:
@@ -137,6 +144,7 @@ def row_groups(tile: Tile, rows: ArrayLike) -> Array:
     return np.ceil(_number(rows) / _number(tile.rows_at_once))
 
 
+@tile_limits.once_a_tile
 def unit_energy_j(tile: Tile) -> dict[str, Array]:
     """What the energy of an MVM is made of, by component (J).
 
@@ -149,13 +157,16 @@ def unit_energy_j(tile: Tile) -> dict[str, Array]:
     edges = dac.conversions(mode, tile.dac_bits)  # the word lines rise once a conversion
     conversions = _number(technology.columns_per_weight) * phases * edges
     line = cell_array.wire_energy_j(tile.cols, technology.row_capacitance_f, technology.supply_v)
-    drive = slots * _number(technology.driver_slot_energy_j) + edges * line
+    levels = slots * _number(technology.driver_slot_energy_j)
+    drive = np.maximum(levels, dac.level_floor_j(mode, tile.dac_bits)) + edges * line
     power = cell_array.read_power_w(
         technology.read_voltage_v, technology.mean_conductance_s, technology.devices_per_weight
     )
-    on_time = slots * _number(technology.input_slot_s) * cell_array.MEAN_INPUT_DUTY
-    cell = power * on_time + edges * _number(technology.cell_switch_energy_j)
-    one_conversion = adc.energy_j(
+    # What wires drop is given on top of the read voltage; what other tiers draw is drawn as well.
+    lost = sum(tile_limits.ir_drops(tile).values()) + tile_limits.tier_leakage(tile)
+    on_time = _driven_s(tile, slots, edges) * cell_array.MEAN_INPUT_DUTY
+    cell = power * (1 + lost) * on_time + edges * _number(technology.cell_switch_energy_j)
+    one_conversion = tile_limits.converter_wire_energy_j(tile) + adc.energy_j(
         technology.adc_kind,
         tile.adc_bits,
         technology.node_nm,
@@ -163,13 +174,16 @@ def unit_energy_j(tile: Tile) -> dict[str, Array]:
         technology.adc_unit_energy_j,
         technology.adc_energy_factor,
         technology.supply_v,
+        tile_limits.integration_floor_s(tile),
+        technology.adc_floor_factor,
     )
-    return {
+    parts = {
         "input": drive * phases * _integrations(tile),
         "array": cell * phases,
         "adc": conversions * one_conversion,
         "digital": conversions * _number(tile.adc_bits) * _number(technology.output_bit_energy_j),
     }
+    return {name: part * _number(technology.energy_factor) for name, part in parts.items()}
 
 
 def tile_energy_j(
@@ -197,8 +211,8 @@ def tile_latency_s(tile: Tile) -> dict[str, Array]:
     """
     technology, mode = tile.technology, np.asarray(tile.input_mode)
     phases = _number(tile.phases) * row_groups(tile, tile.rows)
-    integrate = dac.slots(mode, _bits_per_read(tile)) * _number(technology.input_slot_s)
     passes = dac.conversions(mode, tile.dac_bits)
+    integrate = _driven_s(tile, dac.slots(mode, _bits_per_read(tile)), passes)
     one_conversion = adc.time_s(technology.adc_kind, tile.adc_bits, technology.adc_unit_time_s)
     sharing = _number(tile.columns_per_adc)
     counting = np.asarray(technology.adc_kind) == "cco"
@@ -219,6 +233,7 @@ def tile_latency_s(tile: Tile) -> dict[str, Array]:
             "overhead": _number(1.0),
         }
         parts = {n: np.where(step > 0, steps[n] * step, value) for n, value in parts.items()}
+    phases = phases * _number(technology.time_factor)
     return {name: phases * value for name, value in parts.items()}
 
 
@@ -226,7 +241,8 @@ def tile_area_mm2(tile: Tile) -> dict[str, Array]:
     """Area of one tile with all its tiers, by component (mm2).
 
     Components: `cells` (one footprint, whatever the tiers), `tiers` (their contacts), `adc`,
-    `drivers`, `digital`, `control` (what is not named: a fixed share of the rest).
+    `wires` (from columns to converters), `drivers`, `digital`, `control` (what is not named: a
+    fixed share of the rest).
     """
     technology = tile.technology
     rows, cols = _number(tile.rows), _number(tile.cols)
@@ -245,6 +261,7 @@ def tile_area_mm2(tile: Tile) -> dict[str, Array]:
         "cells": 1e6 * rows * cols * _number(technology.cell_area_m2),
         "tiers": 1e6 * staircase,
         "adc": 1e6 * np.ceil(columns / _number(tile.columns_per_adc)) * converter,
+        "wires": 1e6 * tile_limits.converter_wire_area_m2(tile),
         "drivers": 1e6 * rows * _number(technology.driver_area_m2),
         "digital": 1e6 * columns * _number(technology.output_area_m2),
     }

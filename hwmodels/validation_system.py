@@ -99,14 +99,14 @@ def efficiency_range(chip: Chip, constants: Constants) -> tuple[float, float]:
     """
     tile = tile_of(chip, constants)
     assert tile is not None
-    operations = 2.0 * chip.rows * chip.cols
+    operations = 2.0 * chip.rows * chip.columns
     spread = {name: (low, high) for name, low, high, _ in PULSE_WIDTH_SILICON}
     parts = energy_parts_j(chip, constants, tile)
     nominal = 1e-12 / predict(chip, constants)["tops_per_w"]
     ends = []
     for index in (0, 1):
         moved = [parts[n] / operations * (spread[c][index] - 1) for n, c in CONSTANT_OF.items()]
-        if chip.level == "system" and index == 0:
+        if chip.counts == "system" and index == 0:
             moved.append((SYSTEM_DIGITAL_OP_J - DIGITAL_OP_LOW_J) / SYSTEM_ANALOG_PER_DIGITAL)
         ends.append(math.sqrt(sum(change**2 for change in moved)))
     return 1e-12 / (nominal + ends[1]), 1e-12 / (nominal - ends[0])
@@ -119,8 +119,8 @@ def _transducer() -> list[dict[str, Any]]:
     rows = {row["id"]: row for row in chip_table.read_table()}
     chip = chip_table.parse(rows["ambrogio_chip"])
     constants = fitted_without(chip.family)
-    tile, system = (dataclasses.replace(chip, level=level) for level in ("tile", "system"))
-    halved = dataclasses.replace(chip, slot_s=0.5e-9)
+    tile, system = (dataclasses.replace(chip, counts=level) for level in ("macro", "system"))
+    halved = dataclasses.replace(chip, clock_hz=2e9)
     steps = (
         ("TOPS/W of the tile", tile, 20.0, "array, drivers, ramp comparators; outputs stay pulses"),
         ("TOPS/W of the chip", chip, 12.4, "and counters at the landing pads; the best of 5 chips"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from reports.columns import column, show, term
+from reports.decision import flips
 from reports.figures.theme import numeric
 from reports.figures.tornado import constant
 from reports.run_folder import Run, recommended_row
@@ -18,7 +19,12 @@ def captions(run: Run) -> dict[str, str]:
     front = complete[complete["on_front"]]
     spread = "; ".join(
         text
-        for name in ("energy_j_per_token", "delta_loss_nats", "throughput_tokens_per_s")
+        for name in (
+            "energy_j_per_token",
+            "full_points",
+            "delta_loss_nats",
+            "throughput_tokens_per_s",
+        )
         if (text := _range(front, name))
     )
     return {
@@ -42,6 +48,11 @@ def captions(run: Run) -> dict[str, str]:
         "budget": "The design that each smaller budget would have bought. "
         f"{_range(complete, 'area_mm2')}.",
         "tornado": _tornado(run.tornado),
+        "flips": _flips(run),
+        "importance": "Share of the variance of loss, energy and throughput among the simulated "
+        "designs that each parameter alone explains.",
+        "roofline": "Multiply-accumulates a second over multiply-accumulates a byte of each stage "
+        "of the selected design, under the roof of its accelerator.",
         "fidelity": f"Loss increase of {len(run.checkpoint)} placements on the checkpoint against "
         "that on the miniature, with standard errors.",
         "hypervolume": _hypervolume(run.progress),
@@ -69,6 +80,11 @@ def _range(rows: pd.DataFrame, name: str) -> str:
     low, high = (show(pd.Series({name: end, column(name).stderr or "": 0.0}), name) for end in
                  (values.min(), values.max()))  # fmt: skip
     return f"{column(name).label} from {low} to {high}".replace(" ± 0", "")
+
+
+def _flips(run: Run) -> str:
+    told = flips(run)
+    return f"{len(told)} of {len(run.flips)} questions change the answer. {' '.join(told[:2])}"
 
 
 def _hypervolume(progress: pd.DataFrame) -> str:

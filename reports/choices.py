@@ -1,4 +1,4 @@
-"""The short list: the recommended design, its alternatives and the references, and its numbers."""
+"""The short list: the recommended design, its alternatives and the references."""
 
 from __future__ import annotations
 
@@ -9,21 +9,11 @@ import pandas as pd
 
 from reports import why
 from reports.columns import STANDARD_ERRORS, analog_parts, column, is_missing, show
-from reports.compare import COMPARED, Design, compare, distinguishable, keep_together, trade
-from reports.run_folder import Run, budget_mm2, recommended_row, technology_kind
+from reports.compare import Design, distinguishable, keep_together, trade
+from reports.run_folder import Run, budget_mm2, recommended_row, stated, technology_kind
 
 #: An alternative has to be better than the recommendation by this share in what it is best at.
 WORTH_A_LINE = 0.01
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One headline number: its name, value, unit, and how it compares with all digital."""
-
-    label: str
-    value: str
-    unit: str
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -36,77 +26,65 @@ class Choice:
     name: str
 
 
-def headline_figures(run: Run) -> list[Figure]:
-    """The recommended design's results as headline numbers; empty when nothing is recommended."""
-    row = recommended_row(run)
-    if row is None:
-        return []
-    references = run.candidates[run.candidates["reference_name"] == "all digital"]
-    budget = budget_mm2(run)
-    figures = []
-    for name in COMPARED:
-        detail = ""
-        if name == "area_mm2" and budget is not None:
-            detail = f"budget {budget:,.4g} mm²"
-        elif name == "delta_loss_nats":
-            detail = "against the noise-free model"
-            if not is_missing(row.get("accuracy")):
-                detail = keep_together(f"task accuracy {show(row, 'accuracy')}")
-        elif len(references) and not is_missing(references.iloc[0].get(name)):
-            words = compare(row, references.iloc[0], name)
-            label = f" {column(name).label.lower()}"
-            detail = words.removesuffix(label) + " than all digital"
-            if "not distinguishable" in words:
-                detail = "not distinguishable from all digital"
-            elif words.startswith("same"):
-                detail = "the same as all digital"
-        # The value with its error up to the last space, the unit after it.
-        value, _, unit = show(row, name).rpartition(" ")
-        if is_missing(row.get(name)):
-            value, unit = show(row, name), ""
-        figures.append(Figure(column(name).label, value, unit, detail))
-    return figures
-
-
 def short_list(run: Run) -> list[Choice]:
     """Recommended design, the best at each objective, and the references, each with its trade.
 
-    An alternative that does not differ from the recommendation, or is it, is left out. A
-    recommendation in a projected technology is joined by the best that needs none.
+    An alternative that does not differ from the recommendation, or is it, is left out.
     """
-    table = run.candidates
     row = recommended_row(run)
-    complete = table[table["state"] == "complete"]
-    choices = [] if row is None else [Choice("Recommended", row, "the knee of the front", "")]
+    table = run.candidates
+    rule = stated(run, "rule")
+    first = "chosen by the rule" if rule else "the knee of the front"
+    choices = [] if row is None else [Choice("Recommended", row, first, "")]
     seen = set() if row is None else {row.name}
+    for role, other in _alternatives(run, row):
+        if other.name not in seen:
+            seen.add(other.name)
+            choices.append(Choice(role, other, trade(other, row), ""))
+    texts = _reference_texts(run)
+    for _, reference in table[table["state"] == "reference"].iterrows():
+        name = str(reference["reference_name"])
+        # What a reference that fits reaches stands in the columns.
+        fits = is_missing(reference.get("reason"))
+        text = "" if fits else texts.get(name) or texts.get(reference["trial"], "")
+        words = "; ".join(filter(None, [text, trade(reference, row)]))
+        choices.append(Choice("Reference", reference, words, name))
+    return choices
+
+
+def _reference_texts(run: Run) -> dict[Any, str]:
+    """What the run says of each reference, by its name and by its trial."""
+    found: dict[Any, str] = {}
+    for reference in stated(run, "references") or []:
+        text = str(reference.get("text") or "").rstrip(".")
+        found |= {reference.get("name"): text, reference.get("trial"): text}
+    return found
+
+
+def _alternatives(run: Run, row: Design | None) -> list[tuple[str, Design]]:
+    """What else could be built, by what speaks for it, in the order of the short list."""
+    complete = run.candidates[run.candidates["state"] == "complete"]
+    found: list[tuple[str, Design | None]] = []
     for role, name in (
+        ("Best accuracy", "full_loss_nats"),
         ("Best accuracy", "delta_loss_nats"),
         ("Least energy", "energy_j_per_token"),
         ("Most throughput", "throughput_tokens_per_s"),
     ):
+        if role in (r for r, other in found if other is not None):
+            continue
         best = best_at(complete, name)
-        if best is None or best.name in seen or (row is not None and _alike(best, row, name)):
-            continue
-        if row is not None and distinguishable(best, row, name) is False:
-            continue
-        seen.add(best.name)
-        choices.append(Choice(role, best, trade(best, row), ""))
-    other = None if row is None else why.rival(run, row)
-    if other is not None and other["state"] == "complete" and other.name not in seen:
-        seen.add(other.name)
-        choices.append(Choice("Perhaps better", other, trade(other, row), ""))
-    smaller = why.in_less_area(run, budget_mm2(run), row)
-    if smaller is not None and smaller.name not in seen:
-        seen.add(smaller.name)
-        choices.append(Choice("In less area", smaller, trade(smaller, row), ""))
-    built = without_projection(run)
-    if built is not None and built.name not in seen:
-        choices.append(Choice("Without projections", built, trade(built, row), ""))
-    for _, reference in table[table["state"] == "reference"].iterrows():
-        choices.append(
-            Choice("Reference", reference, trade(reference, row), str(reference["reference_name"]))
-        )
-    return choices
+        told = row is None or best is None or distinguishable(best, row, name) is not False
+        if best is not None and told and not (row is not None and _alike(best, row, name)):
+            found.append((role, best))
+    if row is not None and stated(run, "rule") is None:
+        # A run of an earlier version recommends its knee, which these put in doubt.
+        other = why.rival(run, row)
+        rival = other if other is not None and other["state"] == "complete" else None
+        found += [("Perhaps better", rival),
+                  ("In less area", why.in_less_area(run, budget_mm2(run), row)),
+                  ("Without projections", without_projection(run))]  # fmt: skip
+    return [(role, other) for role, other in found if other is not None]
 
 
 def _alike(best: Design, row: Design, name: str) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -27,7 +29,7 @@ class Column:
 
     ``unit`` is the unit as printed; ``kind`` says how: "si" with a metric prefix, "number" plain,
     "percent" a fraction shown in percent, "count" an integer, "text" as it is. ``stderr`` names
-    the column of its standard error.
+    the column of its standard error, ``help`` says in a sentence what it is.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Column:
     better: Better = ""
     log: bool = False
     stderr: str = ""
+    help: str = ""
 
     @property
     def title(self) -> str:
@@ -46,16 +49,28 @@ class Column:
 
 
 OBJECTIVES = (
+    Column("full_points", "Accuracy against digital", "points", better="higher"),
+    Column("full_loss_nats", "Loss added", "nats/token", better="lower", stderr="full_loss_stderr"),
     Column("delta_loss_nats", "Loss increase", "nats/token", better="lower",
            stderr="delta_loss_stderr"),
     Column("accuracy", "Task accuracy", kind="percent", better="higher", stderr="accuracy_stderr"),
     Column("top1", "Next-token accuracy", kind="percent", better="higher", stderr="top1_stderr"),
     Column("energy_j_per_token", "Energy", "J/token", "si", "lower", log=True),
     Column("throughput_tokens_per_s", "Throughput", "tokens/s", "si", "higher", log=True),
+    Column("time_per_output_token_s", "Time per output token", "s", "si", "lower", log=True),
+    Column("time_to_first_token_s", "Time to first token", "s", "si", "lower", log=True),
     Column("latency_s_per_token", "Latency", "s/token", "si", "lower", log=True),
     Column("area_mm2", "Area", "mm²", better="lower"),
     Column("power_w", "Power", "W", better="lower"),
+    Column("power_density_w_per_mm2", "Power density", "W/mm²", better="lower"),
+    Column("cost_usd", "Cost", "US$", better="lower"),
 )  # fmt: skip
+
+# The 68 % band of the full model's accuracy.
+BAND = (
+    Column("full_points_low", "Accuracy against digital, low end", "points"),
+    Column("full_points_high", "Accuracy against digital, high end", "points"),
+)
 
 PARAMETERS = (
     Column("technology", "Technology", kind="text"),
@@ -73,17 +88,28 @@ PARAMETERS = (
     Column("analog_modules", "Dense parts on tiles", kind="text"),
     Column("mac_units", "MAC units", kind="count", log=True),
     Column("sram_mib", "SRAM", "MiB", log=True),
+    Column("memory", "Memory", kind="text"),
     Column("hbm_stacks", "HBM stacks", kind="count"),
+    Column("dies", "Dies", kind="count"),
+    Column("digital_weight_bits", "Digital weights", "bit", "count"),
+    Column("kv_bits", "Keys and values", "bit", "count"),
+    Column("concurrency", "Sequences at a time", kind="count", log=True),
+    Column("micro_batches", "Micro-batches", kind="count"),
     Column("tile_area_mm2", "Area of one tile", "mm²"),
     Column("utilisation", "Tile utilisation", kind="percent"),
     Column("occupancy", "Tile occupancy", kind="percent"),
+    Column("energy_prefill_share", "Energy of the prompt", kind="percent"),
 )
 
 IDENTITY = (
-    Column("trial", "Trial", kind="count"),
+    Column("trial", "Design", kind="count"),
     Column("state", "State", kind="text"),
     Column("reference_name", "Reference", kind="text"),
     Column("reason", "Reason", kind="text"),
+    Column("technology_kind", "Kind of technology", kind="text"),
+    Column("beyond_source", "Beyond its source", kind="text"),
+    Column("recommended_of", "Best of", kind="text"),
+    Column("ties", "Designs it stands for", kind="count"),
     Column("accuracy_source", "Accuracy source", kind="text"),
     Column(
         "miniature_delta_loss_nats",
@@ -95,11 +121,17 @@ IDENTITY = (
 
 #: What the pointer shows over a design.
 HOVER = (
-    "technology", "tiles", "digital_expert_fraction", "placement_score", "delta_loss_nats",
-    "accuracy", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2", "reason",
+    "technology", "tiles", "digital_expert_fraction", "placement_score", "full_points",
+    "delta_loss_nats", "accuracy", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2",
+    "reason",
 )  # fmt: skip
 
-COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *PARAMETERS)}
+COLUMNS: dict[str, Column] = {c.name: c for c in (*IDENTITY, *OBJECTIVES, *BAND, *PARAMETERS)}
+RESULT_NAMES = tuple(spec.name for spec in OBJECTIVES)
+PARAMETER_NAMES = tuple(spec.name for spec in PARAMETERS)
+
+#: How the run being drawn describes its columns; see :func:`described_by`.
+_OF_THE_RUN: ContextVar[Mapping[str, Column]] = ContextVar("columns of the run", default=COLUMNS)
 
 TERMS = {
     "max_neuron_norm": "maximum neuron norm",
@@ -157,14 +189,65 @@ UNITS = {
 
 
 def column(name: str) -> Column:
-    """The description of a column; of one unknown here, what its name says of unit and label."""
+    """The description of a column; of one unknown, what its name says of unit and label."""
+    if name in _OF_THE_RUN.get():
+        return _OF_THE_RUN.get()[name]
     if name in COLUMNS:
         return COLUMNS[name]
     for ending, unit in UNITS.items():
         if name.endswith(ending):
-            kind: Kind = "si" if unit[0] in "Js" else "number"
-            return Column(name, _capital(term(name.removesuffix(ending))), unit, kind)
+            return Column(name, _capital(term(name.removesuffix(ending))), unit, _kind(unit))
     return Column(name, _capital(term(name)))
+
+
+@contextmanager
+def described_by(columns: Mapping[str, Column]) -> Iterator[None]:
+    """Within this, :func:`column` answers as a run's columns.json describes its columns."""
+    token = _OF_THE_RUN.set(columns)
+    try:
+        yield
+    finally:
+        _OF_THE_RUN.reset(token)
+
+
+def read_columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
+    """Columns as the entries of columns.json describe them.
+
+    Each has ``column``, and may have ``name`` (the heading), ``unit``, ``direction`` ("lower" or
+    "higher" is better, "" for neither), ``scale`` ("log" or not) and ``help``. What an entry does
+    not say stays as it is known here.
+    """
+    found = {}
+    for entry in entries:
+        known = column(str(entry["column"]))
+        unit = str(entry.get("unit", known.unit)).replace("m2", "m²")
+        found[known.name] = replace(
+            known,
+            label=_capital(str(entry.get("name", known.label))),
+            unit="" if known.kind in ("percent", "text") else unit,
+            kind=_kind(unit) if known.name not in COLUMNS and unit else known.kind,
+            better=_BETTER.get(str(entry.get("direction", known.better)), ""),
+            # The axis of a parameter follows its choices, which the report knows.
+            log=known.log if known.name in PARAMETER_NAMES else "log" in str(entry.get("scale")),
+            help=str(entry.get("help", known.help)),
+        )
+    return found
+
+
+_BETTER: dict[str, Better] = {"lower": "lower", "minimise": "lower", "minimize": "lower",
+                              "higher": "higher", "maximise": "higher",
+                              "maximize": "higher"}  # fmt: skip
+
+
+def _kind(unit: str) -> Kind:
+    """How numbers of a unit are printed: with metric prefixes where the unit takes them."""
+    takes_prefix = unit.removesuffix("/token") in ("J", "s") or is_rate(unit) or unit == "J/MAC"
+    return "si" if takes_prefix else "number"
+
+
+def is_rate(unit: str) -> bool:
+    """Whether a unit is tokens a second, which are printed with thousands, not prefixes."""
+    return unit in ("tokens/s", "tok/s")
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -244,6 +327,15 @@ def si(value: float, unit: str, digits: int = 3) -> str:
     return f"{scaled:.{decimals}f} {prefixes[exponent]}{unit}".strip()
 
 
+def quantity(value: float, unit: str) -> str:
+    """A number with its unit, with a metric prefix where the unit takes one: '50 pJ/byte'."""
+    if unit.partition("/")[0] in ("J", "s", "W"):
+        return re.sub(r"\.0+(?= )", "", si(value, unit))
+    rounded = float(f"{value:.4g}")
+    number = f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"
+    return f"{number} {unit.replace('m2', 'm²')}".strip()
+
+
 def tokens_per_s(value: float) -> str:
     """A rate with three digits and thousands separators: 7396.4 -> '7,400 tokens/s'."""
     rounded = float(f"{value:.3g}")
@@ -284,8 +376,43 @@ def show(row: pd.Series, name: str) -> str:
     if spec.kind == "count":
         return f"{number:,.0f}" + (f" {spec.unit}" if spec.unit else "")
     if spec.kind == "si":
-        return tokens_per_s(number) if spec.unit == "tokens/s" else si(number, spec.unit)
+        return tokens_per_s(number) if is_rate(spec.unit) else si(number, spec.unit)
+    if spec.unit == "points":
+        return f"{points(number)} points"
     return f"{number:.4g} {spec.unit}".strip()
+
+
+def points(value: float) -> str:
+    """Points of accuracy against digital, with a sign that shows which way: '−0.41'."""
+    return f"{value:+z.2f}".replace("-", "−").replace("+0.00", "0.00")
+
+
+def show_range(row: pd.Series, name: str) -> str:
+    """The two ends of a value's range with one unit: '9 to 16 mJ/token'; "" where there is none."""
+    ends: list[Any] = [row.get(f"{name}_{end}") for end in ("low", "high")]
+    if any(is_missing(end) for end in ends):
+        return ""
+    scale, unit = in_unit(pd.Series(ends, dtype=float), column(name))
+    low, high = (
+        points(end) if unit == "points" else f"{float(f'{float(end) * scale:.3g}'):,g}"
+        for end in ends
+    )
+    return f"{low} to {high} {unit}".strip()
+
+
+def in_unit(values: pd.Series, spec: Column) -> tuple[float, str]:
+    """What a column's numbers are multiplied by, and the unit that they then are in.
+
+    All stand in one unit, that of their median: energies of some 10 mJ in mJ.
+    """
+    if spec.kind == "percent":
+        return 1.0, "%"
+    if spec.kind != "si" or is_rate(spec.unit):
+        return 1.0, spec.unit
+    middle = values[values > 0].median()
+    _, _, unit = si(middle if middle > 0 else 1.0, spec.unit).partition(" ")
+    scale = {"f": 1e15, "p": 1e12, "n": 1e9, "µ": 1e6, "m": 1e3}.get(unit.removesuffix(spec.unit))
+    return (scale, unit) if scale else (1.0, spec.unit)
 
 
 def plain(text: Any) -> str:

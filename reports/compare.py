@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.columns import STANDARD_ERRORS, Column, column, is_missing, show
 
-COMPARED = ("delta_loss_nats", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2")
+COSTS = ("energy_j_per_token", "throughput_tokens_per_s", "area_mm2")
 
 #: Costs nearer than this are called the same: a machine is not chosen for a fifth of a percent.
 SAME = 0.005
@@ -60,6 +60,9 @@ def compare(row: Design, other: Design, name: str) -> str:
         return f"{label} cannot be compared (a value or its standard error is missing)"
     if not different:
         return f"{label} not distinguishable"
+    if spec.unit == "points":
+        gap = abs(float(row[name]) - float(other[name]))
+        return f"{gap:.2g} points {'less' if row[name] < other[name] else 'more'} accuracy"
     if not spec.stderr and abs(float(row[name]) / float(other[name] or 1) - 1) < SAME:
         return f"same {label}"
     x, y = float(row[name]), float(other[name])
@@ -83,15 +86,17 @@ def trade(row: Design, against: Design | None) -> str:
     """What a design gives and costs against another, result by result."""
     if against is None:
         return ""
+    full = not is_missing(row.get("full_points")) and not is_missing(against.get("full_points"))
     facts = [
         compare(row, against, name)
-        for name in COMPARED
+        for name in ("full_points" if full else "delta_loss_nats", *COSTS)
         if not (is_missing(row.get(name)) and is_missing(against.get(name)))
     ]
     return keep_together("; ".join(facts))
 
 
 def keep_together(text: str) -> str:
-    """The text with spaces that no line breaks at between a number and what belongs to it."""
+    """The text as it is set: no line breaks between a number and what belongs to it."""
+    text = re.sub(r"\b([cmµu]?m)2\b", "\\1²", text)
     text = text.replace("-bit", "\u2011bit")
     return re.sub(r"(?<=[\d×]) (?=%|±|[×µm]|[kMG]?tokens/s|nats|MiB|W\b)|(?<=±) ", "\u00a0", text)

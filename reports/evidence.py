@@ -6,9 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.columns import STANDARD_ERRORS, column, is_missing, term
-from reports.figures.theme import numeric
-from reports.figures.trade import first_range
+from reports.columns import STANDARD_ERRORS, is_missing, term
 from reports.run_folder import Run, budget_mm2
 
 
@@ -68,13 +66,13 @@ def step_tokens(run: Run) -> int:
 
 def counts(run: Run) -> str:
     """How many designs were costed, simulated, ruled out and on the front."""
-    recorded = run.config.get("counts")
+    recorded, on_front = run.config.get("counts"), run.candidates["on_front"].sum()
     if isinstance(recorded, dict) and {"designs_costed", "simulations"} <= set(recorded):
         simulations = int(recorded["simulations"])
         return (
             f"{int(recorded['designs_costed']):,} costed, {simulations:,} "
             f"simulation{'' if simulations == 1 else 's'}, "
-            f"{int(run.candidates['on_front'].sum()):,} on the front"
+            f"{int(recorded.get('designs_on_front', on_front)):,} on the front"
         )
     states = run.candidates["state"].value_counts()
     searched = int(states.drop("reference", errors="ignore").sum())
@@ -89,18 +87,6 @@ def counts(run: Run) -> str:
         if state in states
     ]
     return ", ".join([*parts, f"{int(run.candidates['on_front'].sum()):,} on the front"])
-
-
-def beyond(run: Run) -> str:
-    """Label of the choice to see losses outside the first view; "" where all are in it."""
-    table, loss = run.candidates, column("delta_loss_nats")
-    ends = first_range(table, loss)
-    if ends is None:
-        return ""
-    outside = table["state"].isin(["complete", "reference"]) & (numeric(table, loss.name) > ends[1])
-    count = int(outside.sum())
-    designs = f"{count:,} design{'' if count == 1 else 's'}"
-    return f"and {designs} beyond {ends[1]:.2g} {loss.unit}" if count else ""
 
 
 def searched_objectives(run: Run) -> tuple[str, ...]:

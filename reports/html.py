@@ -7,6 +7,7 @@ import hashlib
 import os
 import socket
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reports import choices, evidence, payload, words
+from reports import decision, evidence, payload, printed, words
 from reports.captions import captions
 from reports.columns import (
     HOVER,
     NOT_COMPUTED,
-    OBJECTIVES,
+    PARAMETER_NAMES,
+    RESULT_NAMES,
+    STANDARD_ERRORS,
     breakdown_columns,
     column,
+    described_by,
     is_missing,
-    show,
     term,
 )
 from reports.figures.breakdown import (
@@ -36,6 +39,8 @@ from reports.figures.breakdown import (
 )
 from reports.figures.budget import knee_against_budget
 from reports.figures.fidelity import miniature_against_checkpoint
+from reports.figures.flips import flip_factors
+from reports.figures.importance import importance_bars
 from reports.figures.parallel import DIMENSIONS, parallel_coordinates
 from reports.figures.placement import (
     digital_coverage,
@@ -46,11 +51,13 @@ from reports.figures.placement import (
     value_range,
 )
 from reports.figures.progress import hypervolume_progress, time_split
+from reports.figures.roofline import PEAKS, has_roofline, roofline
 from reports.figures.step import decode_timeline, step_timeline, step_words
 from reports.figures.theme import DARK, LIGHT
 from reports.figures.tornado import tornado_bars
 from reports.figures.trade import accuracy_against_digital_share, pareto_front
 from reports.figures.utilisation import tile_utilisation
+from reports.glossary import glossary
 from reports.run_folder import Run, budget_mm2, read_run, recommended_row
 
 REPORT = "report.html"
@@ -70,25 +77,28 @@ LEVELS = {
     "area:module": "system, module",
 }
 #: The page's own scripts, in the order in which each builds on the one before.
-SCRIPTS = ("columns.js", "views.js", "table.js", "report.js")
+SCRIPTS = ("columns.js", "views.js", "filter.js", "table.js", "compare.js", "report.js")
 _HERE = Path(__file__).parent
 
 #: What the card of the selected design shows.
 CARD = (
-    "state", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits", "dac_bits",
-    "columns_per_adc", "digital_expert_fraction", "digital_experts", "placement_score",
-    "placement_scope", "analog_modules", "mac_units", "sram_mib", "hbm_stacks", "delta_loss_nats",
-    "accuracy", "top1", "energy_j_per_token", "throughput_tokens_per_s", "latency_s_per_token",
-    "area_mm2", "power_w", "utilisation", "occupancy", "reason", "accuracy_source",
+    "state", "ties", "full_points", "full_loss_nats", "delta_loss_nats", "accuracy", "top1",
+    "energy_j_per_token", "throughput_tokens_per_s", "time_per_output_token_s",
+    "time_to_first_token_s", "latency_s_per_token", "area_mm2", "power_w", "cost_usd",
+    "technology", "technology_kind", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits",
+    "dac_bits", "columns_per_adc", "digital_experts", "placement_score", "placement_scope",
+    "analog_modules", "mac_units", "sram_mib", "memory", "hbm_stacks", "digital_weight_bits",
+    "kv_bits", "beyond_source", "reason", "accuracy_source",
 )  # fmt: skip
 
 #: Columns of the table of candidates on the page; the CSV has all of them.
 TABLE = (
-    "trial", "state", "delta_loss_nats", "accuracy", "energy_j_per_token",
-    "throughput_tokens_per_s", "area_mm2", "technology", "tile_rows", "tile_cols", "tiers", "tiles",
-    "adc_bits", "dac_bits", "columns_per_adc", "digital_expert_fraction", "placement_score",
-    "placement_scope", "analog_modules", "top1", "latency_s_per_token", "power_w", "mac_units",
-    "sram_mib", "hbm_stacks", "reason",
+    "trial", "state", "full_points", "delta_loss_nats", "accuracy", "energy_j_per_token",
+    "throughput_tokens_per_s", "area_mm2", "cost_usd", "technology", "tile_rows", "tile_cols",
+    "tiers", "tiles", "adc_bits", "dac_bits", "columns_per_adc", "digital_expert_fraction",
+    "placement_score", "placement_scope", "analog_modules", "top1", "time_per_output_token_s",
+    "latency_s_per_token", "power_w", "mac_units", "sram_mib", "memory", "hbm_stacks", "dies",
+    "digital_weight_bits", "kv_bits", "ties", "technology_kind", "beyond_source", "reason",
 )  # fmt: skip
 
 
@@ -115,6 +125,11 @@ def write_report(run_folder: Path | str) -> Path:
 
 def render(run: Run) -> str:
     """The whole report of a run as HTML text."""
+    with described_by(run.columns):
+        return _render(run)
+
+
+def _render(run: Run) -> str:
     shown = payload.thin(run.candidates)
     data = page_data(run, shown)
     scripts = [plotly_script()]
@@ -125,13 +140,26 @@ def render(run: Run) -> str:
     template = environment.from_string(
         (_HERE / "static" / "report.html.j2").read_text(encoding="utf-8")
     )
+    sentence, paragraphs = decision.sentences(run)
+    numbers = count(1)
     return template.render(
         run=run,
         title=evidence.title(run),
+        number=lambda: next(numbers),
         facts=evidence.facts(run),
-        paragraphs=words.recommendation(run),
-        headline=choices.headline_figures(run),
-        choices=_choices(run, shown),
+        sentence=sentence,
+        cards=decision.cards(run),
+        answers=printed.answers(run, shown),
+        words=[
+            ("Why this one", decision.reasons(run)),
+            ("What would change it", decision.flips(run)[: decision.FIRST_FLIPS]),
+            ("How sure", decision.how_sure(run)),
+            ("At an end of the space", decision.at_bounds(run)),
+        ],
+        paragraphs=paragraphs,
+        choices=printed.short_list(run, shown),
+        flips_table=printed.flips(run),
+        others=printed.others(run, shown),
         counts=evidence.counts(run),
         left_out=len(run.candidates) - len(shown),
         caveats=evidence.caveats(run),
@@ -140,10 +168,11 @@ def render(run: Run) -> str:
         captions=captions(run),
         mode=evidence.mode(run),
         axes=_axis_choices(data),
-        beyond=evidence.beyond(run),
+        roofline="roofline" in data["figures"],
         like_layers=like_layers(run.experts),
         breakdowns=available_breakdowns(run),
         map_columns=data["mapColumns"],
+        glossary=glossary(run.columns),
         data=Markup(payload.script_safe(data)),
         css=Markup((_HERE / "static" / "report.css").read_text(encoding="utf-8")),
         scripts=[Markup(text) for text in scripts],
@@ -163,11 +192,14 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
         "specs": payload.column_specs(shown),
         "count": len(shown),
         "table": [name for name in TABLE if name in shown.columns],
-        "card": [name for name in CARD if name in shown.columns],
+        "card": card_columns(shown),
         "hover": [name for name in HOVER if name in shown.columns],
         "objectives": objectives,
         "recommended": payload.row_index(shown, row),
         "selected": payload.row_index(shown, selected),
+        "against": payload.row_index(shown, decision.digital_rival(run)),
+        "parameters": [name for name in PARAMETER_NAMES if name in shown.columns],
+        "standardErrors": STANDARD_ERRORS,
         "alike": payload.alike(shown, row),
         "figures": _figures(run, shown, selected),
         "rows": payload.row_sets(shown),
@@ -178,6 +210,7 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
         "expertCount": len(experts),
         "mapColumns": {name: value_range(experts, name) for name in value_columns(experts)},
         "layers": payload.pack(layers),
+        "peaks": list(PEAKS),
         "stepTokens": evidence.step_tokens(run),
         "pace": {
             str(place): step_words(run.layers, design, evidence.step_tokens(run))
@@ -190,12 +223,20 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def card_columns(shown: pd.DataFrame) -> list[str]:
+    """What the card of the selected design shows: nothing twice in other words."""
+    instead = {"full_loss_nats": ("delta_loss_nats", "accuracy", "top1"),
+               "time_per_output_token_s": ("latency_s_per_token",)}  # fmt: skip
+    twice = {name for better, names in instead.items() if better in shown for name in names}
+    return [name for name in CARD if name in shown.columns and name not in twice]
+
+
 def page_layers(run: Run, shown: pd.DataFrame) -> pd.DataFrame:
     """The table behind the drill-downs by layer, of designs on the page."""
     if run.layers.empty:
         return run.layers
     table = drill_table(run.layers[run.layers["trial"].isin(shown["trial"])], run.candidates)
-    wanted = shown.loc[shown["is_knee"] | (shown["state"] == "reference"), "trial"]
+    wanted = shown.loc[shown["is_recommended"] | (shown["state"] == "reference"), "trial"]
     return payload.thin_layers(table, list(wanted))
 
 
@@ -245,11 +286,14 @@ def _of_the_run(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
         "budget": knee_against_budget(
             run.candidates, budget_mm2(run), evidence.searched_objectives(run)
         ),
+        "importance": importance_bars(run.candidates),
         "hypervolume": hypervolume_progress(run.progress),
         "time": time_split(evidence.wall_times(run)),
     }
     if len(run.checkpoint):
         built["fidelity"] = miniature_against_checkpoint(run.checkpoint)
+    if len(run.flips):
+        built["flips"] = flip_factors(decision.flips_table(run))
     if len(run.tornado):
         built["tornado"] = tornado_bars(run.tornado)
     return built
@@ -267,6 +311,8 @@ def _of_a_design(run: Run, shown: pd.DataFrame, selected: pd.Series) -> dict[str
         quantity, by = key.split(":")
         built[f"icicle:{key}"] = breakdown_icicle(shown, who, quantity, by, run.layers)
         built[f"bars:{key}"] = breakdown_bars(shown, compared, quantity, by, run.layers)
+    if has_roofline(run.layers, run.candidates):
+        built["roofline"] = roofline(run.layers, selected)
     if len(run.layers):
         rate: Any = selected["throughput_tokens_per_s"]
         pace = None if is_missing(rate) else evidence.step_tokens(run) / float(rate)
@@ -298,7 +344,7 @@ def _axes(objectives: list[str], accuracy: str) -> tuple[str, str, str]:
 
 
 def _objectives(shown: pd.DataFrame) -> list[str]:
-    return [c.name for c in OBJECTIVES if c.name in shown.columns and shown[c.name].notna().any()]
+    return [name for name in RESULT_NAMES if name in shown and shown[name].notna().any()]
 
 
 def _identity(row: pd.Series) -> Any:
@@ -311,32 +357,6 @@ def _first_design(shown: pd.DataFrame) -> pd.Series | None:
         if len(rows):
             return rows.iloc[0]
     return None
-
-
-def _choices(run: Run, shown: pd.DataFrame) -> list[dict[str, Any]]:
-    """The short list as the template prints it."""
-    names = ("delta_loss_nats", "accuracy", "energy_j_per_token", "throughput_tokens_per_s",
-             "area_mm2")  # fmt: skip
-    rows = [choice.row for choice in choices.short_list(run)]
-    used = [name for name in names if not all(is_missing(row.get(name)) for row in rows)]
-    return [
-        {
-            "role": choice.role,
-            "name": choice.name or f"design {choice.row['trial']}",
-            "hardware": choices.summary(choice.row),
-            "cells": [_cell(choice.row, name) for name in used],
-            "trade": choice.trade,
-            "index": payload.row_index(shown, choice.row),
-        }
-        for choice in choices.short_list(run)
-    ]
-
-
-def _cell(row: pd.Series, name: str) -> tuple[str, str, str]:
-    """Heading, unit for the heading and value of one result in the short list."""
-    spec, text = column(name), show(row, name)
-    unit = ("%" if spec.kind == "percent" else spec.unit) if spec.stderr else ""
-    return spec.label, unit, text.removesuffix(f" {unit}") if unit else text
 
 
 def _hash(script: str) -> str:

@@ -14,14 +14,14 @@ import plotly.graph_objects as go
 from reports.columns import (
     COLUMNS,
     OBJECTIVES,
-    PARAMETERS,
+    PARAMETER_NAMES,
+    RESULT_NAMES,
     STANDARD_ERRORS,
     TOTALS,
-    Column,
     breakdown_columns,
     column,
+    in_unit,
     is_missing,
-    si,
     term,
     value_term,
 )
@@ -33,15 +33,16 @@ from reports.figures.breakdown import (
     part_names,
     part_paths,
 )
-from reports.figures.parallel import axis_scales, position
-from reports.figures.theme import colour_scale, numeric, style_axis
+from reports.figures.parallel import axis_scales, credited, position
+from reports.figures.theme import colour_scale, numeric
 from reports.figures.trade import (
     design_groups,
     error_columns,
-    first_range,
+    first_axis,
     score_groups,
     staircase,
 )
+from reports.glossary import help_text
 from reports.run_folder import STATES
 
 #: Designs that travel with the page. Ruled-out ones beyond this are thinned evenly; the page says
@@ -59,7 +60,9 @@ def thin(candidates: pd.DataFrame, most: int = MOST_DESIGNS) -> pd.DataFrame:
     kept_rows, others = candidates[kept], candidates[~kept]
     if len(kept_rows) >= most:
         important = (
-            kept_rows["on_front"] | kept_rows["is_knee"] | (kept_rows["state"] == "reference")
+            kept_rows["on_front"]
+            | kept_rows["is_recommended"]
+            | (kept_rows["state"] == "reference")
         )
         room = max(0, most - int(important.sum()))
         rows = pd.concat([kept_rows[important], _evenly(kept_rows[~important], room)])
@@ -149,6 +152,7 @@ def stairs(candidates: pd.DataFrame, objectives: list[str]) -> dict[str, list[in
 def heights(candidates: pd.DataFrame, dimensions: tuple[str, ...]) -> list[dict[str, Any]]:
     """Height of each simulated design on each axis of the parallel coordinates, packed."""
     complete = candidates["state"] == "complete"
+    candidates = credited(candidates)
     scales = axis_scales(candidates[complete], dimensions)
     if len(scales) < 2:
         return []
@@ -195,37 +199,23 @@ def column_specs(candidates: pd.DataFrame) -> dict[str, Any]:
         spec = column(str(name))
         known = str(name) in COLUMNS
         is_number = pd.api.types.is_numeric_dtype(candidates[name])
+        scale, unit = in_unit(numeric(candidates, str(name)), spec) if is_number else (1.0, "")
         entry: dict[str, Any] = {
             "label": spec.label, "unit": "%" if spec.kind == "percent" else spec.unit,
-            "kind": spec.kind if known or is_number else "text",
-            "stderr": spec.stderr, "error": error_columns(candidates, spec),
-            **_in_table(spec, numeric(candidates, str(name)) if is_number else None),
+            "kind": spec.kind if known or is_number else "text", "help": help_text(spec),
+            "stderr": spec.stderr, "error": error_columns(candidates, spec), "better": spec.better,
+            "scale": scale, "headingUnit": unit,
+            "heading": f"{spec.label} ({unit})" if unit else spec.label,
         }  # fmt: skip
-        if spec in OBJECTIVES or (spec in PARAMETERS and spec.kind != "text"):
-            entry["axis"] = style_axis(spec, numeric(candidates, spec.name))
-            if ends := first_range(candidates, spec):
-                entry["axis"]["range"] = ends
-            scale = colour_scale(numeric(coloured, spec.name), spec)
-            scale["log"] = "tickvals" in scale["colorbar"]
-            del scale["color"]
-            entry["colour"] = scale
+        if name in RESULT_NAMES or (name in PARAMETER_NAMES and spec.kind != "text"):
+            entry["axis"] = first_axis(candidates, spec)
+            entry["wholeAxis"] = first_axis(candidates, spec, everything=True)
+            colours = colour_scale(numeric(coloured, spec.name), spec)
+            colours["log"] = "tickvals" in colours["colorbar"]
+            del colours["color"]
+            entry["colour"] = colours
         specs[str(name)] = entry
     return specs
-
-
-def _in_table(spec: Column, values: pd.Series | None) -> dict[str, Any]:
-    """Heading of a column of the table, and what its numbers are multiplied by there.
-
-    All numbers of a column stand in one unit, that of its median.
-    """
-    if values is None or spec.kind != "si" or spec.unit == "tokens/s":
-        return {"heading": spec.title, "scale": 1}
-    middle = values[values > 0].median()
-    _, _, unit = si(middle if middle > 0 else 1.0, spec.unit).partition(" ")
-    scale = {"f": 1e15, "p": 1e12, "n": 1e9, "µ": 1e6, "m": 1e3}.get(
-        unit.removesuffix(spec.unit), 1
-    )
-    return {"heading": f"{spec.label} ({unit if scale > 1 else spec.unit})", "scale": scale}
 
 
 def strip(figure: go.Figure) -> dict[str, Any]:

@@ -17,7 +17,7 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 
 
 def screenshot(
-    run_folder: Path | str, picture: Path | str, *, width: int = 1280, height: int = 2500
+    run_folder: Path | str, picture: Path | str, *, width: int = 1280, height: int = 1450
 ) -> Path:
     """Write the report of a run and photograph its top ``width`` x ``height`` pixels, at 0.8
     of their size: a README is narrow and a repository is no place for large pictures.

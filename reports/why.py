@@ -18,7 +18,7 @@ from reports.columns import (
     si,
     term,
 )
-from reports.compare import compare, distinguishable
+from reports.compare import COSTS, compare, distinguishable
 from reports.evidence import searched_objectives, step_tokens
 from reports.figures.budget import knees_by_area
 from reports.figures.step import pace
@@ -31,7 +31,6 @@ LESS_AREA = 2 / 3
 WORTH_A_LOOK = 1.05
 #: The share of all digital's energy that analog has to save to be worth its risk.
 PAYS = 0.1
-COSTS = ("energy_j_per_token", "throughput_tokens_per_s", "area_mm2")
 
 
 def dense_parts(row: pd.Series) -> str:

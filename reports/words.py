@@ -11,7 +11,7 @@ from reports.columns import column, is_missing, listed, show, term
 from reports.compare import Design, keep_together
 from reports.run_folder import Run, budget_mm2, recommended_row, technology_kind
 
-ACCURACIES = ("delta_loss_nats", "accuracy", "top1")
+ACCURACIES = ("full_points", "full_loss_nats", "delta_loss_nats", "accuracy", "top1")
 
 
 def recommendation(run: Run) -> list[str]:
@@ -133,10 +133,12 @@ def reasons(run: Run, row: Design) -> list[str]:
     """Why this design: how it was chosen, and what its technology is."""
     table = run.candidates
     front = int(table.loc[table["state"] == "complete", "on_front"].sum())
-    sentences = [
-        f"It is the knee of the front: of the {_count(front, 'design')} that no other beats, the "
-        "one nearest to having the best of every objective at once."
-    ]
+    sentences = []
+    if row["is_knee"]:
+        sentences.append(
+            f"It is the knee of the front: of the {_count(front, 'design')} that no other beats, "
+            "the one nearest to having the best of every objective at once."
+        )
     kind = technology_kind(run, row)
     if kind not in ("", "silicon"):
         # The run says of a technology: title (kind). source.

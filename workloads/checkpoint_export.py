@@ -15,7 +15,7 @@ from torch import Tensor
 from workloads.architecture import parse_config
 from workloads.checkpoint import Miniature
 from workloads.decoder_config import DecoderConfig
-from workloads.families import family_config, family_weight_shapes, stored_names
+from workloads.families import family_config, family_weight_shapes, stacked, stored_names
 from workloads.miniature.corpus import TOKENIZER_FILE
 
 _POOL = 1 << 24
@@ -52,8 +52,9 @@ def write_random(config: Mapping[str, Any], folder: str | Path, shard_bytes: int
 
     def tensors() -> Iterator[tuple[str, Tensor]]:
         for name, shape in family_weight_shapes(decoder).items():
+            one = torch.Size(shape[1:] if stacked(name) else shape)
             for stored in stored_names(decoder.family, name, decoder.routed_experts):
-                yield stored, _random(torch.Size(shape[-2:]), pool, generator)
+                yield stored, _random(one, pool, generator)
 
     with _complete_or_not(Path(folder)) as temporary:
         _write_json(temporary / "config.json", {**config, "torch_dtype": "bfloat16"})
@@ -138,7 +139,7 @@ def _stored_tensors(miniature: Miniature, family: str) -> dict[str, Tensor]:
         for key, weight in miniature.weights.items()
         for name, part in zip(
             stored_names(family, key, experts),
-            weight if weight.ndim == 3 else (weight,),
+            weight if stacked(key) else (weight,),
             strict=True,
         )
     }

@@ -5,18 +5,14 @@ misshapen file is known before anything is computed. Weights come in one layer a
 `forward` needs the memory of one layer, whatever the size of the checkpoint.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn import functional
 
 from workloads.architecture import MoEArchitecture, parse_config
 from workloads.checkpoint import Miniature
@@ -26,31 +22,24 @@ from workloads.families import (
     expert_shapes,
     family_config,
     family_weight_shapes,
+    stacked,
     stored_names,
 )
-from workloads.huggingface import read_config, read_family
+from workloads.fused import check_format, model_tensors
+from workloads.huggingface import check_file, read_config, read_family
 from workloads.moe import (
     GroupedLinear,
     Linear,
     Observe,
+    embed,
     head_forward,
     layer_forward,
     plain_grouped_linear,
     plain_linear,
 )
+from workloads.shards import NUMBERS, SINGLE, Stored, read_headers, read_stored
 
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
-NUMBERS = ("BF16", "F16", "F32", "F64")
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where one tensor lies, and what its shard's header says of it."""
-
-    file: Path
-    shape: tuple[int, ...]
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -84,9 +73,28 @@ def open_checkpoint(path: str | Path) -> CheckpointFolder:
     config = read_config(file)
     read_family(config, str(file), FAMILIES, " for checkpoints")
     architecture = parse_config(config, where=str(file), name=name, title=name, source=str(file))
-    checkpoint = CheckpointFolder(folder, config, architecture, _read_headers(folder))
+    block = check_format(config, str(file))
+    tensors = model_tensors(read_headers(folder), architecture, block)
+    checkpoint = CheckpointFolder(folder, config, architecture, tensors)
     _check_shapes(checkpoint, expert_shapes(architecture))
+    if architecture.tie_embeddings and _own_head(checkpoint):
+        return replace(checkpoint, architecture=replace(architecture, tie_embeddings=False))
     return checkpoint
+
+
+def _own_head(checkpoint: CheckpointFolder) -> bool:
+    """Whether an LM head is stored that is not the embedding, whatever config.json says.
+
+    transformers, too, leaves the two apart then.
+    """
+    head, table = "lm_head.weight", "model.embed_tokens.weight"
+    if not {head, table} <= set(checkpoint.tensors):
+        return False
+    shapes = (checkpoint.tensors[head].shape, checkpoint.tensors[table].shape)
+    if shapes[0] != shapes[1]:
+        return True
+    read = dict(read_tensors(checkpoint, (head, table)))
+    return not torch.equal(read[head], read[table])
 
 
 def decoder_config(checkpoint: CheckpointFolder) -> FamilyConfig:
@@ -102,12 +110,17 @@ def decoder_config(checkpoint: CheckpointFolder) -> FamilyConfig:
     shapes: dict[str, tuple[int, ...]] = {}
     for name, shape in family_weight_shapes(config).items():
         names = stored_names(config.family, name, config.routed_experts)
-        shapes |= dict.fromkeys(names, shape[len(shape) - 2 :] if len(shape) == 3 else shape)
+        shapes |= dict.fromkeys(names, shape[1:] if stacked(name) else shape)
     _check_shapes(checkpoint, shapes)
     tied = {"lm_head.weight"} if config.tie_embeddings else set()
+    # Layers that predict more tokens at once come after the others, which do without them.
+    further = checkpoint.config.get("num_nextn_predict_layers")
+    further = further if isinstance(further, int) else 0
+    later = tuple(f"model.layers.{config.layers + number}." for number in range(further))
     for name, stored in checkpoint.tensors.items():
         # Older checkpoints also hold the rotation frequencies, which follow from rope_theta.
-        if name not in shapes and name not in tied and not name.endswith("rotary_emb.inv_freq"):
+        other = name.endswith("rotary_emb.inv_freq") or name.startswith(later)
+        if name not in shapes and name not in tied and not other:
             raise ValueError(f"{stored.file}: tensor {name} is no part of a {config.family} model")
     return config
 
@@ -118,6 +131,12 @@ def load_tokenizer(checkpoint: CheckpointFolder) -> Tokenizer:
     Raises ValueError with one line when there is none.
     """
     file = checkpoint.path / "tokenizer.json"
+    if not file.exists() and (checkpoint.path / "tokenizer.model").exists():
+        raise ValueError(
+            f"{file} is missing; tokenizer.model, a SentencePiece model, is not read: "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...) writes tokenizer.json"
+        )
+    check_file(file)
     try:
         tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -133,21 +152,8 @@ def load_tokenizer(checkpoint: CheckpointFolder) -> Tokenizer:
 def read_tensors(
     checkpoint: CheckpointFolder, names: Iterable[str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """The named tensors as stored, memory-mapped, shard by shard, each shard opened once.
-
-    Raises ValueError naming file and tensor for a value that is NaN or infinite.
-    """
-    by_file: dict[Path, list[str]] = {}
-    for name in names:
-        by_file.setdefault(checkpoint.tensors[name].file, []).append(name)
-    for file, wanted in by_file.items():
-        with _open_shard(file) as shard:
-            for name in wanted:
-                tensor = shard.get_tensor(name)
-                # NaN and infinity show in the extremes, without a copy and faster than isfinite.
-                if not all(bool(end.isfinite()) for end in torch.aminmax(tensor)):
-                    raise ValueError(f"{file}: tensor {name} contains NaN or infinity")
-                yield name, tensor
+    """The named tensors, shard by shard, each shard opened once; see `workloads.shards`."""
+    return read_stored(checkpoint.tensors, names)
 
 
 def read_weights(
@@ -163,7 +169,7 @@ def read_weights(
     places: dict[str, Tensor] = {}
     for name, weight in weights.items():
         parts = stored_names(config.family, name, config.routed_experts)
-        places.update(zip(parts, weight if weight.ndim == 3 else (weight,), strict=True))
+        places.update(zip(parts, weight if stacked(name) else (weight,), strict=True))
     for name, tensor in read_tensors(checkpoint, places):
         places[name].copy_(tensor)
     return weights
@@ -172,6 +178,13 @@ def read_weights(
 def layer_names(config: FamilyConfig, layer: int) -> tuple[str, ...]:
     """Names of the tensors of one layer."""
     return tuple(n for n in family_weight_shapes(config) if n.startswith(f"layers.{layer}."))
+
+
+def end_names(config: FamilyConfig) -> tuple[str, ...]:
+    """Names of the tensors that are used after the last layer."""
+    head = "embedding" if config.tie_embeddings else "lm_head"
+    every = ("final_norm", "final_norm_bias", head, "lm_head_bias")
+    return tuple(name for name in every if name in family_weight_shapes(config))
 
 
 def load_checkpoint(path: str | Path) -> Miniature:
@@ -215,7 +228,7 @@ def forward(
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < config.vocab_size:
         raise ValueError(f"token numbers must be from 0 to {config.vocab_size - 1}")
     table = read_weights(checkpoint, config, ("embedding",), dtype)["embedding"]
-    states = [functional.embedding(part, table).flatten(0, 1) for part in tokens.cpu().split(batch)]
+    states = [embed(config, table, part) for part in tokens.cpu().split(batch)]
     states = [state.to(device) for state in states]
     del table
     for layer in range(config.layers):
@@ -229,8 +242,7 @@ def forward(
         del weights
         if progress is not None:
             progress(layer + 1, config.layers)
-    ends = ("final_norm", "embedding" if config.tie_embeddings else "lm_head")
-    weights = read_weights(checkpoint, config, ends, dtype, device)
+    weights = read_weights(checkpoint, config, end_names(config), dtype, device)
     logits = [head_forward(config, weights, state, linear=linear) for state in states]
     return torch.cat(logits).view(*tokens.shape, -1)
 
@@ -239,56 +251,6 @@ def _name(folder: Path) -> str:
     """The folder's name; in a hub cache (models--OWNER--NAME/snapshots/COMMIT) the model's."""
     *_, repository, snapshots, name = ("", "", *folder.resolve().parts)
     return repository.split("--")[-1] if snapshots == "snapshots" else name
-
-
-@contextmanager
-def _open_shard(file: Path) -> Iterator[Any]:
-    try:
-        file.open("rb").close()  # safetensors takes every file that it cannot open for missing
-        shard = safe_open(file, framework="pt")
-    except FileNotFoundError:
-        raise ValueError(f"shard {file} is missing") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
-    except SafetensorError as error:
-        raise ValueError(f"{file} is truncated or no safetensors file ({error})") from None
-    with shard:
-        yield shard
-
-
-def _read_headers(folder: Path) -> dict[str, Stored]:
-    """Every tensor of the folder by name, from the headers of its shards."""
-    index = folder / INDEX
-    if index.exists():
-        listed = _read_index(index)
-    elif (folder / SINGLE).exists():
-        listed = {}
-    else:
-        raise ValueError(f"{folder} holds neither {SINGLE} nor {INDEX}; other formats are not read")
-    tensors: dict[str, Stored] = {}
-    for file in sorted({folder / shard for shard in listed.values()} or {folder / SINGLE}):
-        with _open_shard(file) as shard:
-            for name in shard.keys():  # noqa: SIM118 (safe_open is no mapping)
-                header = shard.get_slice(name)
-                tensors[name] = Stored(file, tuple(header.get_shape()), header.get_dtype())
-    for name, shard_name in listed.items():
-        if name not in tensors or tensors[name].file.name != shard_name:
-            raise ValueError(f"{folder / shard_name}: tensor {name} is missing, {INDEX} lists it")
-    return tensors
-
-
-def _read_index(index: Path) -> dict[str, str]:
-    try:
-        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        files = {str(name): str(shard) for name, shard in listed.items()}
-    except OSError as error:
-        raise ValueError(f"cannot read {index}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{index} is no index: expected JSON with a weight_map") from None
-    for shard in files.values():
-        if Path(shard).name != shard:
-            raise ValueError(f"{index}: {shard!r} is no file name in this folder")
-    return files
 
 
 def _check_shapes(checkpoint: CheckpointFolder, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -301,7 +263,7 @@ def _check_shapes(checkpoint: CheckpointFolder, shapes: Mapping[str, tuple[int, 
                 f"{stored.file}: tensor {name} has shape {list(stored.shape)}, "
                 f"config.json says {list(shape)}"
             )
-        if stored.dtype not in NUMBERS:
+        if stored.dtype not in NUMBERS and stored.scale is None:
             raise ValueError(
                 f"{stored.file}: tensor {name} is {stored.dtype}, accepted: {', '.join(NUMBERS)}"
             )

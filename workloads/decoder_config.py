@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,48 @@ class Yarn:
     beta_slow: float = 1.0
     mscale: float = 1.0
     mscale_all_dim: float = 0.0
+    truncate: bool = True  # whether the ramp begins and ends at whole columns
+    attention_factor: float = 0.0  # 0: from the other numbers
 
     def amplitude(self, scale: float) -> float:
         """0.1 * scale * ln(factor) + 1, by which attention sharpens with the context."""
         return 0.1 * scale * math.log(self.factor) + 1 if self.factor > 1 else 1.0
+
+
+@dataclass(frozen=True)
+class LongRope:
+    """Rotations slowed down column by column, for texts no longer than trained on (2402.13753)."""
+
+    factors: tuple[float, ...]
+    amplitude: float
+    longest: int
+
+
+@dataclass(frozen=True)
+class Router:
+    """How experts are chosen, beyond the softmax of OLMoE.
+
+    Attributes:
+        scoring: sparsemixer is Phi-3.5's (arXiv 2409.12136, at inference): the second expert's
+            weight is taken without the first.
+        groups: of experts; only those of `kept_groups` can be chosen (DeepSeek-V2, -V3).
+        best_of_group: a group is as good as the sum of so many of its experts.
+        jitter: of sparsemixer; experts whose score is further from the best have no say.
+    """
+
+    scoring: Literal["softmax", "sigmoid", "sparsemixer"] = "softmax"
+    groups: int = 1
+    kept_groups: int = 1
+    best_of_group: int = 1
+    jitter: float = 0.01
+
+
+@dataclass(frozen=True)
+class ClampedSwiGlu:
+    """The gate of gpt-oss: (up + 1) * gate * sigmoid(alpha * gate), both clamped to the limit."""
+
+    limit: float
+    alpha: float = 1.702
 
 
 @dataclass(frozen=True)
@@ -58,7 +97,20 @@ class DecoderConfig:
     tie_embeddings: bool = False
     routed_scaling: float = 1.0  # of the routing weights
     latent: LatentAttention | None = None
-    yarn: Yarn | None = None
+    yarn: Yarn | LongRope | None = None
+    router: Router = Router()
+    clamp: ClampedSwiGlu | None = None
+    sliding_window: int = 0
+    sliding_layers: tuple[int, ...] = ()
+    rotary_columns: int = 0  # the first ones of a head; 0 is all of them
+    embedding_multiplier: float = 1.0
+    residual_multiplier: float = 1.0
+    logits_divisor: float = 1.0
+    attention_scale: float = 0.0  # 0 is one over the root of a head's width
+
+    def window(self, layer: int) -> int:
+        """Tokens that a layer's attention sees; 0 is all."""
+        return self.sliding_window if layer in self.sliding_layers else 0
 
     @property
     def moe_layers(self) -> range:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workloads.decoder_config import DecoderConfig, Yarn
+from workloads.decoder_config import DecoderConfig, LongRope, Yarn
 from workloads.dispatch import Combine, Dispatch, by_expert, top
 
 Linear = Callable[[str, Tensor, Tensor], Tensor]
@@ -51,10 +51,11 @@ def forward(
     product; x is [N, in], for the grouped one sorted by expert with `counts` [E] rows each.
     `observe(layer, probabilities [N, E], indices [N, k], routing weights [N, k])` is called once
     per layer with routed experts. N is B*T; for the grouped product it is B*T*k.
-    What only some families have is computed when its tensor is there: `attention.*_bias`,
-    QK-norm scales of one head's width, and `shared_router` [1, d], which weighs the shared expert.
+    What only some families have is computed when its tensor is there: `*_bias`, QK-norm scales of
+    one head's width, `attention.sinks`, `router_correction`, and `shared_router` [1, d], which
+    weighs the shared expert.
     """
-    hidden = functional.embedding(tokens, weights["embedding"]).flatten(0, 1)
+    hidden = embed(config, weights["embedding"], tokens)
     for layer in range(config.layers):
         hidden = layer_forward(
             config,
@@ -67,6 +68,12 @@ def forward(
             observe=observe,
         )
     return head_forward(config, weights, hidden, linear=linear).view(*tokens.shape, -1)
+
+
+def embed(config: DecoderConfig, table: Tensor, tokens: Tensor) -> Tensor:
+    """Hidden states [B*T, d] before the first layer."""
+    rows = functional.embedding(tokens, table).flatten(0, 1)
+    return rows if config.embedding_multiplier == 1 else rows * config.embedding_multiplier
 
 
 def layer_forward(
@@ -101,8 +108,14 @@ def feed_forward_half(
 ) -> Tensor:
     """Hidden states after a layer from the two that its `attention_half` returned."""
     if layer < config.dense_layers:
-        return hidden + _gated(weights, f"layers.{layer}.ffn", x, linear)
-    return hidden + _experts(config, weights, x, layer, grouped_linear, linear, observe)
+        return add(config, hidden, _gated(weights, f"layers.{layer}.ffn", x, linear))
+    return add(config, hidden, _experts(config, weights, x, layer, grouped_linear, linear, observe))
+
+
+def add(config: DecoderConfig, hidden: Tensor, update: Tensor) -> Tensor:
+    """Hidden states and what a part of a layer adds to them."""
+    scale = config.residual_multiplier
+    return hidden + (update if scale == 1 else update * scale)
 
 
 def attention_half(
@@ -116,9 +129,9 @@ def attention_half(
 ) -> tuple[Tensor, Tensor]:
     """Hidden states [B*T, d] after a layer's attention, and the input of what follows it."""
     here = f"layers.{layer}"
-    x = _norm(hidden, weights[f"{here}.attention_norm"], config)
-    hidden = hidden + _attention(config, weights, x, layer, shape, linear)
-    return hidden, _norm(hidden, weights[f"{here}.ffn_norm"], config)
+    x = _layer_norm(hidden, weights, f"{here}.attention_norm", config)
+    hidden = add(config, hidden, _attention(config, weights, x, layer, shape, linear))
+    return hidden, _layer_norm(hidden, weights, f"{here}.ffn_norm", config)
 
 
 def head_forward(
@@ -129,9 +142,18 @@ def head_forward(
     linear: Linear = plain_linear,
 ) -> Tensor:
     """Logits [N, V] from the hidden states [N, d] after the last layer."""
-    x = _norm(hidden, weights["final_norm"], config)
-    head = weights["embedding" if config.tie_embeddings else "lm_head"]
-    return linear("lm_head", x, head)
+    x = _layer_norm(hidden, weights, "final_norm", config)
+    logits = linear("lm_head", x, weights["embedding" if config.tie_embeddings else "lm_head"])
+    if (bias := weights.get("lm_head_bias")) is not None:
+        logits = logits + bias
+    return logits if config.logits_divisor == 1 else logits / config.logits_divisor
+
+
+def _layer_norm(x: Tensor, weights: dict[str, Tensor], name: str, config: DecoderConfig) -> Tensor:
+    """RMS norm, or the layer norm of families that store a bias with it."""
+    if (bias := weights.get(f"{name}_bias")) is not None:
+        return functional.layer_norm(x, x.shape[-1:], weights[name], bias, config.rms_norm_eps)
+    return _norm(x, weights[name], config)
 
 
 def _norm(x: Tensor, scale: Tensor, config: DecoderConfig) -> Tensor:
@@ -155,19 +177,54 @@ def _attention(
     here = f"layers.{layer}.attention"
     project = _latent_heads if config.latent is not None else _plain_heads
     query, key, value = project(config, weights, here, x, shape, linear)
-    scale = query.shape[-1] ** -0.5
-    if config.yarn is not None and config.yarn.mscale_all_dim:
-        scale *= config.yarn.amplitude(config.yarn.mscale_all_dim) ** 2
-    mixed = functional.scaled_dot_product_attention(
+    mixed = _attend(
         query.to(value.dtype),
         key.to(value.dtype),
         value,
-        is_causal=True,
-        scale=scale,
-        enable_gqa=config.kv_heads != config.heads,
+        _scale(config, query.shape[-1]),
+        config.window(layer),
+        weights.get(f"{here}.sinks"),
     )
     flat = mixed.transpose(1, 2).reshape(shape[0] * shape[1], -1)
     return _projection(weights, f"{here}.output", flat, linear)
+
+
+def _scale(config: DecoderConfig, width: int) -> float:
+    """Factor of the scores of attention over heads of this width."""
+    scale = config.attention_scale or width**-0.5
+    if config.latent is not None and isinstance(config.yarn, Yarn) and config.yarn.mscale_all_dim:
+        scale *= config.yarn.amplitude(config.yarn.mscale_all_dim) ** 2
+    return scale
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, window: int, sinks: Tensor | None
+) -> Tensor:
+    """Causal attention [B, heads, T, width]; keys and values may have fewer heads.
+
+    window: tokens that a token sees, itself included; 0 is all before it. sinks [heads]: scores
+    of a token that takes attention and gives nothing (gpt-oss).
+    """
+    length, shared = query.shape[2], key.shape[1] != query.shape[1]
+    seen = None
+    if 0 < window < length:
+        place = torch.arange(length, device=query.device)
+        distance = place.unsqueeze(1) - place
+        seen = (distance >= 0) & (distance < window)
+    if sinks is None:
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=seen, is_causal=seen is None, scale=scale,
+            enable_gqa=shared,
+        )  # fmt: skip
+    if shared:
+        each = query.shape[1] // key.shape[1]
+        key, value = (t.repeat_interleave(each, dim=1) for t in (key, value))
+    if seen is None:
+        seen = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
+    scores = (query @ key.transpose(2, 3) * scale).masked_fill(~seen, -math.inf)
+    sink = sinks.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+    probabilities = torch.cat((scores, sink), dim=-1).softmax(-1)[..., :-1]
+    return probabilities @ value
 
 
 def _plain_heads(
@@ -186,8 +243,9 @@ def _plain_heads(
         query = _norm_groups(query, weights[f"{here}.query_norm"], config)
         key = _norm_groups(key, weights[f"{here}.key_norm"], config)
     heads = [t.view(*shape, -1, config.head_dim).transpose(1, 2) for t in (query, key, value)]
-    turn = _rotation(shape[1], config.head_dim, config.rope_theta, config.yarn, x.device)
-    return _rotate(heads[0], *turn), _rotate(heads[1], *turn), heads[2]
+    width = config.rotary_columns or config.head_dim
+    turn = _rotation(shape[1], width, config.rope_theta, config.yarn, x.device)
+    return _rotate_first(heads[0], width, *turn), _rotate_first(heads[1], width, *turn), heads[2]
 
 
 def _latent_heads(
@@ -249,13 +307,20 @@ def _norm_groups(x: Tensor, scale: Tensor, config: DecoderConfig) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _rotation(
-    length: int, width: int, theta: float, yarn: Yarn | None, device: torch.device
+    length: int, width: int, theta: float, yarn: Yarn | LongRope | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     frequency = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     amplitude = 1.0
-    if yarn is not None:
+    if isinstance(yarn, LongRope):
+        if length > yarn.longest:
+            raise ValueError(f"rows of {length} tokens; rotations are known up to {yarn.longest}")
+        frequency = frequency / torch.tensor(yarn.factors, dtype=torch.float64)
+        amplitude = yarn.amplitude
+    elif yarn is not None:
         frequency = frequency * _stretch(width, theta, yarn)
-        amplitude = yarn.amplitude(yarn.mscale) / yarn.amplitude(yarn.mscale_all_dim)
+        amplitude = yarn.attention_factor or (
+            yarn.amplitude(yarn.mscale) / yarn.amplitude(yarn.mscale_all_dim)
+        )
     angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency).repeat(1, 2)
     cosine, sine = amplitude * angle.cos(), amplitude * angle.sin()
     return cosine.float().to(device), sine.float().to(device)
@@ -269,11 +334,21 @@ def _stretch(width: int, theta: float, yarn: Yarn) -> Tensor:
         slowness = yarn.original_max_position_embeddings / (2 * math.pi * turns)
         return width * math.log(slowness) / (2 * math.log(theta))
 
-    low = max(math.floor(column(yarn.beta_fast)), 0)
-    high = min(math.ceil(column(yarn.beta_slow)), width - 1)
+    low, high = column(yarn.beta_fast), column(yarn.beta_slow)
+    if yarn.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, width - 1)
     position = torch.arange(width // 2, dtype=torch.float64)
     ramp = ((position - low) / (max(high - low, 0) or 1e-3)).clamp(0, 1)
     return ramp / yarn.factor + 1 - ramp
+
+
+def _rotate_first(x: Tensor, width: int, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotate the first columns of a head; the others stay."""
+    if width == x.shape[-1]:
+        return _rotate(x, cosine, sine)
+    turned = _rotate(x[..., :width], cosine, sine)
+    return torch.cat((turned.to(x.dtype), x[..., width:]), dim=-1)
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -304,13 +379,27 @@ def _experts(
 
     def product(part: str, rows: Tensor) -> Tensor:
         name = f"{here}.experts.{part}"
-        return grouped_linear(name, rows, weights[name], counts)
+        y = grouped_linear(name, rows, weights[name], counts)
+        bias = weights.get(f"{name}_bias")
+        return y if bias is None else y + bias.repeat_interleave(counts, dim=0)
 
-    down = product("down", functional.silu(product("gate", rows)) * product("up", rows))
+    down = expert_outputs(config, product, rows)
     routed = Combine.apply(down, chosen.to(down.dtype), inverse, order)
     if not config.shared_experts:
         return routed
     return routed + shared_forward(weights, x, layer, linear=linear)
+
+
+def expert_outputs(
+    config: DecoderConfig, product: Callable[[str, Tensor], Tensor], rows: Tensor
+) -> Tensor:
+    """Gated experts' outputs for their rows; `product(part, rows)` multiplies by their matrices."""
+    gate, up = product("gate", rows), product("up", rows)
+    if config.clamp is None:
+        return product("down", functional.silu(gate) * up)
+    limit, alpha = config.clamp.limit, config.clamp.alpha
+    gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
+    return product("down", (up + 1) * gate * torch.sigmoid(alpha * gate))
 
 
 def route(
@@ -325,15 +414,55 @@ def route(
     """Which experts each row of x [N, d] goes to and with which weight, both [N, k]."""
     name = f"layers.{layer}.router"
     scores = linear(name, x, weights[name])
+    if (bias := weights.get(f"{name}_bias")) is not None:
+        scores = scores + bias
     # In half precision close probabilities would tie: routing is at least float32.
-    probabilities = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
-    chosen, indices = top(probabilities, config.experts_per_token)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if config.router.scoring == "sparsemixer":
+        probabilities, chosen, indices = _sparsemixer(scores, config.router.jitter)
+    else:
+        sigmoid = config.router.scoring == "sigmoid"
+        probabilities = scores.sigmoid() if sigmoid else scores.softmax(dim=-1)
+        chosen, indices = _choose(config, probabilities, weights.get(f"{name}_correction"))
     if config.renormalise_top_k:
         chosen = chosen / chosen.sum(dim=-1, keepdim=True)
     chosen = chosen * config.routed_scaling
     if observe is not None:
         observe(layer, probabilities, indices, chosen)
     return indices, chosen
+
+
+def _choose(
+    config: DecoderConfig, probabilities: Tensor, correction: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The best experts of the best groups; a correction [E] counts in the choice alone."""
+    router, ranked = config.router, probabilities
+    if correction is not None:
+        ranked = ranked + correction
+    if router.kept_groups < router.groups:
+        grouped = ranked.unflatten(-1, (router.groups, -1))
+        worth = grouped.topk(router.best_of_group, dim=-1).values.sum(-1)
+        kept = torch.zeros_like(worth, dtype=torch.bool)
+        kept.scatter_(-1, worth.topk(router.kept_groups, dim=-1).indices, True)
+        ranked = grouped.masked_fill(~kept.unsqueeze(-1), -math.inf).flatten(-2)
+    if ranked is probabilities:
+        return top(probabilities, config.experts_per_token)
+    indices = ranked.topk(config.experts_per_token, dim=-1).indices
+    return probabilities.gather(-1, indices), indices
+
+
+def _sparsemixer(scores: Tensor, jitter: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities [N, E], and weights and numbers of the two chosen experts [N, 2]."""
+    probabilities, chosen, indices = scores.softmax(dim=-1), [], []
+    left = scores
+    for _ in range(2):
+        best, index = left.max(dim=-1, keepdim=True)
+        far = (best - scores) / torch.maximum(scores.abs(), best) > 2 * jitter
+        gates = left.masked_fill(far, -math.inf).softmax(dim=-1)
+        chosen.append(gates.gather(-1, index))
+        indices.append(index)
+        left = left.scatter(-1, index, -math.inf)
+    return probabilities, torch.cat(chosen, dim=-1), torch.cat(indices, dim=-1)
 
 
 def shared_forward(

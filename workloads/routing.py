@@ -8,6 +8,7 @@ drawn without replacement, so that experts of one layer are negatively correlate
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -228,8 +229,15 @@ def none_used(probability: Array, batch: int) -> Array:
     the largest entropy (conditional Poisson sampling: Chen, Dempster and Liu, Biometrika 1994): a
     set of experts is drawn in proportion to the product of its odds, which are found by iteration.
     """
-    p = np.clip(probability, 1e-12, 1 - 1e-9)
-    k = max(round(float(probability.sum() / max(len(p), 1))), 1)
+    p = np.ascontiguousarray(np.clip(probability, 1e-12, 1 - 1e-9))
+    return np.asarray(_none_drawn(p.tobytes(), p.shape) ** batch)
+
+
+@lru_cache(maxsize=64)
+def _none_drawn(probability: bytes, shape: tuple[int, ...]) -> Array:
+    """`none_used` of one token; kept, for it takes longer than all else of the same routing."""
+    p = np.frombuffer(probability).reshape(shape)
+    k = max(round(float(p.sum() / max(len(p), 1))), 1)
     odds = p / (1 - p)
     for _ in range(20):  # leaves 0.6 % where nearly every token draws an expert, else less
         odds /= odds.mean(axis=1, keepdims=True)
@@ -237,7 +245,7 @@ def none_used(probability: Array, batch: int) -> Array:
         others = np.einsum("lej,lej->le", before[:, :-1, :k], after[:, 1:, k - 1 :: -1])
         odds = p * before[:, -1:, k] / others
     ways = _sets(odds / odds.mean(axis=1, keepdims=True), k)[..., k]
-    return np.asarray((ways / ways[:, -1:]) ** batch)
+    return np.asarray(ways / ways[:, -1:])
 
 
 def _sets(odds: Array, most: int) -> Array:

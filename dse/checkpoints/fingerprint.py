@@ -1,9 +1,9 @@
 """What was computed on a checkpoint, kept on disk: its routing and scores, and every simulation.
 
 One folder a checkpoint in the user's cache folder. A checkpoint is known by its config.json, its
-tokenizer and each shard's name, size and time of last change, so weights that are replaced start
-afresh; a simulation by everything that its result depends on. Results are appended line by line:
-what a killed run had finished is there for the next.
+tokenizer and each shard's name, size, time of last change, header and samples of every tensor, so
+weights that are replaced start afresh; a simulation by everything that its result depends on.
+Results are appended line by line: what a killed run had finished is there for the next.
 """
 
 import hashlib
@@ -13,16 +13,21 @@ from dse.files import one_line_errors
 from dse.kept import _VERSION
 from workloads.cache import cache_folder
 from workloads.checkpoint_folder import CheckpointFolder
+from workloads.shards import samples
 
 
 def fingerprint(checkpoint: CheckpointFolder) -> str:
-    """Hexadecimal name of a checkpoint's content, without reading its shards."""
+    """Hexadecimal name of a checkpoint's content, from a few bytes of every tensor."""
     digest = hashlib.sha256(_VERSION.encode())
     for name in ("config.json", "tokenizer.json"):
         digest.update((checkpoint.path / name).read_bytes())
-    for file in sorted({tensor.file for tensor in checkpoint.tensors.values()}):
+    stored = checkpoint.tensors.values()
+    scales = [tensor.scale for tensor in stored if tensor.scale is not None]
+    for file in sorted({tensor.file for tensor in (*stored, *scales)}):
         stat = file.stat()
         digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        for sample in samples(file):
+            digest.update(sample)
     return digest.hexdigest()
 
 

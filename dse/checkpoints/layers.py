@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from dse.checkpoints.stream import Draw, ExpertGroup, Slot, StreamedModel
 from dse.simulation.mitigation import LayerFit, fit_layer
@@ -20,11 +19,12 @@ from dse.simulation.noisy_model import add_inputs, batches, kind_of, percentiles
 from dse.simulation.placed_model import PlacedModel
 from hwmodels.analog_product import analog_grouped_linear, prepare
 from hwmodels.nonideality import Noise, ProgrammedMatrix
-from workloads.families import PARTS
 from workloads.moe import (
     Linear,
     Observe,
+    add,
     attention_half,
+    expert_outputs,
     head_forward,
     layer_forward,
     plain_grouped_linear,
@@ -100,7 +100,7 @@ class _Recorder(Way):
 
     def inputs_only(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         add_inputs(self.model.moments, name, x, 1, None)
-        return x
+        return x[:, :1]  # stands for the product, which nobody needs
 
     def digital_product(
         self, name: str, x: Tensor, weight: Tensor, counts: Tensor, experts: Tensor
@@ -200,7 +200,7 @@ def advance(model: StreamedModel, layer: int, states: Sequence[State]) -> None:
         shared: dict[tuple[object, ...], list[tuple[State, _Routed]]] = {}
         for state, inputs in zip(states, routed, strict=True):
             assert inputs is not None
-            _add_digital(group, state.way.clean(group), state, inputs)
+            _add_digital(model, group, state.way.clean(group), state, inputs)
             if isinstance(state.way, Noisy) and state.way.analog(group):
                 shared.setdefault(state.way.tiles, []).append((state, inputs))
         for members in shared.values():
@@ -221,7 +221,7 @@ def _before_experts(model: StreamedModel, layer: int, state: State) -> _Routed |
             continue
         hidden, x = attention_half(config, weights, part, layer, size, linear=linear)
         if config.shared_experts:
-            hidden = hidden + shared_forward(weights, x, layer, linear=linear)
+            hidden = add(config, hidden, shared_forward(weights, x, layer, linear=linear))
         after.append(hidden)
         inputs.append(x)
     state.hidden = torch.cat(after)
@@ -244,7 +244,9 @@ def _rows(inputs: _Routed, experts: Tensor, total: int) -> tuple[Tensor, Tensor,
     return token, inputs.weights[token, slot], counts
 
 
-def _add_digital(group: ExpertGroup, which: list[int], state: State, inputs: _Routed) -> None:
+def _add_digital(
+    model: StreamedModel, group: ExpertGroup, which: list[int], state: State, inputs: _Routed
+) -> None:
     """Add what the clean experts of a group (`which`: positions in it) compute."""
     if not which:
         return
@@ -257,9 +259,10 @@ def _add_digital(group: ExpertGroup, which: list[int], state: State, inputs: _Ro
         whole = group.weights[part]
         used = whole if len(which) == len(group.experts) else whole.index_select(0, chosen)
         name = f"layers.{group.layer}.experts.{part}"
-        return state.way.digital_product(name, rows, used, counts, experts)
+        y = state.way.digital_product(name, rows, used, counts, experts)
+        return group.with_bias(part, y, chosen, counts)
 
-    _add_experts(state, inputs.x[token], token, weight, product)
+    _add_experts(model, state, inputs.x[token], token, weight, product)
 
 
 def _add_analog(
@@ -271,9 +274,7 @@ def _add_analog(
     place = {slot: i for i, slot in enumerate(needed)}
     first = ways[0]
     assert isinstance(first, Noisy)
-    tiles = {
-        part: model.program_experts(group, part, needed, first.noise, first.draw) for part in PARTS
-    }
+    tiles = model.program_experts(group, needed, first.noise, first.draw)
     for state, inputs in members:
         way, device = state.way, inputs.x.device
         assert isinstance(way, Noisy)
@@ -282,13 +283,13 @@ def _add_analog(
         held = torch.tensor([i for i, _ in slots], device=device) + group.experts.start
         experts = torch.tensor([slot for _, slot in slots], device=device)
         token, weight, counts = _rows(inputs, experts, group.total)
-        product = _analog_product(model, group.layer, tiles, rows, held, counts, way.noise)
-        _add_experts(state, inputs.x[token], token, weight, product)
+        product = _analog_product(model, group, tiles, rows, held, counts, way.noise)
+        _add_experts(model, state, inputs.x[token], token, weight, product)
 
 
 def _analog_product(
     model: StreamedModel,
-    layer: int,
+    group: ExpertGroup,
     tiles: dict[str, ProgrammedMatrix],
     rows: Tensor,
     held: Tensor,
@@ -298,17 +299,19 @@ def _analog_product(
     """Products of rows sorted by expert with tiles (`rows`: which) that hold experts `held`."""
 
     def product(part: str, x: Tensor) -> Tensor:
-        name = f"layers.{layer}.experts.{part}"
+        name = f"layers.{group.layer}.experts.{part}"
         whole = tiles[part]
         if len(rows) < len(whole.weight):
             whole = replace(whole, weight=whole.weight[rows], scale=whole.scale[rows])
         ranges = model.input_range(name, noise)[held]
-        return analog_grouped_linear(x, prepare(whole, ranges, noise), counts)
+        y = analog_grouped_linear(x, prepare(whole, ranges, noise), counts)
+        return group.with_bias(part, y, held - group.experts.start, counts)
 
     return product
 
 
 def _add_experts(
+    model: StreamedModel,
     state: State,
     x: Tensor,
     token: Tensor,
@@ -318,5 +321,6 @@ def _add_experts(
     """Add gated experts' outputs for rows x, times their routing weight, to the hidden states."""
     if not len(token):
         return
-    down = product("down", functional.silu(product("gate", x)) * product("up", x))
+    down = expert_outputs(model.config, product, x)
+    weight = weight * model.config.residual_multiplier
     state.hidden.index_add_(0, token, down * weight.to(down.dtype).unsqueeze(1))

@@ -23,11 +23,18 @@ from torch import Tensor
 
 from dse.checkpoints.fingerprint import fingerprint
 from dse.checkpoints.memory import plan_memory
-from dse.checkpoints.scores import checkpoint_scores
-from dse.checkpoints.simulator import CheckpointSimulator, Mask, Placement
+from dse.checkpoints.scores import check_weight_score, checkpoint_scores
+from dse.checkpoints.simulator import (
+    CheckpointSimulator,
+    Mask,
+    Placement,
+    check_modules,
+    check_seeds,
+)
 from dse.files import held, write_atomically
-from dse.placement.experts import digital_mask, digital_order
+from dse.placement.experts import SCOPES, digital_mask, digital_order
 from dse.simulation.statistics import Array
+from hwmodels.catalog import check_name
 from hwmodels.nonideality import Noise
 from workloads.cache import cache_folder
 from workloads.checkpoint_folder import CheckpointFolder, decoder_config, load_tokenizer
@@ -61,8 +68,9 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.digital_share <= 1:
             raise ValueError(f"the digital share is {self.digital_share}; from 0 to 1 is needed")
-        if self.seeds != 1 and (self.seeds < 2 or self.seeds % 2):
-            raise ValueError(f"seeds is {self.seeds}; 1 or an even number is needed")
+        check_seeds(self.seeds)
+        check_weight_score(self.score)
+        check_name("placement scope", self.scope, SCOPES)
 
     def placement(self, checkpoint: CheckpointFolder) -> Mask:
         """Digital experts [moe_layers, experts]."""
@@ -112,6 +120,7 @@ class Scorer:
         self.tokenizer = load_tokenizer(checkpoint)
         self.views = 1 + settings.seeds
         self._max_memory_bytes, self._device = max_memory_bytes, device
+        check_modules(self.config, settings.analog_modules)  # before the first pass, not after it
         self._digital = settings.placement(checkpoint)
         self._simulator: _RowSimulator | None = None
         header = {"checkpoint": fingerprint(checkpoint), **asdict(settings)}

@@ -4,15 +4,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from dse import units
 from workloads.checkpoint_folder import CheckpointFolder
-from workloads.families import FamilyConfig, family_weight_shapes
+from workloads.families import FamilyConfig, family_weight_shapes, stacked
 
 LOGITS_BYTES = 48 << 20
 """Logits held at a time; the loss makes two more copies of them."""
 
 MOST_PLACEMENTS = 8
-_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
+# Of a number as it is read; those of 8 and 4 bits become 32 beside the mapped file.
+_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8, "F8_E4M3": 5, "U8": 5}
 # Copies of one expert matrix while noise models write it: device pairs, deviations, draws.
 _PROGRAMMING_COPIES = 16
 # What the allocator keeps and small tensors take.
@@ -28,12 +31,14 @@ class MemoryPlan:
         placements: of one pass.
         cache_bytes: for programmed tiles of dense matrices.
         dense_weights: most weights that a dense matrix may have to be programmed.
+        programmed: expert matrices that are programmed at the same time, a thread each.
     """
 
     group: int
     placements: int
     cache_bytes: int
     dense_weights: int
+    programmed: int
 
 
 def plan_memory(
@@ -55,7 +60,7 @@ def plan_memory(
     """
     used = resident_bytes()
     most = used + int(0.8 * available_bytes()) if max_bytes is None else max_bytes
-    stored = max(_BYTES[tensor.dtype] for tensor in checkpoint.tensors.values())
+    stored = max(_BYTES.get(tensor.dtype, 0) for tensor in checkpoint.tensors.values())
     hidden, width = config.hidden_size, config.expert_intermediate_size
     matrix = 4 * hidden * width
     # Float32 weights, programmed tiles and one placement's own copy, beside the mapped file.
@@ -75,13 +80,17 @@ def plan_memory(
             f"one placement need {units.memory(least, up=True)}; raise --max-memory"
         )
     free = most - least
+    # Each thread more than one needs the copies of another matrix.
+    more = _PROGRAMMING_COPIES * matrix
+    programmed = min(torch.get_num_threads(), 1 + free // (8 * more))
+    free -= (programmed - 1) * more
     dense_weights = free // (4 * _PROGRAMMING_COPIES)
     placements = min(MOST_PLACEMENTS, 1 + int(0.5 * free) // (draws * state))
     free -= (placements - 1) * draws * state
     spare = max(outside - expert - group_work, 0)
     each = expert + rows // config.routed_experts
     group = min(config.routed_experts, 1 + (free + spare) // each)
-    return MemoryPlan(group, placements, min(1 << 30, free // 4), dense_weights)
+    return MemoryPlan(group, placements, min(1 << 30, free // 4), dense_weights, programmed)
 
 
 def _ends(config: FamilyConfig, stored: int) -> int:
@@ -93,7 +102,7 @@ def _dense_layer(config: FamilyConfig, stored: int) -> int:
     """Bytes of the largest layer without its routed experts, the mapped file included."""
     sizes: dict[str, int] = {}
     for name, shape in family_weight_shapes(config).items():
-        if name.startswith("layers.") and ".experts." not in name:
+        if name.startswith("layers.") and not stacked(name):
             layer, count = name.split(".")[1], 1
             for length in shape:
                 count *= length

@@ -17,7 +17,7 @@ from dse.checkpoints.memory import plan_memory
 from dse.checkpoints.scores import WEIGHT_SCORES, checkpoint_scores
 from dse.checkpoints.simulator import CheckpointSimulator, Placement, text_benchmark
 from dse.kept import digest_of, keep_arrays, read_arrays
-from dse.placement.experts import expert_scores
+from dse.placement.scores import expert_scores
 from workloads.architecture import MoEArchitecture, load_model
 from workloads.checkpoint_folder import decoder_config, load_tokenizer, open_checkpoint
 from workloads.miniature import corpus

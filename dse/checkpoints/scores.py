@@ -1,18 +1,19 @@
 """Selection scores over the real experts of a checkpoint, without a forward pass.
 
-One expert matrix is in memory at a time, so a checkpoint of any size takes little memory and the
-time of reading it once.
+One expert matrix a thread is in memory at a time, so a checkpoint of any size takes little memory
+and the time of reading it once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from dse.placement.experts import SCORES
+from dse.placement.scores import REGISTER, Score
+from dse.simulation.threads import in_threads, shares
 from hwmodels.catalog import nearest
 from workloads.checkpoint_folder import CheckpointFolder, read_tensors
 from workloads.families import PARTS, stored_names
@@ -20,7 +21,8 @@ from workloads.families import PARTS, stored_names
 if TYPE_CHECKING:
     import pandas
 
-WEIGHT_SCORES = ("max_neuron_norm", "router_norm")
+WEIGHT_SCORES = tuple(name for name, score in REGISTER.items() if score.of_weights)
+"""Scores that weights alone decide."""
 
 
 def checkpoint_scores(
@@ -30,45 +32,48 @@ def checkpoint_scores(
 ) -> NDArray[np.float64]:
     """Score of every routed expert, [moe_layers, experts]; a high one is worth a digital unit.
 
-    The two scores that weights alone decide, as `dse.placement.experts.expert_scores` defines them.
+    The scores that weights alone decide, as `dse.placement.scores.expert_scores` defines them.
     `progress` is called with (layers done, layers).
 
     Raises:
         ValueError: another score, or NaN in a tensor, which is named with its file.
     """
-    if kind not in WEIGHT_SCORES:
-        hint = nearest(kind, WEIGHT_SCORES)
-        why = "needs a forward pass, not only weights" if kind in SCORES else "is unknown"
-        raise ValueError(f"score {kind!r} {why}: choose {' or '.join(WEIGHT_SCORES)}{hint}")
+    check_weight_score(kind)
     layers = checkpoint.architecture.moe_layer_indices
     rows = []
     for done, layer in enumerate(layers, start=1):
-        rows.append(_layer_scores(checkpoint, kind, layer))
+        rows.append(_layer_scores(checkpoint, REGISTER[kind], layer))
         if progress is not None:
             progress(done, len(layers))
     return np.stack(rows)
 
 
-def _layer_scores(checkpoint: CheckpointFolder, kind: str, layer: int) -> NDArray[np.float64]:
+def check_weight_score(kind: str) -> None:
+    """Raise ValueError, with the nearest, unless weights alone decide a score of this name."""
+    if kind not in WEIGHT_SCORES:
+        hint = nearest(kind, WEIGHT_SCORES)
+        why = "needs a forward pass, not only weights" if kind in REGISTER else "is unknown"
+        raise ValueError(f"score {kind!r} {why}: choose {' or '.join(WEIGHT_SCORES)}{hint}")
+
+
+def _layer_scores(checkpoint: CheckpointFolder, score: Score, layer: int) -> NDArray[np.float64]:
+    """Scores of one layer's experts, one matrix a thread in memory at a time."""
     family, experts = checkpoint.architecture.family, checkpoint.architecture.routed_experts
     here = f"layers.{layer}"
-    if kind == "router_norm":
+    if score.of_router is not None:
         ((_, router),) = read_tensors(checkpoint, stored_names(family, f"{here}.router", experts))
-        return _row_norms(router).numpy()
-    expert_of = {
-        name: expert
-        for part in PARTS
-        for expert, name in enumerate(stored_names(family, f"{here}.experts.{part}", experts))
-    }
-    scores = np.ones(experts)
-    for name, matrix in read_tensors(checkpoint, expert_of):
-        scores[expert_of[name]] *= float(_row_norms(matrix).max())
-    return scores
+        return score.of_router(router.float())
+    of_matrix = score.of_matrix
+    assert of_matrix is not None
+    names = [stored_names(family, f"{here}.experts.{part}", experts) for part in PARTS]
+    factors: dict[str, float] = {}
 
+    def read(some: Sequence[str]) -> None:
+        for name, matrix in read_tensors(checkpoint, some):
+            factors[name] = float(of_matrix(matrix.float()))
 
-def _row_norms(matrix: Tensor) -> Tensor:
-    """l2 norm of every output neuron's weights; summed in float32, kept in float64."""
-    return torch.linalg.vector_norm(matrix.float(), dim=1).double()
+    in_threads([partial(read, some) for some in shares([*chain(*names)])])
+    return np.prod([[factors[name] for name in one] for one in names], axis=0)
 
 
 def score_frame(checkpoint: CheckpointFolder, scores: NDArray[np.float64]) -> "pandas.DataFrame":

@@ -24,6 +24,7 @@ from torch import Tensor
 from dse.checkpoints.layers import LayerMitigation, Noisy, State, advance, begin, calibrate
 from dse.checkpoints.memory import LOGITS_BYTES, MemoryPlan, plan_memory
 from dse.checkpoints.stream import StreamedModel
+from dse.simulation.digital_format import EXACT, DigitalFormat
 from dse.simulation.mitigation_names import check_mitigation
 from dse.simulation.noisy_model import dense_matrices, layer_of
 from dse.simulation.placed_model import PlacedModel
@@ -36,7 +37,7 @@ from workloads.checkpoint_folder import (
     load_tokenizer,
     open_checkpoint,
 )
-from workloads.families import family_weight_shapes
+from workloads.families import FamilyConfig, family_weight_shapes
 from workloads.moe import Observe
 from workloads.tasks import Benchmark
 
@@ -60,6 +61,22 @@ def text_benchmark(
         )
     unscored = torch.full((rows, length), -1)
     return Benchmark(name, "text", torch.tensor(ids).view(rows, -1), unscored == -1, unscored)
+
+
+def check_seeds(seeds: int) -> None:
+    """Raise ValueError unless noise draws make antithetic pairs, or are one."""
+    if seeds != 1 and (seeds < 2 or seeds % 2):
+        raise ValueError(f"seeds is {seeds}; 1 or an even number (antithetic pairs) is needed")
+
+
+def check_modules(config: FamilyConfig, modules: Sequence[str]) -> None:
+    """Raise ValueError unless a checkpoint has these analog dense parts; reads no weights."""
+    dense_matrices(_matrix_names(config), tuple(modules))
+
+
+def _matrix_names(config: FamilyConfig) -> dict[str, Tensor]:
+    names = dict.fromkeys(family_weight_shapes(config), torch.empty(0))
+    return names | ({"lm_head": torch.empty(0)} if config.tie_embeddings else {})
 
 
 @dataclass(frozen=True)
@@ -98,8 +115,7 @@ class CheckpointSimulator(Simulator):
         observe: Observe | None = None,
         progress: Progress | None = None,
     ) -> None:
-        if seeds != 1 and (seeds < 2 or seeds % 2):
-            raise ValueError(f"seeds is {seeds}; 1 or an even number (antithetic pairs) is needed")
+        check_seeds(seeds)
         if not benchmarks:
             raise ValueError("at least one benchmark is needed")
         if not isinstance(checkpoint, CheckpointFolder):
@@ -111,15 +127,18 @@ class CheckpointSimulator(Simulator):
         )
         self.seeds, self.first_seed, self._progress = seeds, first_seed, progress
         self.mitigation = check_mitigation(mitigation)
-        self._names = dict.fromkeys(family_weight_shapes(config), torch.empty(0))
-        if config.tie_embeddings:
-            self._names["lm_head"] = torch.empty(0)
+        self._names = _matrix_names(config)
         self._load(benchmarks)
         both = (self._inputs.numel(), calibration_tokens.numel())
         rows = sum(both) if self.mitigation else max(both)
         self.plan: MemoryPlan = plan_memory(checkpoint, config, rows, seeds, max_memory_bytes)
         self.model: StreamedModel = StreamedModel(
-            checkpoint, config, self.device, self.plan.group, self.plan.cache_bytes
+            checkpoint,
+            config,
+            self.device,
+            self.plan.group,
+            self.plan.cache_bytes,
+            self.plan.programmed,
         )
         clean = begin(self.model, self._inputs)
         calibrate(self.model, calibration_tokens, observe, progress, [clean])
@@ -144,8 +163,15 @@ class CheckpointSimulator(Simulator):
         digital: Mask,
         analog_modules: Sequence[str] = (),
         look: Look | None = None,
+        form: DigitalFormat = EXACT,
     ) -> SimulationResult:
-        """Loss, top-1 and task accuracy of one placement under one noise; as in Simulator."""
+        """Loss, top-1 and task accuracy of one placement under one noise; as in Simulator.
+
+        Raises:
+            ValueError: digital weights or caches of few bits: a checkpoint's are as stored.
+        """
+        if not form.exact:
+            raise ValueError("a checkpoint's digital weights are simulated as they are stored")
         return self.evaluate_many(noise, [digital], analog_modules)[0]
 
     def evaluate_many(

@@ -1,4 +1,4 @@
-"""The end of a search in the terminal: the thinned front, the knee, the reference designs."""
+"""The end of a search in the terminal: the answer, the thinned front, the reference designs."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,19 +7,21 @@ import numpy as np
 from dse import units
 from dse.cli.console import number, print_table, records, say, si
 from dse.metrics import metric, objective_values
-from dse.pareto import knee, thin
+from dse.pareto import thin
 from dse.placement.parts import read_parts
+from dse.runs import words
 from dse.runs.folder import UNDER_WAY, Run
-from dse.search.references import EXPERTS_ANALOG
 
 if TYPE_CHECKING:
     import pandas
+
+    from dse.cost.workload import Traffic
 
 SHOWN = 10
 
 
 def thinned_front(run: Run, count: int = SHOWN) -> "pandas.DataFrame":
-    """At most `count` designs of the front that spread over it, the knee among them."""
+    """At most `count` designs of the front that spread over it, both answers among them."""
     front = run.front()
     if not len(front):
         return front
@@ -27,9 +29,8 @@ def thinned_front(run: Run, count: int = SHOWN) -> "pandas.DataFrame":
     values = objective_values(
         objectives, {m.column: front[m.column].to_numpy(dtype=float) for m in objectives}
     )
-    marked = np.flatnonzero(front["is_knee"].to_numpy(dtype=bool))
-    keep = (int(marked[0]),) if len(marked) else (knee(values),)
-    return front.iloc[thin(values, count, keep)].reset_index(drop=True)
+    answers = np.flatnonzero((front["recommended_of"] != "").to_numpy(dtype=bool))
+    return front.iloc[thin(values, count, tuple(answers.tolist()))].reset_index(drop=True)
 
 
 def references(run: Run) -> "pandas.DataFrame":
@@ -40,8 +41,9 @@ def references(run: Run) -> "pandas.DataFrame":
 
 def run_document(run: Run) -> dict[str, Any]:
     """A run as one JSON document: what was asked, counted and found, breakdowns included."""
-    names = ("model", "budget_area_mm2", "workload", "outcome", "counts", "hypervolume",
-             "recommended_design", "recommended_trial", "accuracy_source", "checkpoint",
+    names = ("model", "budget_area_mm2", "traffic", "outcome", "recommendation", "counts",
+             "hypervolume", "recommended_design", "recommended_trial", "accuracy_source",
+             "checkpoint",
              "wall_seconds")  # fmt: skip
     return {
         "run": str(run.folder),
@@ -52,42 +54,29 @@ def run_document(run: Run) -> dict[str, Any]:
     }
 
 
+def traffic(run: Run) -> "Traffic":
+    """What a run's designs serve."""
+    from dse.cost.workload import Traffic
+
+    given = {name: value for name, value in run.config["traffic"].items() if value is not None}
+    return Traffic(**given)
+
+
 def print_run(run: Run) -> None:
-    """Print the short table of a run and where its report is."""
-    config, counts = run.config, run.config.get("counts", {})
-    workload = config["workload"]
-    title = (
-        f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {workload['mode']} "
-        f"of {workload['batch']} x {workload['context']} tokens"
-    )
+    """Print the answer, the short table of a run, and where its report is."""
+    import typer
+
+    config = run.config
+    print_answer(config.get("recommendation"))
+    title = f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {traffic(run)}"
     front = thinned_front(run)
     rows = [cells(row) for _, row in front.iterrows()]
     rows += [cells(row) for _, row in references(run).iterrows()]
-    print_table(HEADERS, rows, title=title, left=2, whole=(1, 4))
-    import typer
-
+    print_table(HEADERS, rows, title=title, left=3, whole=WHOLE)
     if not len(front):
         say("No design of this search has a simulated accuracy and meets the constraints.")
-    simulations, found = counts.get("simulations", 0), counts.get("designs_on_front", 0)
-    say(
-        f"{counts.get('designs_costed', 0):,} designs costed, "
-        f"{simulations} {'accuracy' if simulations == 1 else 'accuracies'} simulated, "
-        f"{found} {'design' if found == 1 else 'designs'} on the front "
-        f"({len(front)} shown, * is the knee)."
-    )
-    for line in source_lines(config):
+    for line in (*table_lines(run, front), *source_lines(config), *reference_lines(config)):
         say(line)
-    say("hardware: tiles, technology, rows x columns (x tiers), bits of DAC/ADC.")
-    if set(map(dense, (row for _, row in front.iterrows()))) - {"–"}:
-        say(
-            "dense: parts on tiles beside experts; A attention, S shared experts, all: LM head too."
-        )
-    projected = [n for n, kind in config.get("technology_kinds", {}).items() if kind != "silicon"]
-    for name in sorted(set(front["technology"].dropna()) & set(projected)):
-        say(f"{name} is a {config['technology_kinds'][name]}, not measured silicon.")
-    for _, row in references(run).iterrows():
-        if row["reason"] and str(row["reason"]) not in ("None", "nan"):
-            say(f"{row['reference_name']}: {row['reason']}.")
     if config.get("outcome") == UNDER_WAY:
         typer.echo(
             f"The search is under way: {config['counts']['trials']} of "
@@ -99,11 +88,65 @@ def print_run(run: Run) -> None:
     typer.echo(f"Report: {place}")
 
 
+FLIPS_SHOWN = 4
+
+
+def print_answer(answer: dict[str, Any] | None) -> None:
+    """The recommendation: the sentence, its rule, why, what a projection must deliver."""
+    if not answer:
+        return
+    say(answer["sentence"])
+    say(f"Rule: {answer['rule']}.")
+    for line in answer["why"][:2]:
+        say(line)
+    if answer["projection"]["must_deliver"]:
+        say(f"The projection must deliver {'; '.join(answer['projection']['must_deliver'])}.")
+    if answer["flips"]:
+        say("What would change it: " + " ".join(answer["flips"][:FLIPS_SHOWN]))
+    if answer["at_bounds"]:
+        say(f"At an end of the space: {'; '.join(map(_bound, answer['at_bounds']))}.")
+    say("")
+
+
+def _bound(bound: dict[str, Any]) -> str:
+    """`hbm_stacks 8 (10 would give 21 % more throughput)`."""
+    further = f" ({bound['next']:g} would give {bound['gives']})" if bound["next"] else ""
+    return f"{bound['parameter']} {bound['value']:g}{further}"
+
+
+def table_lines(run: Run, front: "pandas.DataFrame") -> list[str]:
+    """What the table shows: how many of how many, chosen how, and what its marks mean."""
+    counts = run.config.get("counts", {})
+    simulations, found = counts.get("simulations", 0), counts.get("designs_on_front", 0)
+    line = (
+        f"{counts.get('designs_costed', 0):,} designs costed, "
+        f"{simulations} {'accuracy' if simulations == 1 else 'accuracies'} simulated, "
+        f"{found} {'design' if found == 1 else 'designs'} on the front that can be told apart."
+    )
+    chosen = "both answers, the best in each objective, then those farthest from these"
+    if found > len(front):
+        line += f" Shown are {len(front)}: {chosen}."
+    marks = "* is recommended, s the best of measured silicon; tiles x rows x columns x tiers."
+    lost = "Points lost: of average accuracy against digital, with a 68 % band."
+    return [line, f"{marks} {lost}"]
+
+
+def reference_lines(config: dict[str, Any]) -> list[str]:
+    """Of the references, those that do not fit."""
+    answer = config.get("recommendation") or {}
+    return [
+        f"{one['name']}: needs {one['text']}."
+        for one in answer.get("references", ())
+        if "times the budget" in one["text"]
+    ]
+
+
 def source_lines(config: dict[str, Any]) -> list[str]:
     """Where a run's accuracies come from, and how miniature and checkpoint agree."""
     miniature = (
-        f"Accuracy is of the {config.get('accuracy_source') or 'miniature'}; "
-        "it ranks designs, the full model's percentage points differ."
+        f"Loss and points are estimates for the full model, from the "
+        f"{config.get('accuracy_source') or 'miniature'} with errors scaled to published losses; "
+        "points are the change of eight benchmarks' average ± half the 68 % band."
     )
     real = config.get("checkpoint")
     if not real:
@@ -124,60 +167,64 @@ def source_lines(config: dict[str, Any]) -> list[str]:
     ]
 
 
-SHORT = {EXPERTS_ANALOG: "exp. analog"}
-"""Names of reference designs that would not fit the table."""
-
-_LETTERS = {"attention": "A", "shared_expert": "S", "dense_ffn": "F", "router": "R"}
 HEADERS = (
     "design",
-    "hardware",
-    "dense",
-    "dig. %",
-    "loss +",
-    "accuracy %",
-    "J/token",
+    "tiles",
+    "also on tiles",
+    "experts digital",
+    "DAC/ADC bits",
+    "points lost",
+    "per token",
     "tok/s",
     "mm2",
 )
+WHOLE = (5, 6)
+"""Columns whose cells are numbers with a unit, which stay in one line."""
 
 
 def cells(row: Any) -> tuple[str, ...]:
     """One design as cells of the short table."""
-    reference = row["reference_name"]
-    name = (
-        SHORT.get(reference, str(reference)) if isinstance(reference, str) else str(row["design"])
-    )
+    value, _, band = words.points_text(row).replace(" points", "").partition(" ")
     return (
-        name + ("*" if bool(row["is_knee"]) else ""),
+        _name(row),
         hardware(row),
         dense(row),
-        f"{100 * float(row['digital_expert_fraction']):.0f}",
-        units.plus_minus(float(row["delta_loss_nats"]), float(row["delta_loss_stderr"]), digits=3),
-        _percent(row["accuracy"], row["accuracy_stderr"]),
+        f"{100 * float(row['digital_expert_fraction']):.0f} %",
+        "–" if _no_tiles(row) else f"{int(row['dac_bits'])}/{int(row['adc_bits'])}",
+        f"{value} {band}".rstrip(),
         si(row["energy_j_per_token"], "J"),
         si(row["throughput_tokens_per_s"], "").replace(" ", ""),  # no line breaks in 11.7k
         number(row["area_mm2"], 3),
     )
 
 
+def _name(row: Any) -> str:
+    """A reference by its name, a design by its own and what it is the answer to."""
+    if isinstance(row["reference_name"], str):
+        return str(row["reference_name"])
+    best = str(row.get("recommended_of") or "")
+    return f"{row['design']}{'*' if bool(row['is_recommended']) else ''}" + (
+        " s" if "silicon" in best else ""
+    )
+
+
+def _no_tiles(row: Any) -> bool:
+    return str(row["tile_rows"]) in ("<NA>", "nan", "None")
+
+
 def hardware(row: Any) -> str:
-    """Tiles of a design in a few characters: `9 pcm-3d 512x512x64 7/8`, DAC and ADC bits."""
-    if str(row["tile_rows"]) in ("<NA>", "nan", "None"):
-        return "no tiles"
+    """Tiles of a design in a few characters: `9 pcm-3d 512x512x64`, rows, columns and tiers."""
+    if _no_tiles(row):
+        return "none"
     size = f"{int(row['tile_rows'])}x{int(row['tile_cols'])}"
     tiers = f"x{int(row['tiers'])}" if int(row["tiers"]) > 1 else ""
-    bits = f"{int(row['dac_bits'])}/{int(row['adc_bits'])}"
-    return f"{int(row['tiles'])} {row['technology']} {size}{tiers} {bits}"
+    return f"{int(row['tiles']):,} {row['technology']} {size}{tiers}"
 
 
 def dense(row: Any) -> str:
-    """Dense parts of a design that lie on tiles, in a few characters."""
+    """Dense parts of a design that lie on tiles."""
     text = row.get("analog_modules")
     parts = read_parts(text) if isinstance(text, str) else ()
-    if "lm_head" in parts:
-        return "all" if "attention" in parts else "L"
-    return "+".join(letter for part, letter in _LETTERS.items() if part in parts) or "–"
-
-
-def _percent(value: Any, error: Any) -> str:
-    return units.plus_minus(100 * float(value), 100 * float(error), digits=1)
+    if "lm_head" in parts and "attention" in parts:
+        return "all"
+    return ", ".join(words.PARTS[part].removeprefix("the ") for part in parts) or "–"

@@ -75,6 +75,10 @@ class ExpertTables:
         return len(self.used)
 
     @property
+    def orders(self) -> int:
+        return self.used.shape[1]
+
+    @property
     def experts(self) -> int:
         """Experts of a layer."""
         return self.used.shape[2] - 1
@@ -93,13 +97,14 @@ class ExpertTables:
         return order * self.analog_activations.shape[1] + digital_experts
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)
 def stacked(tables: tuple[ExpertTables, ...]) -> ExpertTables:
     """Tables of several orders as one."""
     first = tables[0]
+    before = np.cumsum([0, *(table.orders for table in tables)])
     rows = [
         table.row_in_layer + np.int32(number * (first.experts + 1))
-        for number, table in enumerate(tables)
+        for number, table in zip(before, tables, strict=False)
     ]
     others = [field.name for field in fields(ExpertTables) if field.name != "row_in_layer"]
     joined = {
@@ -108,6 +113,15 @@ def stacked(tables: tuple[ExpertTables, ...]) -> ExpertTables:
         for name in others
     }
     return ExpertTables(np.concatenate(rows, axis=1), **joined)
+
+
+def between(below: ExpertTables, above: ExpertTables, share: float) -> ExpertTables:
+    """Mean tables of steps of which a share is larger; of the same orders."""
+    names = [field.name for field in fields(ExpertTables) if field.name != "row_in_layer"]
+    mixed = {
+        name: (1 - share) * getattr(below, name) + share * getattr(above, name) for name in names
+    }
+    return ExpertTables(below.row_in_layer, **mixed)
 
 
 def expert_tables(routing: Routing, order: NDArray[np.int64], tokens: int) -> ExpertTables:

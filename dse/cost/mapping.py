@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dse.arrays import Array
 from dse.placement.parts import ANALOG_PARTS, PARTS
-from hwmodels.tile import Tile, row_groups, unit_energy_j
+from hwmodels.tile import Tile, row_groups
 from workloads.architecture import MoEArchitecture
 from workloads.inventory import inventory
 
@@ -110,60 +110,68 @@ def _shapes(rows: pd.DataFrame) -> tuple[tuple[int, int, int], ...]:
     return tuple((int(n), int(m), number) for (n, m), number in sorted(Counter(pairs).items()))
 
 
-def blocks(shapes: tuple[tuple[int, int, int], ...], rows: ArrayLike, cols: ArrayLike) -> Array:
-    """Tiers (blocks) that matrices of these (inputs, outputs, number) take: whole numbers."""
-    row, col = np.asarray(rows, dtype=float), np.asarray(cols, dtype=float)
-    total = np.zeros(np.broadcast_shapes(row.shape, col.shape))
-    for inputs, outputs, number in shapes:
-        total = total + number * (np.ceil(inputs / row) * np.ceil(outputs / col))
-    return total
+@dataclass(frozen=True)
+class Layout:
+    """Matrices in blocks on one kind of tile; each quantity is that of evaluating every one once.
 
-
-def matrix_energy_j(tile: Tile, shapes: tuple[tuple[int, int, int], ...]) -> dict[str, Array]:
-    """Energy of evaluating each of these matrices once, by component of the tile (J).
-
-    The sum of `tile_energy_j` over blocks, where partly filled ones are charged for the rows and
-    columns that they use: every input drives a row in each column of blocks, every weight is read,
-    and every output is converted in each row of blocks.
+    Attributes:
+        blocks: tiers that they take: whole numbers.
+        weights: of the matrices: cells that are read.
+        driven: rows driven: every input drives one in each column of blocks.
+        converted: conversions: of every output in each row of blocks, once a group of rows driven
+            together.
+        partial_sums: digital additions that join the rows of blocks.
+        moved_bytes: activations to the blocks at DAC resolution, and partial sums back at that of
+            the ADC.
     """
+
+    blocks: Array
+    weights: int
+    driven: Array
+    converted: Array
+    partial_sums: Array
+    moved_bytes: Array
+
+
+Shapes = tuple[tuple[int, int, int], ...]
+"""(inputs, outputs, number) of matrices."""
+
+
+def lay_out(shapes: Shapes, tile: Tile) -> Layout:
+    """Matrices on tiles: ceil(inputs / rows) rows of blocks, ceil(outputs / cols) columns."""
     rows, cols = np.asarray(tile.rows, dtype=float), np.asarray(tile.cols, dtype=float)
-    driven: Array = np.zeros(())
-    converted: Array = driven
-    read = np.zeros(())
+    blocks, driven, converted, sums, returned = (np.zeros(()) for _ in range(5))
+    weights = 0
     for inputs, outputs, number in shapes:
         full = np.floor(inputs / rows)
         edge = inputs - full * rows
-        groups = full * row_groups(tile, rows) + (edge > 0) * row_groups(tile, edge)
-        driven = driven + number * inputs * np.ceil(outputs / cols)
+        high, wide = full + (edge > 0), np.ceil(outputs / cols)
+        groups = high
+        if tile.rows_at_once is not None:
+            groups = full * row_groups(tile, rows) + row_groups(tile, edge)
+        blocks = blocks + number * high * wide
+        driven = driven + number * inputs * wide
         converted = converted + number * outputs * groups
-        read = read + number * inputs * outputs
-    counts = {"input": driven, "array": read, "adc": converted, "digital": converted}
-    return {name: counts[name] * energy for name, energy in unit_energy_j(tile).items()}
+        returned = returned + number * outputs * high
+        sums = sums + number * outputs * (high - 1)
+        weights += number * inputs * outputs
+    bits = driven * np.asarray(tile.dac_bits) + returned * np.asarray(tile.adc_bits)
+    return Layout(blocks, weights, driven, converted, sums, bits / 8)
 
 
-def moved_bytes(tile: Tile, shapes: tuple[tuple[int, int, int], ...]) -> Array:
-    """Activation bytes to and from the blocks when each matrix is evaluated once.
+def layout_energy_j(unit_j: dict[str, Array], layout: Layout) -> dict[str, Array]:
+    """Energy of evaluating each of the matrices once, by component of the tile (J).
 
-    Every block receives its rows' inputs at DAC resolution and returns its columns' partial sums
-    at ADC resolution.
+    The sum of `tile_energy_j` over blocks, where partly filled ones are charged for the rows and
+    columns that they use. `unit_j`: `hwmodels.tile.unit_energy_j` of the tile.
     """
-    row, col = np.asarray(tile.rows, dtype=float), np.asarray(tile.cols, dtype=float)
-    received: Array = np.zeros(())
-    returned = received
-    for inputs, outputs, number in shapes:
-        received = received + number * inputs * np.ceil(outputs / col)
-        returned = returned + number * outputs * np.ceil(inputs / row)
-    bits = received * np.asarray(tile.dac_bits) + returned * np.asarray(tile.adc_bits)
-    return np.asarray(bits / 8, dtype=float)
-
-
-def partial_sums(shapes: tuple[tuple[int, int, int], ...], rows: ArrayLike) -> Array:
-    """Digital additions that join the row blocks when each matrix is evaluated once."""
-    row = np.asarray(rows, dtype=float)
-    total: Array = np.zeros(())
-    for inputs, outputs, number in shapes:
-        total = total + number * outputs * (np.ceil(inputs / row) - 1)
-    return total
+    counts: dict[str, Array | int] = {
+        "input": layout.driven,
+        "array": layout.weights,
+        "adc": layout.converted,
+        "digital": layout.converted,
+    }
+    return {name: counts[name] * energy for name, energy in unit_j.items()}
 
 
 @dataclass(frozen=True)
@@ -171,8 +179,9 @@ class Mapping:
     """Where the analog part of designs lies; arrays of one length.
 
     Attributes:
-        order: which placement order, an index.
+        order: which placement order, an index into the tables of the orders.
         digital_experts: after what does not fit became digital.
+        analog_weights: weights on tiles.
         expert_blocks: blocks of one expert.
         up_blocks, down_blocks: of these, those of its gate and up, and of its down matrix.
         sharing: mean number of blocks on a tile that holds any, at least 1.
@@ -184,6 +193,7 @@ class Mapping:
 
     order: NDArray[np.int64]
     digital_experts: NDArray[np.int64]
+    analog_weights: Array
     expert_blocks: Array
     up_blocks: Array
     down_blocks: Array
@@ -194,8 +204,18 @@ class Mapping:
     occupancy: Array
 
 
+def layouts(shape: ModelShape, tile: Tile, analog: dict[str, Flags]) -> dict[str, Layout]:
+    """Of one expert, of its down matrix alone, and of the dense parts that a design has analog."""
+    down = ((shape.expert_width, shape.hidden_size, 1),)
+    shapes = {"routed_expert": shape.expert_shapes, "down": down}
+    for part in shape.parts:
+        if np.any(analog.get(part.name, False)):
+            shapes[part.name] = part.shapes
+    return {name: lay_out(matrices, tile) for name, matrices in shapes.items()}
+
+
 def map_experts(
-    shape: ModelShape,
+    laid: dict[str, Layout],
     experts: int,
     tile: Tile,
     tiles: ArrayLike,
@@ -205,33 +225,30 @@ def map_experts(
 ) -> Mapping:
     """Put the dense analog parts on tiles, then experts, last in the order first, until full.
 
-    `analog`: whether a dense part is analog, by its name.
+    `laid`: `layouts` of the model; `analog`: whether a dense part is analog, by its name.
     """
-    rows, cols = np.asarray(tile.rows, dtype=float), np.asarray(tile.cols, dtype=float)
     count = np.asarray(tiles, dtype=float)
     capacity = count * np.asarray(tile.tiers, dtype=float)
-    expert_blocks = blocks(shape.expert_shapes, rows, cols)
-    dense: Array = np.zeros(())
-    dense_weights = dense
-    for part in shape.parts:
-        if part.name in analog and np.any(analog[part.name]):
-            dense = dense + np.where(analog[part.name], blocks(part.shapes, rows, cols), 0.0)
-            dense_weights = dense_weights + np.where(analog[part.name], part.weights, 0.0)
-    room = np.floor(np.maximum(capacity - dense, 0.0) / expert_blocks)
+    expert, down_blocks = laid["routed_expert"], laid["down"].blocks
+    dense, dense_weights = np.zeros(()), np.zeros(())
+    for name, flags in analog.items():
+        dense = dense + np.where(flags, laid[name].blocks, 0.0)
+        dense_weights = dense_weights + np.where(flags, laid[name].weights, 0.0)
+    room = np.floor(np.maximum(capacity - dense, 0.0) / expert.blocks)
     analog_experts = np.minimum(experts - digital_experts, room)
-    used_blocks = dense + analog_experts * expert_blocks
-    weights = dense_weights + analog_experts * shape.expert_weights
-    cells = rows * cols
+    used_blocks = dense + analog_experts * expert.blocks
+    weights = dense_weights + analog_experts * expert.weights
+    cells = np.asarray(tile.rows, dtype=float) * np.asarray(tile.cols, dtype=float)
     sharing = np.maximum(used_blocks / np.maximum(count, 1.0), 1.0)
-    down_blocks = blocks(((shape.expert_width, shape.hidden_size, 1),), rows, cols)
     return Mapping(
         order,
         np.asarray(experts - analog_experts, dtype=np.int64),
-        expert_blocks,
-        expert_blocks - down_blocks,
+        weights,
+        expert.blocks,
+        expert.blocks - down_blocks,
         down_blocks,
         sharing,
-        expert_blocks / sharing,
+        expert.blocks / sharing,
         capacity >= dense,
         np.where(used_blocks > 0, weights / np.maximum(used_blocks * cells, 1.0), 1.0),
         weights / np.maximum(capacity * cells, 1.0),

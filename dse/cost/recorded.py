@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.cost.hardware import System, hardware
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from dse.placement.parts import NO_PARTS, read_parts
 from hwmodels.digital import Accelerator, load_accelerator
 from hwmodels.technology import Technology, load_technology, stack_technologies
@@ -30,16 +30,16 @@ _ANY_TILE = {"tile_rows": 256, "tile_cols": 256, "tiers": 1, "dac_bits": 8, "adc
 
 @dataclass(frozen=True)
 class Model:
-    """What all designs of a run share: the model, its routing, its placements and the workload."""
+    """What all designs of a run share: the model, its routing, its placements and the traffic."""
 
     architecture: MoEArchitecture
     routing: Routing
     orders: dict[tuple[str, str], NDArray[np.int64]]
-    workload: Workload
+    traffic: Traffic
     base: Accelerator
 
 
-def run_model(architecture: MoEArchitecture, workload: Workload, experts: pd.DataFrame) -> Model:
+def run_model(architecture: MoEArchitecture, traffic: Traffic, experts: pd.DataFrame) -> Model:
     """Routing and placement orders from a run's table of experts."""
     shape = (architecture.moe_layers, architecture.routed_experts)
     load = experts["load"].to_numpy(dtype=float).reshape(shape)
@@ -50,7 +50,7 @@ def run_model(architecture: MoEArchitecture, workload: Workload, experts: pd.Dat
                 score = name.removeprefix("rank_").removesuffix(f"_{scope}")
                 orders[(score, scope)] = np.argsort(experts[name].to_numpy(dtype=np.int64))
     routing = Routing(load, np.zeros(shape), "the run's table of experts")
-    return Model(architecture, routing, orders, workload, load_accelerator("edge-7nm"))
+    return Model(architecture, routing, orders, traffic, load_accelerator("edge-7nm"))
 
 
 def _column(table: pd.DataFrame, name: str) -> NDArray[Any]:
@@ -61,21 +61,23 @@ def _column(table: pd.DataFrame, name: str) -> NDArray[Any]:
     return filled if name == "sram_mib" else filled.astype(np.int64)
 
 
-def _columns(table: pd.DataFrame) -> dict[str, NDArray[Any]]:
+def columns_of(table: pd.DataFrame) -> dict[str, NDArray[Any]]:
     """What hardware and placement of a table's designs follow from, without gaps."""
     numbers = ("tile_rows", "tile_cols", "tiers", "dac_bits", "adc_bits", "columns_per_adc",
-               "tiles", "mac_units", "sram_mib", "hbm_stacks", "digital_experts")  # fmt: skip
-    return {name: _column(table, name) for name in numbers}
+               "tiles", "mac_units", "array_rows", "sram_mib", "hbm_stacks", "dies",
+               "digital_weight_bits", "kv_bits", "digital_experts", "micro_batches")  # fmt: skip
+    found = {name: _column(table, name) for name in numbers}
+    return found | {"memory": table["memory"].to_numpy(dtype=str)}
 
 
-def _technologies(table: pd.DataFrame) -> tuple[list[Technology], NDArray[np.int64]]:
+def technologies_of(table: pd.DataFrame) -> tuple[list[Technology], NDArray[np.int64]]:
     """Technologies of a table, and which is each design's."""
     named = [text if isinstance(text, str) else _ANY_TECHNOLOGY for text in table["technology"]]
     unique, index = np.unique(np.array(named), return_inverse=True)
     return [load_technology(str(name)) for name in unique], index.astype(np.int64).reshape(-1)
 
 
-def _order_index(model: Model, table: pd.DataFrame) -> NDArray[np.int64]:
+def order_index(model: Model, table: pd.DataFrame) -> NDArray[np.int64]:
     keys = list(model.orders)
     pairs = zip(table["placement_score"], table["placement_scope"], strict=True)
     return np.array([keys.index(key) if key in keys else 0 for key in pairs], dtype=np.int64)
@@ -83,10 +85,11 @@ def _order_index(model: Model, table: pd.DataFrame) -> NDArray[np.int64]:
 
 def systems(model: Model, table: pd.DataFrame) -> tuple[System, NDArray[Any], NDArray[Any]]:
     """Hardware, index into the model's orders and digital experts of a table's designs."""
-    columns = _columns(table)
-    tile, accelerator = hardware(stack_technologies(*_technologies(table)), model.base, columns)
-    system = System(tile, columns["tiles"], accelerator)
-    return system, _order_index(model, table), columns["digital_experts"]
+    columns = columns_of(table)
+    technology = stack_technologies(*technologies_of(table))
+    tile, accelerator = hardware(technology, model.base, columns)
+    system = System(tile, columns["tiles"], accelerator, columns["dies"])
+    return system, order_index(model, table), columns["digital_experts"]
 
 
 def analog_modules(table: pd.DataFrame) -> list[tuple[str, ...]]:

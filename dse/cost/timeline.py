@@ -7,29 +7,42 @@ one stretch, so that a design takes a dozen rows.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dse.arrays import Array
-from dse.cost.energy import energies, expert_energy, unit_energies
-from dse.cost.evaluate import placement_tables
+from dse.cost.energy import (
+    UnitEnergies,
+    crossing_energy_j,
+    expert_energy,
+    part_energies,
+    unit_energies,
+)
+from dse.cost.evaluate import cut_tables
 from dse.cost.expert_load import ExpertTables
-from dse.cost.mapping import Mapping, blocks
+from dse.cost.hardware import areas
 from dse.cost.recorded import Model, analog_modules, systems
-from dse.cost.step import areas, expert_work, mapped, part_times
+from dse.cost.step import (
+    Placed,
+    crossing_s,
+    expert_work,
+    overhead_s,
+    part_times,
+    part_works,
+    placed,
+)
 from dse.cost.timing import (
     DigitalWork,
     ExpertWork,
     LayerStages,
+    UnitTimes,
+    digital_work,
     layer_stages,
-    mvm_time_s,
     stage_designs,
 )
 from dse.cost.workload import Step
-from hwmodels.digital import stage_time_s, step_time_s
 from hwmodels.tile import tile_latency_s
 from workloads.architecture import MoEArchitecture
 from workloads.inventory import inventory
@@ -75,10 +88,11 @@ Place = tuple[Array, list[Stage]]
 
 
 @dataclass(frozen=True)
-class Placed:
+class Designs:
     """Designs with their weights in place: what the stages of every layer are read from.
 
     Attributes:
+        at: where the weights lie.
         part_s: seconds by dense part, on the accelerator over all layers and on one layer's tiles.
         part_energy_j: by dense part and component, of one of the layers that hold the part.
         holders: layers that hold each part.
@@ -86,8 +100,8 @@ class Placed:
 
     step: Step
     tables: ExpertTables
-    system: System
-    mapping: Mapping
+    at: Placed
+    unit_j: UnitEnergies
     work: dict[str, DigitalWork]
     part_s: dict[str, tuple[Array, Array]]
     part_energy_j: dict[str, Parts]
@@ -96,14 +110,14 @@ class Placed:
 
     def accelerator_shares(self, name: str) -> Parts:
         """Shares of a dense part's time on the accelerator."""
-        work, cache = self.work[name], self.step.cache_bytes if name == "attention" else 0
         stages = 0 if name == "embedding" else self.step.parts[name].layers
-        return accelerator_shares(self.system, work, stages, cache)
+        return accelerator_shares(self.at.unit_s, self.work[name], stages)
 
     def part_blocks(self, name: str) -> Array:
         """Tiers that an analog dense part takes in one of its layers."""
-        tile, part = self.system.tile, self.step.parts[name]
-        taken = blocks(part.shapes, tile.rows, tile.cols) / part.layers
+        if name not in self.at.laid:
+            return self.zero
+        taken = self.at.laid[name].blocks / self.step.parts[name].layers
         return np.where(self.step.is_analog(name), taken, 0.0) + self.zero
 
 
@@ -121,33 +135,42 @@ def layer_table(model: Model, table: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    modules, work = analog_modules(table), model.workload
-    tables = placement_tables(model.routing, model.orders.values(), work.tokens)
+    modules = analog_modules(table)
+    count = table["micro_batches"].to_numpy(dtype=np.int64)
+    cuts = np.unique(count)
+    tables = cut_tables(model.routing, model.orders.values(), model.traffic, cuts)
     for group in dict.fromkeys(modules):
-        chosen = table[[own == group for own in modules]]
-        step = Step(model.architecture, work.batch, work.context, work.mode == "prefill",
-                    dict.fromkeys(group, True))  # fmt: skip
-        placed = _placed(step, tables, *systems(model, chosen))
-        places, area = _places(placed), block_area_mm2(placed.system)
+        rows_of = np.array([own == group for own in modules])
+        chosen, own = table[rows_of], count[rows_of]
+        step = Step(model.architecture, model.traffic, own, dict.fromkeys(group, True))
+        system, order, digital = systems(model, chosen)
+        order = tables.order(np.searchsorted(cuts, own), order)
+        designs = _designs(step, tables.together, placed(step, system, order, digital))
+        places, area = _places(designs), block_area_mm2(system)
+        outputs = np.broadcast_to(step.output_tokens, own.shape)
         for design, trial in enumerate(chosen["trial"]):
-            rows += _stretches(int(trial), places, step, area, design)
+            rows += _stretches(int(trial), places, float(outputs[design]), area, design)
     return pd.DataFrame(rows)
 
 
-def accelerator_shares(
-    system: System, work: DigitalWork, stages: Any, cache_bytes: float = 0.0
-) -> Parts:
-    """Shares of a time on the accelerator: arithmetic or memory, whichever is longer, overhead."""
-    one = system.accelerator
-    arithmetic = np.minimum(stage_time_s(one, work.macs, 0.0, 0), 1e30)
-    moving = np.minimum(stage_time_s(one, 0.0, work.memory_bytes, 0), 1e30)
-    cache = np.minimum(cache_bytes / np.maximum(work.memory_bytes, 1.0), 1.0)
-    waits = np.where(moving > arithmetic, moving, 0.0)
+def accelerator_shares(unit_s: UnitTimes, work: DigitalWork, stages: Any) -> Parts:
+    """Shares of a time on the accelerator: of weights and of what is cached, arithmetic or memory,
+    whichever is longer; overhead.
+    """
+    arithmetic, streaming = unit_s.arithmetic_s(work), unit_s.streaming_s(work)
+    attending, reading = unit_s.attending_s(work)
+    waits = np.where(streaming > arithmetic, streaming, 0.0)
+    reads = np.where(reading > attending, reading, 0.0)
+    spilled = work.spilled_bytes / np.maximum(work.weight_bytes + work.spilled_bytes, 1e-300)
+    state = work.state_bytes / np.maximum(work.cache_bytes + work.state_bytes, 1e-300)
+    products = np.where(streaming > arithmetic, 0.0, arithmetic)
     return _shares({
-        "mac": np.where(moving > arithmetic, 0.0, arithmetic),
-        "weight_memory": waits * (1 - cache),
-        "kv_cache": waits * cache,
-        "stage_overhead": stage_time_s(one, 0.0, 0.0, stages),
+        "mac": products + np.where(reading > attending, 0.0, attending),
+        "weight_memory": waits * (1 - spilled),
+        "spill": waits * spilled,
+        "kv_cache": reads * (1 - state),
+        "recurrent_state": reads * state,
+        "stage_overhead": stages * unit_s.overhead_s,
     })  # fmt: skip
 
 
@@ -168,30 +191,25 @@ def block_area_mm2(system: System) -> Parts:
             if name.startswith("tile_")}  # fmt: skip
 
 
-def _placed(
-    step: Step,
-    tables: ExpertTables,
-    system: System,
-    order: NDArray[np.int64],
-    digital: NDArray[np.int64],
-) -> Placed:
-    zero = np.zeros(digital.shape)
-    mapping, work = mapped(step, system, order, digital)
+def _designs(step: Step, tables: ExpertTables, at: Placed) -> Designs:
+    zero = np.zeros(at.mapping.digital_experts.shape)
+    work = part_works(step, at)
     holders = _layers_of_parts(step.architecture)
+    area_mm2 = sum(areas(at.system).values(), zero)
+    unit_j = unit_energies(at.system, area_mm2 / np.asarray(at.system.dies))
     energy = {
         name: {key: value / len(holders.get(name, [0])) for key, value in parts.items()}
-        for name, parts in energies(step, tables, system, mapping, work, zero).items()
+        for name, parts in part_energies(step, at.system, at.laid, work, unit_j).items()
     }
-    times = part_times(step, system, mapping, work, zero)
-    return Placed(step, tables, system, mapping, work, times, energy, holders, zero)
+    times = part_times(step, at, work, zero)
+    return Designs(step, tables, at, unit_j, work, times, energy, holders, zero)
 
 
-def _places(placed: Placed) -> list[Place]:
+def _places(placed: Designs) -> list[Place]:
     """The embedding, each layer, and what follows the last one."""
-    system, zero = placed.system, placed.zero
-    experts = expert_work(placed.step, placed.tables, system, placed.part_s)
-    slot_s = mvm_time_s(system.tile)
-    designs = stage_designs(experts, placed.mapping, system.accelerator, slot_s)
+    at, zero = placed.at, placed.zero
+    experts = expert_work(placed.step, placed.tables, at, placed.part_s)
+    designs = stage_designs(experts, at.mapping, at.unit_s, at.slot_s)
     together = layer_stages(placed.tables, designs)
     stages = (stage for some in together for stage in some.each())
     places, moe_layer = [_embedding(placed)], 0
@@ -211,7 +229,7 @@ def _places(placed: Placed) -> list[Place]:
     return [*places, _after_layers(placed)]
 
 
-def _dense_stages(placed: Placed, name: str, now: Array) -> list[Stage]:
+def _dense_stages(placed: Designs, name: str, now: Array) -> list[Stage]:
     """A dense part in one layer: on the accelerator, on tiles, or one after the other."""
     on = placed.part_s[name][0] / len(placed.holders.get(name, [0])) + placed.zero
     tiles = placed.part_s[name][1] + placed.zero
@@ -221,19 +239,19 @@ def _dense_stages(placed: Placed, name: str, now: Array) -> list[Stage]:
         found.append(Stage(name, ACCELERATOR, now, on, energy, on, placed.accelerator_shares(name)))
     if tiles.any():
         found.append(Stage(name, TILES, now + on, tiles, {} if found else energy, tiles,
-                           tile_shares(placed.system), taken))  # fmt: skip
+                           tile_shares(placed.at.system), taken))  # fmt: skip
     return found
 
 
 def _expert_stages(
-    placed: Placed, experts: ExpertWork, stage: LayerStages, moe_layer: int, now: Array
+    placed: Designs, experts: ExpertWork, stage: LayerStages, moe_layer: int, now: Array
 ) -> list[Stage]:
     """Shared, digital and analog experts of one layer; the slowest sets what the layer waits for.
 
     What the expected slowest takes beyond each of them is told with the one that is slower.
     """
-    step, system, tables = placed.step, placed.system, placed.tables
-    zero, mapping = placed.zero, placed.mapping
+    step, at, tables = placed.step, placed.at, placed.tables
+    zero, mapping, laid = placed.zero, at.mapping, at.laid["routed_expert"]
     place = tables.place(mapping.order, mapping.digital_experts)
     (row,) = tables.rows(slice(moe_layer, moe_layer + 1), place)
     tokens, unique = tables.digital_tokens.take(row), tables.unique_digital.take(row)
@@ -241,19 +259,24 @@ def _expert_stages(
     analog_shared = np.asarray(experts.analog_shared_s) + zero
     by_tiles = np.maximum(stage.tiles_s, analog_shared) - shared > stage.digital_s
     by_shared = by_tiles & (analog_shared > stage.tiles_s)
-    work = DigitalWork(tokens * experts.macs, unique * experts.bytes)
-    on_tiles, unit = tile_shares(system), unit_energies(system.accelerator)
+    work = digital_work(
+        macs=tokens * experts.weights,
+        weight_bytes=unique * experts.weight_bytes,
+        loaded=unique * experts.weights,
+    )
+    on_tiles, unit = tile_shares(at.system), placed.unit_j
+    spent = partial(expert_energy, step, at.system, laid, unit)
     found = _shared_stages(placed, now, shared, analog_shared, by_shared * stage.stage_s)
     return [
         *found,
         Stage(
             "digital_experts", ACCELERATOR, now + shared, stage.digital_s,
-            expert_energy(step, system, unit, zero, tokens, unique), ~by_tiles * stage.stage_s,
-            accelerator_shares(system, work, unique > 0),
+            spent(zero, tokens, unique), ~by_tiles * stage.stage_s,
+            accelerator_shares(at.unit_s, work, unique > 0),
         ),
         Stage(
             "analog_experts", TILES, now, stage.tiles_s,
-            expert_energy(step, system, unit, tables.analog_tokens.take(row), zero, zero),
+            spent(tables.analog_tokens.take(row), zero, zero),
             (by_tiles & ~by_shared) * stage.stage_s, on_tiles,
             tables.analog_experts.take(row) * mapping.expert_blocks,
         ),
@@ -261,7 +284,7 @@ def _expert_stages(
 
 
 def _shared_stages(
-    placed: Placed, now: Array, digital_s: Array, analog_s: Array, path_s: Array
+    placed: Designs, now: Array, digital_s: Array, analog_s: Array, path_s: Array
 ) -> list[Stage]:
     """The shared experts of one layer; `path_s` is what the layer waits for analog ones."""
     name = "shared_expert"
@@ -269,13 +292,13 @@ def _shared_stages(
         return []
     energy = placed.part_energy_j[name]
     if analog_s.any():
-        return [Stage(name, TILES, now, analog_s, energy, path_s, tile_shares(placed.system),
+        return [Stage(name, TILES, now, analog_s, energy, path_s, tile_shares(placed.at.system),
                       placed.part_blocks(name))]  # fmt: skip
     shares = placed.accelerator_shares(name)
     return [Stage(name, ACCELERATOR, now, digital_s, energy, digital_s, shares)]
 
 
-def _embedding(placed: Placed) -> Place:
+def _embedding(placed: Designs) -> Place:
     """What comes before the first layer; a tied embedding is read, too, as LM head."""
     if "embedding" not in placed.part_s:
         return placed.zero, []
@@ -283,14 +306,18 @@ def _embedding(placed: Placed) -> Place:
     return look_up_s, _dense_stages(placed, "embedding", placed.zero)
 
 
-def _after_layers(placed: Placed) -> Place:
-    head_s = sum(placed.part_s["lm_head"]) + placed.zero
-    accelerator = placed.system.accelerator
-    overhead_s = step_time_s(accelerator, 0.0, 0.0, placed.step.batch, 0) + placed.zero
-    after = Stage("overhead", ACCELERATOR, head_s, overhead_s, {}, overhead_s,
-                  {"step_overhead": np.ones(())})  # fmt: skip
+def _after_layers(placed: Designs) -> Place:
+    """The LM head, and what belongs to no layer: overhead, the way from die to die."""
+    step, system, now = placed.step, placed.at.system, sum(placed.part_s["lm_head"]) + placed.zero
     head = _dense_stages(placed, "lm_head", placed.zero)
-    return head_s + overhead_s, [*head, after]
+    fixed_s, crossed_s = overhead_s(step, system) + placed.zero, crossing_s(step, system)
+    crossed_s = crossed_s + placed.zero
+    one = {"step_overhead": np.ones(())}
+    overhead = Stage("overhead", ACCELERATOR, now, fixed_s, {}, fixed_s, one)
+    spent = {"die_link": crossing_energy_j(step, system)}
+    share = {"die_link": np.ones(())}
+    link = Stage("die_link", "", now + fixed_s, crossed_s, spent, crossed_s, share)
+    return now + fixed_s + crossed_s, [*head, overhead, link]
 
 
 @lru_cache(maxsize=8)
@@ -302,10 +329,10 @@ def _layers_of_parts(architecture: MoEArchitecture) -> dict[str, list[int]]:
 
 
 def _stretches(
-    trial: int, places: list[Place], step: Step, area: Parts, design: int
+    trial: int, places: list[Place], outputs: float, area: Parts, design: int
 ) -> list[dict[str, Any]]:
     """Rows of one design (an index into the arrays), like neighbours together."""
-    described = [_described(place, step, area, design) for place in places]
+    described = [_described(place, outputs, area, design) for place in places]
     rows: list[dict[str, Any]] = []
     first = 0
     for index in range(1, len(described) + 1):
@@ -323,19 +350,21 @@ def _stretches(
     return rows
 
 
-def _described(place: Place, step: Step, area: Parts, design: int) -> list[dict[str, Any]]:
-    """Rows of one layer; stages that take no time, no energy and no tier are left out."""
+def _described(place: Place, outputs: float, area: Parts, design: int) -> list[dict[str, Any]]:
+    """Rows of one layer; stages that take no time, no energy and no tier are left out.
+
+    `outputs`: output tokens of the step.
+    """
     length, stages = place
 
     def own(value: Any) -> float:
         return float(np.broadcast_to(value, length.shape)[design])
 
-    per = step.context if step.prefill else 1
     rows = []
     for stage in stages:
         parts = {
-            "energy": {name: own(value) / step.tokens for name, value in stage.energy_j.items()},
-            "latency": {n: own(share * stage.path_s) / per for n, share in stage.shares.items()},
+            "energy": {name: own(value) / outputs for name, value in stage.energy_j.items()},
+            "latency": {n: own(share * stage.path_s) for n, share in stage.shares.items()},
             "area": {name: own(value * stage.blocks) for name, value in area.items()},
         }
         spent = {

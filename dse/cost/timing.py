@@ -1,9 +1,9 @@
 """Times of one step of a placed model: stage after stage, and the slowest one.
 
-A step is one decode step of a batch, or the prefill of one. Layers follow one another; in a layer
+A step is the way of one micro-batch through the model. Layers follow one another; in a layer
 attention, router, and experts do, analog and digital experts at the same time. Tiles belong to
-their layer, so that steps can follow one another through the layers; the digital accelerator is
-one for all layers, so that its times add up.
+their layer, so that steps can follow one another through the layers; a die's digital accelerator is
+one for all its layers, so that its times add up.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from numpy.typing import NDArray
 
 from dse.arrays import Array
 from dse.cost.expert_load import ExpertTables
-from dse.cost.mapping import Mapping, Part, blocks
+from dse.cost.mapping import Layout, Mapping, Part
 from dse.cost.normal_maxima import expected_maximum
 from dse.cost.tile_slots import LayerSlots, own_tile_slots, shared_tile_slots
-from hwmodels.digital import Accelerator, stage_time_s
+from hwmodels.digital import (
+    Accelerator,
+    cache_bandwidth_bytes_per_s,
+    peak_macs_per_s,
+    stream_bandwidth_bytes_per_s,
+)
 from hwmodels.tile import Tile, tile_latency_s
 
 ANALOG_PHASES = {"attention": 2, "mamba": 4}
@@ -33,11 +38,11 @@ AT_ONCE = 16_000
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one step; arrays of one length.
+    """Seconds of one step (of one micro-batch); arrays of one length.
 
     Attributes:
         module_s: latency of one step by module; adds up to the step's latency.
-        accelerator_s: time for which a step occupies the digital accelerator.
+        accelerator_s: time for which a step occupies the busiest digital accelerator.
         tiles_s: time for which a step occupies the busiest layer's tiles.
         deviation_s: standard deviation of a step's latency, from what the tokens choose.
     """
@@ -52,31 +57,94 @@ class Times:
         return np.asarray(sum(self.module_s.values()))
 
 
-def interval_s(times: Times, batches: Array) -> Array:
-    """Seconds after which the next step can enter, with so many batches under way at a time.
+def interval_s(times: Times, micro_batches: Array) -> Array:
+    """Seconds after which the next step can enter, with so many micro-batches under way.
 
-    Whatever works longest sets it, or that each batch needs the latency of a step. A simulation of
-    events comes to that bound with one batch and with plenty. In between, batches wait for one
+    Whatever works longest sets it, or that each micro-batch needs the latency of a step. A
+    simulation of events comes to that bound with one and with plenty. In between, they wait for one
     another: the more, the more their times scatter and the nearer a second resource is to the
     busiest. That a deviation counts whole and a second resource a fifth was fitted to such
     simulations: benchmarks/cost_simulation.py shows the errors.
     """
     busiest = np.maximum(times.accelerator_s, times.tiles_s)
-    latency_s, batches = times.latency_s, np.maximum(batches, 1.0)
+    latency_s = times.latency_s
     second = np.minimum(times.accelerator_s, times.tiles_s) / busiest
     width = np.minimum(times.deviation_s / latency_s + 0.2 * second, 1.0)
-    apart = latency_s / batches
+    apart = latency_s / micro_batches
     longer, shorter = np.maximum(busiest, apart), np.minimum(busiest, apart)
-    waits = (1 - 1 / batches) * (shorter / longer) ** (1 / np.maximum(width, 1e-3))
+    waits = (1 - 1 / micro_batches) * (shorter / longer) ** (1 / np.maximum(width, 1e-3))
     return np.minimum(longer * (1 + waits) ** width, latency_s)
 
 
 @dataclass(frozen=True)
 class DigitalWork:
-    """Work of one step on the accelerator: multiply-accumulates and bytes from memory."""
+    """Work of one step on the accelerator, all layers together.
+
+    Attributes:
+        macs: products with weights.
+        weight_bytes: of weights from memory.
+        loaded: weights that the arrays load, from memory or from on-chip memory.
+        spilled_bytes: of activations that find no room on the chip.
+        cache_macs: products with keys, values and recurrent states.
+        cache_bytes, state_bytes: of keys and values, of recurrent states.
+    """
 
     macs: Array
-    memory_bytes: Array
+    weight_bytes: Array
+    loaded: Array
+    spilled_bytes: Array
+    cache_macs: Array
+    cache_bytes: Array
+    state_bytes: Array
+
+
+def digital_work(**amounts: Any) -> DigitalWork:
+    """Work of the kinds that are given, and none of the others."""
+    none = np.zeros(())
+    every = dict.fromkeys(DigitalWork.__dataclass_fields__, none)
+    return DigitalWork(**{**every, **amounts})
+
+
+@dataclass(frozen=True)
+class UnitTimes:
+    """Seconds of one unit of each kind of work on the accelerator of one die.
+
+    `hwmodels.digital.stage_time_s` of each alone; `stage_s` puts them together as it does, for the
+    accelerator of many stages in a fraction of the time.
+    """
+
+    mac_s: Array
+    load_s: Array
+    byte_s: Array
+    cache_byte_s: Array
+    overhead_s: Array
+
+    def arithmetic_s(self, work: DigitalWork) -> Array:
+        return np.maximum(work.macs * self.mac_s, work.loaded * self.load_s)
+
+    def streaming_s(self, work: DigitalWork) -> Array:
+        return (work.weight_bytes + work.spilled_bytes) * self.byte_s
+
+    def attending_s(self, work: DigitalWork) -> tuple[Array, Array]:
+        """Arithmetic on keys, values and states, and their stream."""
+        streamed = work.cache_bytes + work.state_bytes
+        return work.cache_macs * self.mac_s, streamed * self.cache_byte_s
+
+    def stage_s(self, work: DigitalWork, stages: Any) -> Array:
+        weights = np.maximum(self.arithmetic_s(work), self.streaming_s(work))
+        return weights + np.maximum(*self.attending_s(work)) + stages * self.overhead_s
+
+
+def unit_times(accelerator: Accelerator) -> UnitTimes:
+    """What one unit of each kind of work takes; on a unit that does not exist very long."""
+    rate = peak_macs_per_s(accelerator) * np.asarray(accelerator.compute_efficiency, dtype=float)
+    with np.errstate(divide="ignore"):
+        mac_s = np.minimum(1 / rate, 1e30)
+        byte_s = np.minimum(1 / stream_bandwidth_bytes_per_s(accelerator), 1e30)
+        cache_byte_s = np.minimum(1 / cache_bandwidth_bytes_per_s(accelerator), 1e30)
+    load_s = mac_s * np.asarray(accelerator.array_rows, dtype=float)
+    overhead_s = np.asarray(accelerator.stage_overhead_s, dtype=float)
+    return UnitTimes(mac_s, load_s, byte_s, cache_byte_s, overhead_s)
 
 
 def mvm_time_s(tile: Tile) -> Array:
@@ -87,10 +155,9 @@ def mvm_time_s(tile: Tile) -> Array:
     return np.asarray(total, dtype=float)
 
 
-def analog_part_s(part: Part, tile: Tile, sharing: Array, tokens: int, slot_s: Array) -> Array:
+def analog_part_s(part: Part, laid: Layout, sharing: Array, tokens: Array, slot_s: Array) -> Array:
     """Time of one layer's dense part on tiles: every token passes every block (s)."""
-    part_blocks = blocks(part.shapes, tile.rows, tile.cols) / part.layers
-    serial = np.minimum(sharing, part_blocks)
+    serial = np.minimum(sharing, laid.blocks / part.layers)
     phases = ANALOG_PHASES.get(part.name, 1)
     stages = 1 if part.name in ("router", "lm_head") else 2
     slots = phases * tokens * serial + (stages - 1 if phases == 1 else 0)
@@ -102,8 +169,8 @@ class ExpertWork:
     """What the experts' times need: the orders' tables, and one expert on the accelerator."""
 
     tables: ExpertTables
-    macs: int
-    bytes: Array
+    weights: int
+    weight_bytes: Array
     analog_shared_s: Array
     digital_shared_s: Array
 
@@ -137,7 +204,8 @@ class StageDesigns:
     """What the experts' stages need of each design; arrays of one length.
 
     Attributes:
-        mac_s, byte_s: time of an expert's arithmetic for a token, and of fetching its weights.
+        mac_s, byte_s: time of an expert's arithmetic for a token, and of fetching and loading its
+            weights.
         overhead_s: time that the digital experts of a layer take beyond these, if any is used.
         slot_s: time of one MVM.
         analog_shared_s, digital_shared_s: time of a layer's shared experts, on tiles and on the
@@ -161,14 +229,15 @@ class StageDesigns:
 
 
 def stage_designs(
-    work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
+    work: ExpertWork, mapping: Mapping, unit_s: UnitTimes, slot_s: Array
 ) -> StageDesigns:
     """What the experts' stages need of designs."""
     return StageDesigns(
         mapping,
-        np.minimum(stage_time_s(accelerator, 1.0, 0.0, 0), 1e30) * work.macs,
-        np.minimum(stage_time_s(accelerator, 0.0, 1.0, 0), 1e30) * work.bytes,
-        stage_time_s(accelerator, 0.0, 0.0, 1),
+        unit_s.mac_s * work.weights,
+        # Used or not by many tokens, an expert's weights come from memory and enter the arrays.
+        np.maximum(unit_s.byte_s * work.weight_bytes, unit_s.load_s * work.weights),
+        unit_s.overhead_s,
         slot_s,
         work.analog_shared_s,
         work.digital_shared_s,
@@ -237,12 +306,12 @@ def _stages(
 
 
 def expert_stages(
-    work: ExpertWork, mapping: Mapping, accelerator: Accelerator, slot_s: Array
+    work: ExpertWork, mapping: Mapping, unit_s: UnitTimes, slot_s: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Sum over layers of the experts' stage beyond the digital shared experts and of its digital
     part, the busiest tiles, and the standard deviation of the sum (s).
     """
-    designs = stage_designs(work, mapping, accelerator, slot_s)
+    designs = stage_designs(work, mapping, unit_s, slot_s)
     found = np.empty((4, *mapping.sharing.shape))
     own = mapping.sharing <= 1  # these need no look at what shares a tile
     for group in (np.flatnonzero(own), np.flatnonzero(~own)):

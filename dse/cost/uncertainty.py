@@ -19,10 +19,10 @@ from dse.cost.evaluate import Costs, evaluate
 from dse.cost.hardware import System, hardware
 from dse.cost.recorded import (
     Model,
-    _columns,
-    _order_index,
-    _technologies,
     analog_modules,
+    columns_of,
+    order_index,
+    technologies_of,
 )
 from dse.placement.parts import ANALOG_PARTS
 from hwmodels.digital import Accelerator
@@ -114,7 +114,7 @@ def _moved(technologies: list[Technology], index: NDArray[np.int64], base: Accel
 def _costs_of_variants(model: Model, table: pd.DataFrame, moved: _Moved) -> Array:
     """Quantities [quantities, variants, designs], all costed at once."""
     variants, designs = moved.index.shape
-    columns = {name: np.tile(values, variants) for name, values in _columns(table).items()}
+    columns = {name: np.tile(values, variants) for name, values in columns_of(table).items()}
     technology = stack_technologies(moved.technologies, moved.index.reshape(-1))
     tile, accelerator = hardware(technology, model.base, columns)
     for name, factors in moved.factors.items():
@@ -124,11 +124,12 @@ def _costs_of_variants(model: Model, table: pd.DataFrame, moved: _Moved) -> Arra
         model.architecture,
         model.routing,
         model.orders,
-        System(tile, columns["tiles"], accelerator),
-        np.tile(_order_index(model, table), variants),
+        System(tile, columns["tiles"], accelerator, columns["dies"]),
+        np.tile(order_index(model, table), variants),
         columns["digital_experts"],
-        model.workload,
+        model.traffic,
         {part: np.tile([part in own for own in modules], variants) for part in ANALOG_PARTS},
+        columns["micro_batches"],
     )
     found = [np.asarray(getattr(costs, name), dtype=float) for name in QUANTITIES]
     return np.stack(found).reshape(len(QUANTITIES), variants, designs)
@@ -141,7 +142,7 @@ def effects(model: Model, table: pd.DataFrame) -> Effects:
     """
     if not len(table):
         return Effects((), (), np.zeros((0, 2, len(QUANTITIES), 0)), np.zeros((len(QUANTITIES), 0)))
-    moved = _moved(*_technologies(table), model.base)
+    moved = _moved(*technologies_of(table), model.base)
     costs = _costs_of_variants(model, table, moved)
     values = costs[:, 0]
     change = np.log(costs[:, 1:] / costs[:, :1])  # [quantities, 2 a constant, designs]
@@ -204,11 +205,11 @@ def tornado(found: Effects, design: int) -> pd.DataFrame:
 
 
 def with_tornado(model: Model, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A run's table with its ranges, and the tornado of its knee (empty where there is none)."""
+    """A run's table with its ranges, and the tornado of what it recommends, if anything."""
     import pandas as pd
 
     found = effects(model, table)
-    knees = np.flatnonzero(table["is_knee"].fillna(False).to_numpy(dtype=bool))
-    chosen = int(knees[0]) if len(knees) else None
+    marked = np.flatnonzero(table["is_recommended"].fillna(False).to_numpy(dtype=bool))
+    chosen = int(marked[0]) if len(marked) else None
     drawn = tornado(found, chosen) if chosen is not None else pd.DataFrame()
     return with_ranges(table, found, chosen), drawn

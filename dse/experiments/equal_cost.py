@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from dse.arrays import Array
 from dse.cost.evaluate import evaluate
 from dse.cost.hardware import System
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from dse.metrics import Limits
-from dse.placement.experts import digital_mask, digital_order, expert_scores
-from dse.search.costing import tile_and_accelerator
+from dse.placement.experts import digital_mask, digital_order
+from dse.placement.scores import expert_scores
 from dse.search.problem import Problem
 from dse.search.settings import Settings
 from dse.search.setup import make_problem, traced_routing
-from dse.search.smallest import ANY_AREA_MM2, SAMPLE, best_row, exact_fit
+from dse.search.smallest import ANY_AREA_MM2, best_design, exact_fit
+from dse.simulation.anchors import published_gains
 from dse.simulation.converter_ranges import said, with_ranges
 from dse.simulation.measured_sensitivity import expert_sensitivity
 from workloads.architecture import load_architecture
@@ -86,7 +87,7 @@ class Machine:
             self.system,
             0,
             counts,
-            problem.workload,
+            problem.traffic,
         )
         return np.asarray(costs.energy_j_per_token), np.asarray(costs.throughput_tokens_per_s)
 
@@ -113,13 +114,9 @@ def machine(problem: Problem, noise_model: str) -> Machine:
         "analog_modules": ["none"],
     }
     anything = replace(problem, space=problem.space.limit(choices), limits=Limits(ANY_AREA_MM2))
-    costed = exact_fit(anything, anything.space.random(SAMPLE, np.random.default_rng(0)))
-    best = costed.indices[best_row(costed, problem.limits.area_mm2)[0]][None]
+    best = best_design(anything, problem.limits.area_mm2, np.random.default_rng(0))
     chosen = exact_fit(anything, best)
-    columns = anything.space.values(best)
-    technology = best[:, anything.space.names.index("technology")]
-    tile, accelerator = tile_and_accelerator(anything, columns, technology)
-    tiles = int(chosen.columns["tiles"][0])
+    columns, tiles = chosen.columns, int(chosen.columns["tiles"][0])
     layers, experts = problem.routing.probability.shape
     small_layers, small_experts = problem.miniature_shape
     owner = (
@@ -129,7 +126,7 @@ def machine(problem: Problem, noise_model: str) -> Machine:
     size = f"{columns['tile_rows'][0]}x{columns['tile_cols'][0]}x{columns['tiers'][0]}"
     return Machine(
         problem,
-        System(tile, np.array([tiles]), accelerator),
+        chosen.system,
         float(chosen.metrics["area_mm2"][0]),
         f"{tiles} {columns['technology'][0]} {size}",
         owner,
@@ -163,7 +160,7 @@ def compare_placements(
     """Every way of choosing digital experts, at the cost of maximum neuron norm at each share.
 
     Args:
-        settings: model, area budget, workload and tokens.
+        settings: model, area budget, traffic and tokens.
         noise: of the judging simulations.
         seeds: noise draws, in antithetic pairs; at least 8.
 
@@ -184,11 +181,14 @@ def compare_placements(
     progress("reading the model and measuring its miniature")
     problem = make_problem(settings, simulate=False)
     found = machine(problem, noise.noise_model)
-    scores = score_values(settings, problem.workload)
+    scores = score_values(settings, problem.traffic)
     architecture = load_architecture(settings.model)
     miniature = load_miniature(architecture.stand_in)
     test = benchmarks(miniature, tokens=settings.tokens, split="test")
-    simulator = Simulator(miniature, test, architecture, seeds=seeds, first_seed=FIRST_SEED)
+    gains = published_gains(miniature.name)
+    simulator = Simulator(
+        miniature, test, architecture, seeds=seeds, gains=gains, first_seed=FIRST_SEED
+    )
     noise = with_ranges(noise, miniature.name)
     rows: list[dict[str, Any]] = []
     for share in shares:
@@ -205,14 +205,14 @@ def compare_placements(
     return Comparison(table, sentences, found, f"{miniature.source}; {said(noise)}")
 
 
-def score_values(settings: Settings, workload: Workload) -> dict[str, Array]:
+def score_values(settings: Settings, traffic: Traffic) -> dict[str, Array]:
     """Scores of the miniature's experts by name, all from its weights and calibration text."""
     architecture = load_architecture(settings.model)
     miniature = load_miniature(architecture.stand_in)
     routing = traced_routing(miniature)
     measured = expert_sensitivity(miniature, architecture)
     names = {score for score, _ in (*RIVALS, *OTHERS)}
-    seed, tokens = settings.seed, workload.tokens
+    seed, tokens = settings.seed, max(round(traffic.round_tokens), 1)
     return {
         name: expert_scores(name, miniature.weights, routing, seed, measured, tokens)
         for name in names

@@ -10,9 +10,12 @@ import pandas
 import torch
 
 from dse.checkpoints.model import Layers, RealModel, real_architecture
-from dse.checkpoints.scores import checkpoint_scores
-from dse.placement.experts import digital_mask, digital_order, expert_scores
+from dse.checkpoints.scores import check_weight_score, checkpoint_scores
+from dse.checkpoints.simulator import check_modules, check_seeds
+from dse.placement.experts import digital_mask, digital_order
+from dse.placement.scores import expert_scores
 from dse.search.setup import traced_routing
+from dse.simulation.anchors import published_gains
 from dse.simulation.converter_ranges import said, with_ranges
 from dse.simulation.mitigation import MitigatedModel
 from dse.simulation.mitigation_names import check_mitigation
@@ -45,7 +48,8 @@ def mitigation_table(
     architecture = load_architecture(model)
     miniature = load_miniature(architecture.stand_in)
     noise = with_ranges(noise, miniature.name)
-    plain = Simulator(miniature, benchmarks(miniature, tokens), architecture, seeds=seeds)
+    gains, sets = published_gains(miniature.name), benchmarks(miniature, tokens)
+    plain = Simulator(miniature, sets, architecture, seeds=seeds, gains=gains)
     scores = expert_scores(score, miniature.weights, traced_routing(miniature))
     digital = _most_worthy(scores, share)
     rows = _effects(plain, noise, digital, analog_modules, names)
@@ -77,9 +81,12 @@ def checkpoint_mitigation_table(
     if tokens < least:
         raise ValueError(f"tokens is {tokens}: at least {least}, for an error bar")
     names = check_mitigation(mitigations)
+    check_seeds(seeds)
+    check_weight_score(score)
     if model:
         real_architecture(str(folder), model)
     real = RealModel(folder, tokens, seeds, memory_bytes, names)
+    check_modules(real.config, analog_modules)
     noise = with_ranges(noise, real.checkpoint.architecture.stand_in)
     digital = _most_worthy(checkpoint_scores(real.checkpoint, score), share)
     rows = _effects(real.simulator(layers), noise, digital, analog_modules, names)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.placement.experts import MEASURED, SCORES, expert_scores
+from dse.placement.scores import REGISTER, expert_scores
 from dse.search.setup import traced_routing
 from workloads.architecture import load_architecture
 from workloads.checkpoint import load_miniature
@@ -31,9 +31,7 @@ def score_table(model: str, share: float) -> "pandas.DataFrame":
     routing = traced_routing(miniature)
     count = round(share * routing.probability.size)
     rows = []
-    for score in SCORES:
-        if score in MEASURED:  # by a command of its own
-            continue
+    for score in (name for name, one in REGISTER.items() if not one.measured):
         values = expert_scores(score, miniature.weights, routing)
         variation = values.std(axis=1) / np.abs(values.mean(axis=1))
         chosen = np.argsort(-values.ravel(), kind="stable")[:count]
@@ -52,7 +50,7 @@ def sensitivity_tables(
     seeds: int = 8,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, "pandas.DataFrame"], dict[str, str]]:
-    """Loss that parts of the model would add under a noise, and a check of one layer.
+    """Loss that parts of the full model would add under a noise, and a check of one layer.
 
     Tables: sensitivity (groups of parts), parts (each expert and dense part alone), check (the
     estimate against simulations: groups of one MoE layer, by default the middle one, then single
@@ -61,6 +59,7 @@ def sensitivity_tables(
     """
     import pandas
 
+    from dse.simulation.anchors import published_gains
     from dse.simulation.sensitivity import check_across, check_layer, estimate
     from dse.simulation.simulator import Simulator
     from workloads.tasks import benchmarks
@@ -74,12 +73,14 @@ def sensitivity_tables(
     if seeds % 2:
         raise ValueError(f"seeds is {seeds}; an even number (antithetic pairs) is needed")
     say = progress or (lambda _text, _done, _total: None)
+    gains = published_gains(miniature.name)
     found = estimate(
-        miniature, architecture, noise, tokens=tokens, progress=partial(say, "estimate, passes")
-    )
+        miniature, architecture, noise, tokens=tokens, gains=gains,
+        progress=partial(say, "estimate, passes"),
+    )  # fmt: skip
     # The text that the estimate saw, so that only noise and order of the expansion differ.
     text = benchmarks(miniature, tokens=tokens, split="calibration")
-    simulator = Simulator(miniature, text, architecture, seeds)
+    simulator = Simulator(miniature, text, architecture, seeds, gains=gains)
     groups = partial(say, f"check of MoE layer {layer}, groups")
     of_layer = check_layer(simulator, found, layer, groups=4, progress=groups)
     across = check_across(simulator, found, progress=partial(say, "check across layers, groups"))

@@ -7,96 +7,14 @@ order are nested. "random" with scope "per_layer" is the layer-matched random ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dse.arrays import Array
 from hwmodels.catalog import check_name
-from workloads.routing import Routing, relative_positions
+from workloads.routing import relative_positions
 
-SCORES = (
-    "max_neuron_norm",
-    "activation_frequency",
-    "activation_weight",
-    "router_norm",
-    "random",
-    "sensitivity",
-    "sensitivity_per_fetch",
-)
-MEASURED = ("sensitivity", "sensitivity_per_fetch")
-"""Scores that need the measured sensitivity."""
 SCOPES = ("global", "per_layer")
-
-
-def expert_scores(
-    kind: str,
-    weights: Mapping[str, Any] | None,
-    routing: Routing,
-    seed: int = 0,
-    sensitivity: Array | None = None,
-    tokens: int = 1,
-) -> Array:
-    """Score of every expert, [moe_layers, experts]; a high one is worth a digital unit.
-
-    Args:
-        kind: one of SCORES. `max_neuron_norm`: product over gate, up and down of the largest l2
-            norm of a neuron's weight vector (arXiv 2603.02633); `activation_frequency`: share of
-            tokens; `activation_weight`: mean routing weight; `router_norm`: l2 norm of the
-            expert's routing vector; `random`: drawn by `seed`; `sensitivity`: as measured, given;
-            `sensitivity_per_fetch`: that over the chance that a step needs the expert's weights.
-        weights: flat dictionary of a decoder's tensors as in `workloads.moe`; only the two norms
-            need it.
-        routing: the experts' use, of the same layers and experts.
-        seed: of the random score.
-        sensitivity: loss per expert, [moe_layers, experts], for those scores.
-        tokens: of a step, for the last score.
-
-    Raises:
-        ValueError: unknown score, or what it needs is not given.
-    """
-    check_name("placement score", kind, SCORES)
-    shape = routing.probability.shape
-    if kind == "activation_frequency":
-        return routing.probability.copy()
-    if kind == "activation_weight":
-        return routing.weight.copy()
-    if kind == "random":
-        return np.random.default_rng(seed).random(shape)
-    if kind in MEASURED:
-        if sensitivity is None or np.shape(sensitivity) != shape:
-            raise ValueError(f"the sensitivity score needs a measurement of shape {shape}")
-        if kind == "sensitivity":
-            return np.asarray(sensitivity, dtype=float)
-        fetched = 1 - (1 - routing.probability) ** tokens
-        return np.asarray(sensitivity / np.maximum(fetched, 1e-6), dtype=float)
-    if weights is None:
-        raise ValueError(f"the score {kind!r} needs the model's weights")
-    layers = sorted({int(name.split(".")[1]) for name in weights if name.endswith(".experts.gate")})
-    scores = np.stack([_norm_score(kind, weights, layer) for layer in layers])
-    if scores.shape != shape:
-        raise ValueError(f"weights of {scores.shape} experts, routing of {shape}")
-    return scores
-
-
-def _norm_score(kind: str, weights: Mapping[str, Any], layer: int) -> Array:
-    """Norm score of one layer's experts from [experts, outputs, inputs] weights."""
-    if kind == "router_norm":
-        return np.linalg.norm(_numbers(weights[f"layers.{layer}.router"]), axis=1)
-    score = np.ones(())
-    for part in ("gate", "up", "down"):
-        neurons = np.linalg.norm(_numbers(weights[f"layers.{layer}.experts.{part}"]), axis=2)
-        score = score * neurons.max(axis=1)
-    return score
-
-
-def _numbers(tensor: Any) -> Array:
-    """A torch tensor or an array as float64."""
-    if hasattr(tensor, "detach"):
-        tensor = tensor.detach().double().cpu().numpy()
-    return np.asarray(tensor, dtype=float)
 
 
 def digital_order(scores: Array, scope: str) -> NDArray[np.int64]:

@@ -1,13 +1,15 @@
-"""Choosing from finished runs: the best design for given weights, and two fronts compared."""
+"""Choosing from finished runs: the best by the rule or by weights, and two fronts compared."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dse.metrics import METRICS, Metric, metric, objective_values
+from dse.metrics import Metric, metric, objective_values
 from dse.pareto import hypervolume, non_dominated
 from dse.runs.folder import Run
+from dse.runs.recommend import holds_nothing, judged
+from dse.search.rule import Rule, recommend
 
 if TYPE_CHECKING:
     import pandas
@@ -39,6 +41,27 @@ def read_weights(texts: Sequence[str]) -> dict[str, float]:
     if not any(weights.values()):
         raise ValueError("at least one weight must be greater than zero")
     return weights
+
+
+def by_rule(run: Run, rule: Rule, count: int = 3) -> "pandas.DataFrame":
+    """What the rule recommends of a run's designs, then what it would of the rest of the front.
+
+    Raises ValueError where it allows none of them.
+    """
+    table = run.candidates
+    usable = ((table["state"] == "complete") & table["reason"].isna()).to_numpy(dtype=bool)
+    usable = usable & ~holds_nothing(table)
+    rows: list[int] = []
+    while len(rows) < count:
+        row = recommend(rule, judged(table, usable))
+        if row is None:
+            break
+        rows.append(row)
+        usable &= table["on_front"].to_numpy(dtype=bool)
+        usable[row] = False
+    if not rows:
+        raise ValueError(f"{run.folder} has no design that loses at most {rule.limit}")
+    return table.iloc[rows].reset_index(drop=True)
 
 
 def best(run: Run, weights: Mapping[str, float], count: int = 3) -> "pandas.DataFrame":
@@ -124,7 +147,12 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
             int(non_dominated(together)[len(values[0]) :].sum()),
         ],
     }  # fmt: skip
-    other = [] if result["same_question"] else [_other_question(first, second)]
+    if result["same_question"]:
+        return result | {"verdict": verdict(result, metrics)}
+    other = [_other_question(first, second)]
+    if first.config["model"] != second.config["model"]:
+        other.append("Designs for two models are no rivals: neither run wins.")
+        return result | {"verdict": other}
     return result | {"verdict": other + verdict(result, metrics)}
 
 
@@ -175,7 +203,7 @@ def _side(run: Run, front: "pandas.DataFrame", volume: float, beaten: int) -> di
     }
 
 
-_QUESTION = ("model", "budget_area_mm2", "workload")
+_QUESTION = ("model", "budget_area_mm2", "traffic")
 
 
 def _question(run: Run) -> tuple[str, ...]:
@@ -207,7 +235,7 @@ def _told_apart(fronts: Sequence["pandas.DataFrame"], wanted: Metric) -> bool:
     best_is = "idxmax" if wanted.larger_is_better else "idxmin"
     one, other = (
         float(front.loc[getattr(front[wanted.column].astype(float), best_is)(),
-                        _stderr_column(wanted)])
+                        wanted.error_column])
         for front in fronts
     )  # fmt: skip
     return bool(abs(first - second) > 2 * np.hypot(one, other))
@@ -224,17 +252,13 @@ def _beaten(front: "pandas.DataFrame", other: "pandas.DataFrame", metrics: list[
             gain = sign * (float(design[wanted.column]) - other[wanted.column].to_numpy(float))
             margin = np.zeros(len(other))
             if wanted.simulated:
-                name = _stderr_column(wanted)
+                name = wanted.error_column
                 theirs = other[name].to_numpy(float)
                 margin = 2 * np.hypot(float(design[name]), theirs)
             no_worse &= gain >= 0
             better |= gain > margin
         lost += bool((no_worse & better).any())
     return lost
-
-
-def _stderr_column(wanted: Metric) -> str:
-    return {m.column: f"{m.column.removesuffix('_nats')}_stderr" for m in METRICS}[wanted.column]
 
 
 def export(run: Run, kind: str) -> bytes:

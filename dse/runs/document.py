@@ -1,6 +1,6 @@
 """config.json as a typed document: what must stand in it, and in one line what does not.
 
-`Settings` and `Workload` say themselves which keys they have; none is filled in by a default.
+`Settings` and `Traffic` say themselves which keys they have; none is filled in by a default.
 """
 
 import json
@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from dse.search.settings import Settings, one_line
 
 SCHEMA = 2
@@ -17,7 +17,7 @@ SCHEMA = 2
 # What stands in it from the first moment, and what a search adds at its end.
 _BEGUN: dict[str, Any] = {
     "command": str, "started": str, "model": str, "model_title": str, "model_source": str,
-    "budget_area_mm2": float, "workload": dict[str, Any], "seed": int, "versions": dict[str, str],
+    "budget_area_mm2": float, "traffic": dict[str, Any], "seed": int, "versions": dict[str, str],
     "fingerprints": dict[str, str], "settings": dict[str, Any],
 }  # fmt: skip
 _ENDED: dict[str, Any] = {
@@ -66,7 +66,7 @@ def check_document(document: Any) -> None:
         wanted |= _SHARED
     for key, kind in wanted.items():
         _check(document, key, kind)
-    _check_fields(Workload, document["workload"])
+    _check_traffic(document["traffic"])
     settings = Settings.read(document["settings"])
     _check_copies(document, settings)
 
@@ -82,14 +82,14 @@ def _check(document: dict[str, Any], key: str, kind: Any) -> None:
         raise ValueError(one_line(error, key)) from None
 
 
-def _check_fields(kind: type, document: dict[str, Any]) -> None:
-    known = {entry.name for entry in fields(kind)}
+def _check_traffic(document: dict[str, Any]) -> None:
+    known = {entry.name for entry in fields(Traffic)}
     for name in sorted(known ^ set(document)):
-        raise ValueError(f"workload.{name} is {'missing' if name in known else 'unknown'}")
+        raise ValueError(f"traffic.{name} is {'missing' if name in known else 'unknown'}")
     try:
-        kind(**document)
+        Traffic(**{name: value for name, value in document.items() if value is not None})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"workload: {error}") from None
+        raise ValueError(f"traffic: {error}") from None
 
 
 def _check_copies(document: dict[str, Any], settings: Settings) -> None:

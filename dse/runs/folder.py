@@ -3,9 +3,11 @@
     config.json         the command, settings, versions, sources, times; enough to repeat the run
     study.journal       the Optuna study, one line an event; grows while the search runs
     candidates.parquet  one row a design, every metric and breakdown
+    columns.json        name, unit, direction and meaning of the columns of candidates.parquet
     experts.parquet     one row an expert: load, scores and the rank each placement gives it
     progress.parquet    hypervolume over trials
     tornado.parquet     one row a constant that moves the recommended design's cost
+    flips.parquet       one row a question whose answer may change what is recommended
     layers.parquet      one row a stage of a step and stretch of like layers, of the front's designs
     checkpoint.parquet  loss on miniature and checkpoint, of a search with one
     report.html         the report
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     import pandas
 
 CONFIG, JOURNAL = "config.json", "study.journal"
-TABLES = ("candidates", "experts", "progress", "tornado", "layers", "checkpoint")
+TABLES = ("candidates", "experts", "progress", "tornado", "flips", "layers", "checkpoint")
+COLUMNS = "columns.json"
 REPORT = "report.html"
 UNDER_WAY = "under way"  # outcome of a run whose report was drawn before its search ended
 _LOCK, _WRITING = ".lock", ".writing.lock"
@@ -174,12 +177,15 @@ def write_generation(
     folder: Path,
     tables: "Mapping[str, pandas.DataFrame]",
     config: dict[str, Any],
+    documents: Mapping[str, Any] | None = None,
+    *,
     instead_of: str | None = None,
 ) -> bool:
     """Put tables and config.json in the place of those that there are, all or none.
 
     Args:
         config: without its "generation" and "tables", which are added.
+        documents: further JSON files of the set, by name.
         instead_of: the generation that they replace; nothing is written when there is another.
 
     Returns:
@@ -197,6 +203,8 @@ def write_generation(
             for name, table in tables.items():
                 table.attrs[_MARK] = mark
                 table.to_parquet(draft / f"{name}.parquet", index=False)
+            for name, document in (documents or {}).items():
+                write_json(draft / name, document)
             write_json(draft / CONFIG, config | {_MARK: mark, "tables": list(tables)})
             sync_folder(draft)
             draft.rename(folder / _WHOLE)
@@ -238,7 +246,17 @@ def _needed(name: str) -> tuple[str, ...]:
         from dse.metrics import METRICS
         from dse.search.space import default_space
 
-        marks = ("design", "trial", "state", "on_front", "is_knee", "reference_name", "tiles")
+        marks = (
+            "design",
+            "trial",
+            "state",
+            "on_front",
+            "is_knee",
+            "is_recommended",
+            "recommended_of",
+            "reference_name",
+            "tiles",
+        )
         chosen = set(default_space().names) - {"tiles_share"}
         return (*marks, *sorted(chosen), *(metric.column for metric in METRICS))
     return ("layer", "expert", "load") if name == "experts" else ()

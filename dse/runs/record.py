@@ -12,16 +12,20 @@ import optuna
 
 from dse.cost import timeline as layers
 from dse.cost import uncertainty
-from dse.cost.recorded import run_model
+from dse.cost.recorded import Model, run_model
+from dse.runs import flips, recommendation, tables
 from dse.runs import folder as runs
-from dse.runs import tables
+from dse.runs.bounds import at_bounds
+from dse.runs.columns import described_columns
 from dse.runs.document import SCHEMA
+from dse.runs.recommend import SILICON, mark, with_reference_designs
 from dse.search import loop as search
+from dse.search.answers import seek_answers
 from dse.search.checkpoint_stage import Stage, adopt, checkpoint_frame, stage_document
 from dse.search.fingerprints import fingerprints, versions
 from dse.search.pool import Results
 from dse.search.problem import Problem
-from dse.search.references import reference_table
+from dse.search.references import least_analog_area_mm2, reference_table
 from dse.search.screening import Screening
 from dse.search.settings import Settings
 from dse.search.setup import expert_table, settings_architecture
@@ -44,10 +48,11 @@ def first_config(settings: Settings) -> dict[str, Any]:
         "model_title": architecture.title,
         "model_source": architecture.source,
         "budget_area_mm2": settings.budget_area_mm2,
-        "workload": {
-            "batch": settings.batch,
-            "context": settings.context,
-            "mode": settings.mode,
+        "traffic": {
+            "concurrency": settings.concurrency,
+            "context": settings.context if settings.prompt is None else None,
+            "prompt": settings.prompt,
+            "output_tokens": settings.output_tokens,
         },
         "seed": settings.seed,
         "versions": versions(),
@@ -78,24 +83,27 @@ def finish(
     problem = screening.problem
     table, cheap = _candidates(settings, study, screening, stage)
     experts = expert_table(problem)
-    model = run_model(problem.architecture, problem.workload, experts)
+    model = run_model(problem.architecture, problem.traffic, experts)
     table, tornado = uncertainty.with_tornado(model, table)
+    turning, answer = _recommendation(settings, screening, model, table)
     times["cost"] += time.perf_counter() - before
     shown = table["on_front"] | (table["state"] == "reference")
     written = {
         "candidates": table,
         "tornado": tornado,
+        "flips": turning,
         "layers": layers.layer_table(model, table[shown]),
         "experts": experts,
         "progress": tables.progress_table(search.progress_rows(study)),
     }
     config = runs.read_config(folder)
-    knees = table[table["is_knee"]]
+    best = table[table["is_recommended"]]
     counts = tables.counts(problem, screening, table, cheap)
     config |= {
         "outcome": outcome,
-        "recommended_trial": int(knees["trial"].iloc[0]) if len(knees) else None,
-        "recommended_design": str(knees["design"].iloc[0]) if len(knees) else None,
+        "recommendation": answer,
+        "recommended_trial": int(best["trial"].iloc[0]) if len(best) else None,
+        "recommended_design": str(best["design"].iloc[0]) if len(best) else None,
         "counts": counts | {"trials": len(search.finished(study))},
         "hypervolume": screening.front_hypervolume(),
         "wall_seconds": _added(config.get("wall_seconds", {}), times),
@@ -106,7 +114,8 @@ def finish(
         miniature = cheap or screening.results
         config["checkpoint"] = stage_document(problem.real, stage, miniature)
         written["checkpoint"] = checkpoint_frame(problem, stage, miniature)
-    runs.write_generation(folder, written, config, instead_of)
+    described = {runs.COLUMNS: described_columns(problem.space)}
+    runs.write_generation(folder, written, config, described, instead_of=instead_of)
 
 
 def _candidates(
@@ -123,6 +132,8 @@ def _candidates(
     )
     reasons = {t.number: t.user_attrs["reason"] for t in finished if "reason" in t.user_attrs}
     pool, cheap = screening.refine(), None
+    sought = seek_answers(problem, screening, settings.rule(), simulate=stage is None)
+    pool = pool.join(sought)
     if stage is not None and stage.codes:
         cheap, candidates = adopt(screening, stage, pool)
         proposed = tables.Chosen(
@@ -132,7 +143,27 @@ def _candidates(
         pool = screening.refine()
     chosen = tables.choose(problem, screening, proposed, pool, settings.seed)
     table = tables.candidates_table(problem, screening.results, chosen, reasons, cheap)
-    return reference_table(problem, screening, table, simulate=cheap is None), cheap
+    table = reference_table(problem, screening, table, simulate=cheap is None)
+    table = with_reference_designs(table, (*problem.limits.on_cost, *problem.limits.on_accuracy))
+    return mark(table, settings.rule(), problem.objectives), cheap
+
+
+def _recommendation(
+    settings: Settings, screening: Screening, model: Model, table: "pandas.DataFrame"
+) -> "tuple[pandas.DataFrame, dict[str, Any]]":
+    """What would change the answer, and the answer in words."""
+    problem = screening.problem
+    turning = flips.flips(flips.ground(model, table, settings))
+    chosen = table[table["is_recommended"]]
+    bounds = at_bounds(model, chosen, problem.space, settings) if len(chosen) else []
+    facts = recommendation.Facts(
+        experts=problem.experts,
+        budget_mm2=problem.limits.area_mm2,
+        kinds={str(one.name): str(one.kind) for one in problem.technologies},
+        silicon_mm2=least_analog_area_mm2(problem, SILICON, screening.seed),
+        accuracy_source=_sources(problem, settings.checkpoint is not None)["accuracy_source"],
+    )
+    return turning, recommendation.document(table, settings.rule(), facts, turning, bounds)
 
 
 def _sources(problem: Problem, real: bool) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.metrics import objective_values
-from dse.pareto import knee, non_dominated
+from dse.pareto import non_dominated
 from dse.search.costed_table import costed_frame, missing_where
 from dse.search.costing import cost
 from dse.search.pool import Pool, Results, simulated_columns
@@ -45,7 +44,9 @@ def choose(
     """
     generator = np.random.default_rng([seed, 2])
     complete, values = screening.complete(pool)
-    front = non_dominated(values)
+    # Designs as good within what can be told may take less area: those of each size enter, too.
+    area = np.log10(complete.metrics["area_mm2"])
+    front = non_dominated(values) | non_dominated(np.column_stack([np.round(values, 2), area]))
     others = np.flatnonzero(~front)
     if len(others) > OTHERS_KEPT:
         others = np.sort(generator.choice(others, OTHERS_KEPT, replace=False))
@@ -76,8 +77,8 @@ def candidates_table(
             know is a candidate: it has the miniature's accuracy and takes no part in the front.
 
     Returns:
-        Columns as design and metrics, breakdowns, `state`, `reason`, `on_front`, `is_knee`; a value
-        that was not computed is missing.
+        Columns as design and metrics, breakdowns, `state` and `reason`; a value that was not
+        computed is missing.
     """
     costed = cost(problem, chosen.indices)
     table = costed_frame(problem, costed, {**(cheap or {}), **results})
@@ -113,24 +114,6 @@ def candidates_table(
         broken = allowed & ~(constraint.excess(column) <= 0)
         table.loc[broken, "reason"] = f"breaks {constraint}"
         allowed &= ~broken
-    return mark_front(table, problem, allowed)
-
-
-def mark_front(
-    table: "pandas.DataFrame", problem: Problem, allowed: NDArray[np.bool_]
-) -> "pandas.DataFrame":
-    """Add `on_front` and `is_knee`, judged by the problem's objectives among allowed rows."""
-    values = objective_values(
-        problem.objectives,
-        {m.column: table[m.column].to_numpy(dtype=float) for m in problem.objectives},
-    )
-    rows = np.flatnonzero(allowed)
-    front = rows[non_dominated(values[rows])]
-    table["on_front"] = False
-    table["is_knee"] = False
-    table.loc[front, "on_front"] = True
-    if len(front):
-        table.loc[front[knee(values[front])], "is_knee"] = True
     return table
 
 

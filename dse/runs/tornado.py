@@ -10,7 +10,7 @@ from dse.cost.recorded import (
     run_model,
 )
 from dse.cost.uncertainty import Effects, effects
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from hwmodels.catalog import nearest
 
 if TYPE_CHECKING:
@@ -23,9 +23,13 @@ def read_run(run: Run) -> tuple[pd.DataFrame, Effects]:
     """A finished run's candidates, and the effects of the constants on each of them."""
     from workloads.architecture import load_architecture
 
-    settings, workload = run.config["settings"], run.config["workload"]
+    settings, traffic = run.config["settings"], run.config["traffic"]
     architecture = load_architecture(settings["model"])
-    model = run_model(architecture, Workload(**workload), run.table("experts"))
+    model = run_model(
+        architecture,
+        Traffic(**{k: v for k, v in traffic.items() if v is not None}),
+        run.table("experts"),
+    )
     table = run.candidates
     return table, effects(model, table)
 
@@ -37,10 +41,10 @@ def position(table: pd.DataFrame, design: str | int | None) -> int:
         ValueError: no such design (with the nearest), or nothing is recommended.
     """
     if design is None:
-        knees = np.flatnonzero(table["is_knee"].fillna(False).to_numpy(dtype=bool))
-        if not len(knees):
+        marked = np.flatnonzero(table["is_recommended"].fillna(False).to_numpy(dtype=bool))
+        if not len(marked):
             raise ValueError("this run recommends no design: choose one with --trial")
-        return int(knees[0])
+        return int(marked[0])
     text = str(design)
     if not text.removeprefix("-").isdigit():
         named = np.flatnonzero(table["design"].to_numpy(dtype=str) == text)

@@ -23,10 +23,9 @@ from dse.search.pool import Pool, Results
 from dse.search.problem import Problem
 from dse.search.references import reference_codes
 from dse.search.screening import Screening
-from dse.search.simulating import order_of
+from dse.search.simulating import noise_of, order_of
 from dse.search.simulation_key import CLEAN
 from dse.search.surrogate import RESOLUTION_NATS
-from dse.simulation.converter_ranges import with_ranges
 from dse.simulation.result import Simulated
 from dse.simulation.simulator import Noise, SimulationResult
 from dse.simulation.statistics import RankCorrelation, rank_correlation
@@ -115,10 +114,7 @@ def placement_of(problem: Problem, code: int) -> Placement:
     """Noise and digital experts of the full model that a key code stands for."""
     shape = problem.routing.probability.shape
     key = problem.keys.key(code)
-    noise = Noise(key.noise_model, tile_rows=key.tile_rows, dac_bits=key.dac_bits,
-                  adc_bits=key.adc_bits)  # fmt: skip
-    if problem.simulator is not None:  # the converter ranges of the search
-        noise = with_ranges(noise, problem.simulator.miniature.name)
+    noise = noise_of(problem, key)
     # Analog experts in the miniature's proportion, rounded up as there.
     total = int(np.prod(problem.miniature_shape))
     analog = -(-(total - key.digital) * problem.experts // total)

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.cost.package import package_columns
 from dse.search.costing import Costed
 from dse.search.design_name import design_names
+from dse.search.full_loss import full_columns
 from dse.search.pool import Results, simulated_columns
 from dse.search.problem import Problem
 from dse.simulation.result import Simulated
@@ -34,9 +36,12 @@ def costed_frame(problem: Problem, costed: Costed, results: Results) -> "pandas.
         if name == "tiles_share":
             continue
         columns[name] = missing_where(values, absent[name]) if name in absent else values
+    columns["concurrency"] = np.full(len(costed.indices), problem.traffic.concurrency)
     columns["digital_expert_fraction"] = costed.columns["digital_experts"] / problem.experts
     columns.update(costed.metrics)
+    columns.update(package_columns(costed.system, costed.costs))
     columns.update(simulated_columns(results, costed.codes))
+    columns.update(full_columns(problem, results, costed.codes))
     sources = [results.get(int(code), Simulated()).accuracy_source or None for code in costed.codes]
     columns["accuracy_source"] = sources
     breakdown = costed.costs.to_frame()

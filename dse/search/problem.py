@@ -1,4 +1,4 @@
-"""One question put to the tool: this model, under this budget, at this workload point.
+"""One question put to the tool: this model, under this budget, with this traffic.
 
 Data only, derived once. `dse.search.costing` costs its designs, `dse.search.simulating` runs the
 simulation that gives a design its accuracy, `dse.search.simulation_key` says which one that is.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dse.arrays import Array
 from dse.cost.mapping import placeable_parts
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from dse.metrics import Limits, Metric
 from dse.placement.parts import ANALOG_PARTS
 from dse.search.simulation_key import KeySpace
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Problem:
-    """Model, budget, workload and everything derived once: routing, scores, orders.
+    """Model, budget, traffic and everything derived once: routing, scores, orders.
 
     Attributes:
         space: its analog parts are those of `dense_parts`, see `Space.for_parts`.
@@ -39,14 +39,16 @@ class Problem:
         orders: experts of the full model, most digital-worthy first, by (score, scope).
         miniature_orders: the same for the miniature.
         miniature_shape: MoE layers and experts of the miniature.
+        cooling: what takes the heat away, see hwmodels.heat.
         base: the accelerator whose MACs, SRAM and HBM stacks the designs vary.
         real: the model's checkpoint, where there is one.
+        age_s, magnitude: of the question, see `Settings`.
     """
 
     architecture: MoEArchitecture
     routing: Routing
     space: Space
-    workload: Workload
+    traffic: Traffic
     limits: Limits
     objectives: tuple[Metric, ...]
     scores: Mapping[str, Array]
@@ -54,8 +56,11 @@ class Problem:
     miniature_orders: Mapping[tuple[str, str], NDArray[np.int64]]
     miniature_shape: tuple[int, int]
     simulator: "Simulator | None"
+    cooling: str = "cold-plate"
     base: Accelerator = field(default_factory=lambda: load_accelerator("edge-7nm"))
     real: "RealModel | None" = None
+    age_s: float = 0.0
+    magnitude: float = 1.0
 
     @cached_property
     def experts(self) -> int:
@@ -90,6 +95,8 @@ class Problem:
             "tile_rows": self.space["tile_rows"].whole_range[::-1],
             "dac_bits": self.space["dac_bits"].whole_range,
             "adc_bits": self.space["adc_bits"].whole_range,
+            "digital_weight_bits": self.space["digital_weight_bits"].listed,
+            "kv_bits": self.space["kv_bits"].listed,
             "order": [*self.order_names, ("", "")],
             "digital": range(int(np.prod(self.miniature_shape)) + 1),
         }

@@ -15,21 +15,34 @@ from dse.metrics import (
     metric,
     read_constraint,
 )
-from dse.search.space import Space, check_sharing, default_space, with_enough_tiers
+from dse.search.rule import Rule, read_rule
+from dse.search.space import (
+    Space,
+    check_sharing,
+    default_space,
+    for_budget,
+    with_enough_tiers,
+)
 from dse.simulation.mitigation_names import check_mitigation
 from hwmodels.catalog import nearest
+from hwmodels.heat import LIMIT_W_PER_MM2
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")
 
+LEAST_TOKENS = 1536
+"""Two sequences of each task of `workloads.tasks`, and as much text."""
+
 # Least and most of what is counted; beyond, a number is a slip or overflows.
 _COUNTS = (
-    ("batch", 1, 10**6),
+    ("concurrency", 1, 10**6),
     ("context", 1, 10**8),
+    ("prompt", 1, 10**8),
+    ("output_tokens", 1, 10**8),
     ("trials", 1, 10**6),
-    ("tokens", 64, 10**7),
+    ("tokens", LEAST_TOKENS, 10**7),
 )
 
 
@@ -40,14 +53,18 @@ class Settings:
     Attributes:
         model: a named model or the path of a Hugging Face config.json.
         budget_area_mm2: tiles, accelerator and memory interfaces together.
-        batch, context, mode: the workload point; mode is "decode" or "prefill".
+        concurrency, context, prompt, output_tokens: see `dse.cost.workload.Traffic`.
+        cooling: what takes the heat away, of hwmodels.heat.LIMIT_W_PER_MM2.
         trials: designs that the sampler proposes (a simulation each, unless known or ruled out).
         seed: of the search. The noise seeds are fixed, so that runs share simulations.
         sampler: one of SAMPLERS.
         objectives: metric aliases, for instance delta_loss, energy_per_token, throughput.
         constraints: texts such as latency_per_token<=5ms.
+        max_loss, prefer: of the recommendation, see `dse.search.rule`.
         choices: parameters limited to some values, as `Space.limit` takes them.
         tokens, noise_seeds: size of one simulation.
+        age_s: from programming to use (s), with global drift compensation; 0: just programmed.
+        magnitude: of the programming noise.
         mitigation: what every placement gets against its noise, of placement.MITIGATIONS.
         checkpoint: Hugging Face folder of the model, on which placements that matter are simulated.
         checkpoint_tokens: of text that each of those is scored on.
@@ -55,17 +72,23 @@ class Settings:
 
     model: str
     budget_area_mm2: float
-    batch: int = 32
+    concurrency: int = 32
     context: int = 1024
-    mode: str = "decode"
+    prompt: int | None = None
+    output_tokens: int | None = None
+    cooling: str = "cold-plate"
     trials: int = 48
     seed: int = 0
     sampler: str = "screening"
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     constraints: tuple[str, ...] = ()
+    max_loss: str = "1point"
+    prefer: str = "energy"
     choices: dict[str, list[Any]] = field(default_factory=dict)
     tokens: int = 8192
     noise_seeds: int = 4
+    age_s: float = 86400.0
+    magnitude: float = 1.0
     mitigation: tuple[str, ...] = ()
     checkpoint: str | None = None
     checkpoint_tokens: int = 2048
@@ -77,6 +100,8 @@ class Settings:
             raise ValueError(f"budget area is {self.budget_area_mm2} mm2: more than 0 is needed")
         for name, least, most in (*_COUNTS, ("seed", 0, 2**63 - 1)):
             value = getattr(self, name)
+            if value is None and name in ("prompt", "output_tokens"):
+                continue
             if not hasattr(value, "__index__") or isinstance(value, bool):  # numpy's count too
                 raise ValueError(f"{name} is {value!r}: a whole number is needed")
             if value < least:
@@ -86,19 +111,37 @@ class Settings:
         if self.noise_seeds < 2:
             raise ValueError(f"noise seeds is {self.noise_seeds}: at least 2, for an error bar")
         for name, value, accepted in (
-            ("mode", self.mode, ("decode", "prefill")),
+            ("cooling", self.cooling, tuple(LIMIT_W_PER_MM2)),
             ("sampler", self.sampler, SAMPLERS),
         ):
             if value not in accepted:
                 hint = nearest(value, accepted)
                 raise ValueError(f"{name} is {value!r}: choose from {', '.join(accepted)}{hint}")
+        check_age(self.age_s)
+        if not (math.isfinite(self.magnitude) and self.magnitude >= 0):
+            raise ValueError(
+                f"magnitude is {self.magnitude}: a finite number, 0 or more, is needed"
+            )
+        self._check_traffic()
         check_mitigation(self.mitigation)
         if not self.metrics:
             raise ValueError("give at least one objective")
         if self.checkpoint is not None:
             self._check_checkpoint()
         self.limits()
+        self.rule()
         self.space()
+
+    def _check_traffic(self) -> None:
+        from dse.cost.workload import Traffic
+
+        Traffic(self.concurrency, self.context, self.prompt, self.output_tokens)
+        wanted = (*self.metrics, *(one.metric for one in self.limits().constraints))
+        first = any(one.column == "time_to_first_token_s" for one in wanted)
+        if first and self.prompt is None:
+            raise ValueError(
+                "time_to_first_token is that of requests: give --prompt and --output-tokens"
+            )
 
     def _check_checkpoint(self) -> None:
         if self.noise_seeds % 2:
@@ -122,11 +165,39 @@ class Settings:
         """Budgets and constraints, read."""
         return Limits(self.budget_area_mm2, tuple(map(read_constraint, self.constraints)))
 
+    def rule(self) -> Rule:
+        """What is recommended."""
+        return read_rule(self.max_loss, self.prefer, self.constraints)
+
     def space(self) -> Space:
         """The search space with the user's limits."""
-        space = default_space().limit(self.choices)
+        space = for_budget(default_space(), self.budget_area_mm2).limit(self.choices)
         check_sharing(space)
+        if too_young := self.without_such_an_age():
+            space = space.limit({"technology": self._old_enough(space, too_young)})
         return with_enough_tiers(space) if "tiers" in self.choices else space
+
+    def without_such_an_age(self) -> dict[str, str]:
+        """Technologies whose noise was not measured at the age, with the reason in one line."""
+        from hwmodels.nonideality import Noise
+        from hwmodels.technology import load_technology
+
+        found = {}
+        for name in map(str, default_space().limit(self.choices)["technology"].choices):
+            try:
+                Noise(str(load_technology(name).noise_model), time_s=self.age_s or None)
+            except ValueError as error:
+                found[name] = str(error)
+        return found
+
+    def _old_enough(self, space: Space, too_young: dict[str, str]) -> list[Any]:
+        """Technologies that are left; asked for by name, or none left, it is an error."""
+        asked = "technology" in self.choices
+        left = [name for name in space["technology"].choices if str(name) not in too_young]
+        if asked or not left:
+            name, reason = next(iter(too_young.items()))
+            raise ValueError(f"technology {name}: {reason}")
+        return left
 
     def document(self) -> dict[str, Any]:
         """As config.json holds it."""
@@ -174,8 +245,17 @@ def one_line(error: "ValidationError", where: str) -> str:
     return f"{key} is {given if len(given) < 60 else given[:57] + '...'}: {first['msg']}"
 
 
+def check_age(age_s: float) -> None:
+    """Raise ValueError for an age (s) that is none."""
+    if not (math.isfinite(age_s) and age_s >= 0):
+        raise ValueError(f"age is {age_s} s: a finite number of seconds, 0 or more, is needed")
+
+
 def budget_constraints(
-    power: str | None = None, energy: str | None = None, min_accuracy: float | None = None
+    power: str | None = None,
+    energy: str | None = None,
+    min_accuracy: float | None = None,
+    cost: str | None = None,
 ) -> tuple[str, ...]:
     """The shorthand options of the command line as constraints."""
     texts: list[str] = []
@@ -185,6 +265,8 @@ def budget_constraints(
     if energy is not None:
         units.parse(energy, "energy")
         texts.append(f"energy_per_token<={energy}")
+    if cost is not None:
+        texts.append(f"cost<={cost}")
     if min_accuracy is not None:
         if not 0 <= min_accuracy <= 1:
             raise ValueError(f"minimum accuracy is {min_accuracy}: a share from 0 to 1")

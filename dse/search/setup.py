@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.cost.mapping import placeable_parts
-from dse.placement.experts import MEASURED, SCOPES, digital_order, expert_scores, stretch
+from dse.placement.experts import SCOPES, digital_order, stretch
+from dse.placement.scores import REGISTER, expert_scores
 from dse.search.problem import Array, Problem
 from dse.search.settings import Settings
 from dse.search.space import Space
@@ -66,7 +67,7 @@ def make_problem(
         memory_bytes: that this process may hold while it works on a checkpoint.
         layers: called with words, layers done and layers during passes over a checkpoint.
     """
-    from dse.cost.workload import Workload
+    from dse.cost.workload import Traffic
     from workloads.checkpoint import load_miniature
     from workloads.routing import resample
 
@@ -75,17 +76,20 @@ def make_problem(
     observed = traced_routing(miniature)
     space = settings.space().for_parts(placeable_parts(architecture, miniature.weights))
     real = _real_model(settings, memory_bytes)
+    if real is not None:  # before the first pass over the checkpoint, not after it
+        space = at_16_bits(without_sensitivity(space))
     shape = (architecture.moe_layers, architecture.routed_experts)
     if real is None:
         routing = resample(observed, *shape, architecture.experts_per_token)
     else:
         routing = real.routing(layers)
-        space = without_sensitivity(space)
-    workload = Workload(settings.batch, settings.context, settings.mode)
+    traffic = Traffic(
+        settings.concurrency, settings.context, settings.prompt, settings.output_tokens
+    )
     names = [str(name) for name in space["placement_score"].choices]
-    wanted = not set(MEASURED).isdisjoint(names)
+    wanted = any(REGISTER[name].measured for name in names)
     measured = expert_sensitivity(miniature, architecture) if wanted else None
-    seed, tokens = settings.seed, workload.tokens
+    seed, tokens = settings.seed, max(round(traffic.round_tokens), 1)
     of_miniature = {
         name: expert_scores(name, miniature.weights, observed, seed, measured, tokens)
         for name in names
@@ -98,7 +102,8 @@ def make_problem(
         architecture=architecture,
         routing=routing,
         space=space,
-        workload=workload,
+        traffic=traffic,
+        cooling=settings.cooling,
         limits=settings.limits(),
         objectives=settings.metrics,
         scores=scores,
@@ -107,6 +112,8 @@ def make_problem(
         miniature_shape=observed.probability.shape,
         simulator=_simulator(settings, miniature, architecture, memory_bytes) if simulate else None,
         real=real,
+        age_s=settings.age_s,
+        magnitude=settings.magnitude,
     )
 
 
@@ -140,7 +147,8 @@ def _simulator(
     architecture: MoEArchitecture,
     memory_bytes: int | None,
 ) -> "Simulator":
-    """The noisy simulator of the miniature on its test text."""
+    """The noisy simulator of the miniature on its test text; its losses are the full model's."""
+    from dse.simulation.anchors import published_gains
     from dse.simulation.simulator import Simulator
     from workloads.tasks import benchmarks
 
@@ -149,9 +157,23 @@ def _simulator(
         benchmarks(miniature, tokens=settings.tokens, split="test"),
         architecture,
         seeds=settings.noise_seeds,
+        gains=published_gains(miniature.name),
         cache_bytes=1 << 30 if memory_bytes is None else min(1 << 30, memory_bytes // 16),
         mitigation=settings.mitigation,
     )
+
+
+def at_16_bits(space: Space) -> Space:
+    """A space for a checkpoint, whose digital modules are simulated at 16 bits only.
+
+    Raises:
+        ValueError: no 16 bits were left to choose.
+    """
+    names = ("digital_weight_bits", "kv_bits")
+    for name in names:
+        if 16 not in space[name].choices:
+            raise ValueError(f"{name}: with a checkpoint digital modules have 16 bits")
+    return space.limit({name: [16] for name in names})
 
 
 def without_sensitivity(space: Space) -> Space:
@@ -160,7 +182,8 @@ def without_sensitivity(space: Space) -> Space:
     Raises:
         ValueError: no other score is left.
     """
-    others = [score for score in space["placement_score"].choices if score not in MEASURED]
+    choices = map(str, space["placement_score"].choices)
+    others = [score for score in choices if not REGISTER[score].measured]
     if not others:
         raise ValueError(
             "measured sensitivities are those of a miniature: with a checkpoint choose "

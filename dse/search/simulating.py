@@ -15,18 +15,19 @@ from dse.search.simulation_key import CLEAN, Codes, Key
 from dse.simulation.result import Simulated
 
 if TYPE_CHECKING:
+    from dse.simulation.digital_format import DigitalFormat
     from dse.simulation.simulator import Noise
 
 DAMAGE = {
-    "attention": 2.0,
-    "mamba": 2.0,
+    "attention": 1.0,
+    "mamba": 1.0,
     "router": 0.7,
-    "shared_expert": 0.9,
-    "dense_ffn": 2.5,
-    "lm_head": 10.0,
+    "shared_expert": 1.1,
+    "dense_ffn": 2.9,
+    "lm_head": 1.4,
 }
-"""Loss that a dense part adds when it is analog, over that of all routed experts: rounded from
-`dse sensitivity` of deepseekmoe. The search's first guess only; simulations decide."""
+"""Loss that a dense part adds when it is analog, over that of all routed experts: sensitivities of
+deepseekmoe-mini times the gains. The search's first guess only; simulations decide."""
 
 
 def features(problem: Problem, codes: Codes) -> surrogate.Features:
@@ -42,7 +43,9 @@ def features(problem: Problem, codes: Codes) -> surrogate.Features:
     rows, model = keys.column("tile_rows", codes), problem.architecture
     blocks = np.sqrt(-(-model.hidden_size // rows) * -(-model.expert_intermediate_size // rows))
     dac, adc = keys.column("dac_bits", codes), keys.column("adc_bits", codes)
-    return surrogate.features(blocks, dac, adc, analog, digits["noise_model"], score, scope)
+    weights, cached = (keys.column(name, codes) for name in ("digital_weight_bits", "kv_bits"))
+    noise = digits["noise_model"]
+    return surrogate.features(blocks, dac, adc, analog, weights, cached, noise, score, scope)
 
 
 def simulate(problem: Problem, code: int, look: Mapping[str, Any] | None = None) -> Simulated:
@@ -52,8 +55,8 @@ def simulate(problem: Problem, code: int, look: Mapping[str, Any] | None = None)
     """
     from dse.simulation.simulator import Look
 
-    noise, digital, modules = noise_and_placement(problem, code)
-    after = {}
+    noise, digital, modules, form = noise_and_placement(problem, code)
+    after: dict[str, Any] = {"form": form}
     if look is not None:
         after["look"] = Look(np.array(look["loss"]), np.array(look["top1"]))
     assert problem.simulator is not None
@@ -75,7 +78,8 @@ def look(problem: Problem, code: int) -> dict[str, Any] | None:
         return None
     assert problem.simulator is not None
     before = time.perf_counter()
-    look = problem.simulator.look(*noise_and_placement(problem, code))
+    noise, digital, modules, form = noise_and_placement(problem, code)
+    look = problem.simulator.look(noise, digital, modules, form)
     if not np.isfinite(look.loss).all():
         return None  # the whole simulation says what is wrong
     seconds = time.perf_counter() - before
@@ -84,25 +88,43 @@ def look(problem: Problem, code: int) -> dict[str, Any] | None:
 
 def noise_and_placement(
     problem: Problem, code: int
-) -> "tuple[Noise, NDArray[np.bool_], tuple[str, ...]]":
-    """Noise, placement [layers, experts] and analog dense parts that a key code names."""
-    from dse.simulation.converter_ranges import with_ranges
+) -> "tuple[Noise, NDArray[np.bool_], tuple[str, ...], DigitalFormat]":
+    """Noise, placement [layers, experts], analog dense parts and digital bits of a key code."""
+    from dse.simulation.digital_format import DigitalFormat
     from dse.simulation.simulator import Noise
 
     if problem.simulator is None:
         raise ValueError("this problem was made without a simulator")
     if code == CLEAN:
-        return Noise(), np.ones(problem.miniature_shape, dtype=bool), ()
+        return Noise(), np.ones(problem.miniature_shape, dtype=bool), (), DigitalFormat()
     key = problem.keys.key(code)
+    noise = noise_of(problem, key)
+    order = problem.miniature_orders[order_of(problem, key)]
+    mask = digital_mask(order, key.digital, problem.miniature_shape)
+    return noise, mask, key.analog_parts, DigitalFormat(key.digital_weight_bits, key.kv_bits)
+
+
+def noise_of(problem: Problem, key: Key) -> "Noise":
+    """A key's noise at the question's age and magnitude, with the search's converter ranges.
+
+    That of a key without anything analog is of no account.
+    """
+    from dse.simulation.converter_ranges import with_ranges
+    from dse.simulation.simulator import Noise
+
+    if not key.analog_modules and key.digital == np.prod(problem.miniature_shape):
+        return Noise()
     noise = Noise(
         noise_model=key.noise_model,
+        magnitude=problem.magnitude,
+        time_s=problem.age_s or None,
         tile_rows=key.tile_rows,
         dac_bits=key.dac_bits,
         adc_bits=key.adc_bits,
     )
-    noise = with_ranges(noise, problem.simulator.miniature.name)
-    order = problem.miniature_orders[order_of(problem, key)]
-    return noise, digital_mask(order, key.digital, problem.miniature_shape), key.analog_parts
+    if problem.simulator is None:
+        return noise
+    return with_ranges(noise, problem.simulator.miniature.name)
 
 
 def order_of(problem: Problem, key: Key) -> tuple[str, str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Codes = NDArray[np.int64]
 
 CLEAN = -1
-"""Key code of a design with no analog expert: its accuracy is the model's own."""
+"""Key code of a design with nothing analog and 16 bits throughout: the model's own accuracy."""
 
 DIGITAL_STEPS = 32
 """Digital shares that are told apart in simulations. The analog share is rounded up to the next,
@@ -36,6 +36,7 @@ class Key(NamedTuple):
         analog_modules: dense parts that are analog, one bit for each of ANALOG_PARTS (`parts_of`).
         noise_model: of the cells, shared by technologies with the same cells.
         tile_rows: rows of the full-size tile; they set its row blocks and its converters' ranges.
+        digital_weight_bits, kv_bits: of what is stored for the digital units.
         order: score and scope that say which experts are digital; ("", "") when all agree.
         digital: experts of the miniature that are digital.
     """
@@ -45,6 +46,8 @@ class Key(NamedTuple):
     tile_rows: int
     dac_bits: int
     adc_bits: int
+    digital_weight_bits: int
+    kv_bits: int
     order: tuple[str, str]
     digital: int
 
@@ -52,6 +55,10 @@ class Key(NamedTuple):
     def analog_parts(self) -> tuple[str, ...]:
         """Names of the dense parts that are analog."""
         return parts_of(self.analog_modules)
+
+
+ASCENDING = ("dac_bits", "adc_bits", "digital_weight_bits", "kv_bits", "digital")
+"""Fields whose digits ascend with their values, and of which more only helps."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +155,13 @@ def least_loss(keys: KeySpace, codes: Codes, results: "Mapping[int, Simulated]")
     loss = np.array([results[code].delta_loss_nats for code in good])
     error = np.array([results[code].delta_loss_stderr for code in good])
     numbers, known = keys.unpack(codes), keys.unpack(np.array(good))
+    exact = known["digital_weight_bits"] == len(keys.values["digital_weight_bits"]) - 1
     worse = (codes != CLEAN)[:, None] & np.ones(len(good), dtype=bool)
     for name in Key._fields:
-        # Digits of converters and of digital experts ascend with their values.
         one, other = numbers[name][:, None], known[name]
-        worse &= one <= other if name in ("dac_bits", "adc_bits", "digital") else one == other
+        helps = one <= other if name in ASCENDING else one == other
+        # More digital experts help for sure where digital ones lose nothing themselves.
+        worse &= np.where(exact, helps, one == other) if name == "digital" else helps
     least = np.where(worse, np.maximum(loss - 2 * error, 0.0), 0.0).max(axis=1)
     for code, measured in zip(good, loss, strict=True):
         least[codes == code] = measured

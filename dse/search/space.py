@@ -28,6 +28,7 @@ class Parameter:
         choices: what the search may choose, in ascending order where there is one.
         minimum, maximum: bounds of a numeric parameter, None for a categorical one.
         whole: numeric values must be whole numbers.
+        listed: values that a user may give, where no other has a meaning.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     whole: bool = True
+    listed: tuple[int, ...] = ()
 
     @property
     def categorical(self) -> bool:
@@ -68,6 +70,10 @@ class Parameter:
             raise ValueError(f"{self.name}={value}: expected {expected}") from None
         if not self.minimum <= number <= self.maximum or (self.whole and number != int(number)):
             raise ValueError(f"{self.name}={value}: expected {expected}")
+        if self.listed and number not in self.listed:
+            near = min(self.listed, key=lambda one: abs(one - number))
+            listed = ", ".join(map(str, self.listed))
+            raise ValueError(f"{self.name}={value}: choose from {listed}; nearest is {near}")
         return int(number) if self.whole else number
 
 
@@ -89,13 +95,11 @@ def _numeric(
 
 
 def _parameters() -> tuple[Parameter, ...]:
-    from dse.placement.experts import SCOPES, SCORES
+    from dse.placement.experts import SCOPES
     from dse.placement.parts import ALL_PARTS, NO_PARTS
+    from dse.placement.scores import REGISTER
 
-    # "random" is the control of a comparison, "sensitivity_per_fetch" not told apart from
-    # "sensitivity" in decoding a batch: both can be asked for, neither is searched.
-    unasked = ("random", "sensitivity_per_fetch")
-    searched = tuple(score for score in SCORES if score not in unasked)
+    searched = tuple(name for name, score in REGISTER.items() if score.searched)
     powers = [2**n for n in range(20)]
     shares = [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     return (
@@ -116,9 +120,17 @@ def _parameters() -> tuple[Parameter, ...]:
         Parameter(
             "analog_modules", (NO_PARTS, "shared_expert", "attention+shared_expert", ALL_PARTS)
         ),
-        _numeric("mac_units", powers[8:17], 1, 2**20),
-        _numeric("sram_mib", powers[0:6], 0.0625, 1024, whole=False),
-        _numeric("hbm_stacks", [1, 2, 3, 4, 6, 8], 1, 16),
+        # Of digital modules, stored in groups with a scale of their own below 16; computed in 16.
+        replace(_numeric("digital_weight_bits", (4, 8, 16), 4, 16), listed=(4, 8, 16)),
+        replace(_numeric("kv_bits", (8, 16), 8, 16), listed=(8, 16)),
+        # Of all dies together.
+        _numeric("mac_units", powers[8:19], 1, 2**24),
+        # Sides of the square matrix units that they form: small ones load their weights sooner.
+        _numeric("array_rows", powers[4:8], 8, 256),
+        _numeric("sram_mib", powers[0:8], 0.0625, 16384, whole=False),
+        Parameter("memory", ("hbm2e", "hbm3", "hbm3e", "lpddr5x")),
+        _numeric("hbm_stacks", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], 1, 256),
+        _numeric("dies", powers[0:5], 1, 16),
     )
 
 
@@ -211,11 +223,24 @@ def _admitting(parameter: Parameter) -> Parameter:
         from hwmodels import technology_names
 
         return replace(parameter, choices=technology_names())
-    if parameter.name == "placement_score":
-        from dse.placement.experts import SCORES
+    if parameter.name == "memory":
+        from hwmodels.memory import memory_names
 
-        return replace(parameter, choices=tuple(SCORES))
+        return replace(parameter, choices=memory_names())
+    if parameter.name == "placement_score":
+        from dse.placement.scores import REGISTER
+
+        return replace(parameter, choices=tuple(REGISTER))
     return parameter
+
+
+def for_budget(space: Space, area_mm2: float) -> Space:
+    """The space with as many dies as are of use to this area: up to twice those that it needs."""
+    from hwmodels.die import fewest_dies
+
+    most = 2 * float(fewest_dies(area_mm2))
+    dies = [count for count in space["dies"].choices if float(count) <= most]
+    return space.limit({"dies": dies})
 
 
 def default_space() -> Space:

@@ -18,7 +18,14 @@ from dse.simulation.statistics import stratified_mean
 RESOLUTION_NATS = 1e-3
 # A change by this much makes two simulations share about 60 % of what they know. Wide on purpose:
 # with fifty points there is too little to fit them from.
-_LENGTHS = {"blocks": 2.0, "dac_bits": 2.0, "adc_bits": 2.0, "analog": 0.35}
+_LENGTHS = {
+    "blocks": 2.0,
+    "dac_bits": 2.0,
+    "adc_bits": 2.0,
+    "analog": 0.35,
+    "digital_weight_bits": 2.0,
+    "kv_bits": 4.0,
+}
 _CATEGORY_DISTANCE = {"noise_model": 1.0, "score": 0.5, "scope": 0.4}
 _SIGNAL = 1.0
 _NOISE = 0.15
@@ -26,6 +33,12 @@ _NOISE = 0.15
 # converter; quantisation errors grow fourfold (in variance) with each bit less.
 _PRIOR_CELL_NATS = 1e-2
 _PRIOR_CONVERTER_NATS = 2e-4
+# Digital weights of 4 bits round by as much as two bits of error more than 8-bit cells write.
+_PRIOR_DIGITAL_NATS = 2e-2
+
+
+# What is digital, in units of all routed experts as `analog` is: dense parts lose like them.
+_WHOLE, _LEAST_DIGITAL = 3.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ class Features:
         return len(self.numbers)
 
     def column(self, name: str) -> Array:
-        """One of the numbers, unscaled: `blocks` (log2), `dac_bits`, `adc_bits`, `analog`."""
+        """One of the numbers, unscaled: `blocks` (log2), `analog`, and bits."""
         return np.asarray(self.numbers[:, list(_LENGTHS).index(name)] * _LENGTHS[name])
 
 
@@ -48,6 +61,8 @@ def features(
     dac_bits: NDArray[Any],
     adc_bits: NDArray[Any],
     analog_fraction: NDArray[Any],
+    digital_weight_bits: NDArray[Any],
+    kv_bits: NDArray[Any],
     noise_model: NDArray[np.int64],
     score: NDArray[np.int64],
     scope: NDArray[np.int64],
@@ -59,6 +74,8 @@ def features(
             dac_bits / _LENGTHS["dac_bits"],
             adc_bits / _LENGTHS["adc_bits"],
             analog_fraction / _LENGTHS["analog"],
+            digital_weight_bits / _LENGTHS["digital_weight_bits"],
+            kv_bits / _LENGTHS["kv_bits"],
         ],
         axis=1,
     )
@@ -99,11 +116,18 @@ def mean_and_error(change_nats: Array) -> tuple[float, float]:
 
 
 def _terms(placements: Features, cells: int) -> Array:
-    """Terms of the law [placements, cells + 2]: the cells of each kind, the ADC, the DAC."""
+    """Terms of the law [placements, cells + 4].
+
+    The cells of each kind, the ADC, the DAC; rounded weights, and rounded keys and values.
+    """
     analog = placements.column("analog")
     cell = placements.categories[:, :1] == np.arange(cells)
     adc, dac = (4.0 ** (8 - placements.column(name)) for name in ("adc_bits", "dac_bits"))
-    return np.asarray(analog[:, None] * np.column_stack([cell, adc, dac]))
+    weights = np.maximum(placements.column("digital_weight_bits"), 1.0)
+    rounded = np.column_stack([4.0 ** (4 - weights), 4.0 ** (8 - placements.column("kv_bits"))])
+    rounded[:, 0] *= np.maximum(_WHOLE - analog, _LEAST_DIGITAL)
+    rounded *= np.column_stack([weights, placements.column("kv_bits")]) < 16
+    return np.concatenate([analog[:, None] * np.column_stack([cell, adc, dac]), rounded], axis=1)
 
 
 def _fit_law(terms: Array, measured: Array) -> Array:
@@ -111,7 +135,8 @@ def _fit_law(terms: Array, measured: Array) -> Array:
     from scipy.optimize import nnls
 
     prior = np.full(terms.shape[1], _PRIOR_CELL_NATS)
-    prior[-2:] = _PRIOR_CONVERTER_NATS
+    prior[-4:] = _PRIOR_CONVERTER_NATS
+    prior[-2] = _PRIOR_DIGITAL_NATS
     weights = 1 / (measured + 2 * RESOLUTION_NATS)
     system = np.concatenate([terms * weights[:, None], np.diag(0.5 / prior)])
     return np.asarray(

@@ -46,16 +46,16 @@ def calibrate(
 ) -> Calibration:
     """Choose kappa and lambda for a model and its converters' resolution.
 
-    Every pair is simulated with all routed experts (and analog_modules) in analog, without
-    programming noise, on the calibration split: the tokens that accuracy is reported on play no
-    part. The pair of lowest loss is chosen. `progress(done, total)` is called after each pair.
-    Raises ValueError when a range is not positive.
+    Every pair is simulated with all routed experts (and analog_modules) in analog under the noise,
+    by default none but that of the converters, on the calibration split: the tokens that accuracy
+    is reported on play no part. The pair of lowest loss is chosen. `progress(done, total)` is
+    called after each pair. Raises ValueError when a range is not positive.
     """
     from workloads.tasks import benchmarks
 
-    base = noise or Noise()
+    base = noise or Noise(magnitude=0.0)
     sets = benchmarks(miniature, tokens=tokens, split="calibration")
-    simulator = Simulator(miniature, sets, full_model, seeds=1)
+    simulator = Simulator(miniature, sets, full_model, seeds=2)
     return sweep(
         simulator,
         base,
@@ -82,9 +82,7 @@ def sweep(
     analog = ~simulator.all_digital()
     results: list[SimulationResult] = []
     for done, (kappa, scale) in enumerate(pairs, start=1):
-        trial = replace(
-            noise, magnitude=0.0, time_s=None, input_range_std=kappa, output_range=scale
-        )
+        trial = replace(noise, input_range_std=kappa, output_range=scale)
         results.append(simulator.evaluate(trial, analog, analog_modules))
         if progress is not None:
             progress(done, len(pairs))

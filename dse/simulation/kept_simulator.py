@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.kept import Kept
+from dse.simulation.digital_format import DigitalFormat
 from dse.simulation.result import Scores
 from dse.simulation.simulator import Noise, Simulator
 
@@ -28,12 +29,13 @@ class KeptSimulator(Simulator):
         digital: npt.NDArray[np.bool_],
         analog_modules: Sequence[str],
         rows: npt.NDArray[np.int64],
+        form: DigitalFormat,
     ) -> Scores | None:
-        depends_on = (self.setting, noise, digital, sorted(analog_modules), rows)
+        depends_on = (self.setting, noise, digital, sorted(analog_modules), rows, form)
         kept = self.kept.get(*depends_on)
         if kept is not None:
             return Scores(**{name: np.array(values) for name, values in kept.items()})
-        scores = super()._noisy(noise, digital, analog_modules, rows)
+        scores = super()._noisy(noise, digital, analog_modules, rows, form)
         if scores is not None and np.isfinite(scores.loss).all():
             self.kept.put({name: part.tolist() for name, part in vars(scores).items()}, *depends_on)
         return scores

@@ -1,13 +1,13 @@
 """The measured sensitivity of a miniature's experts, kept on disk once it is known."""
 
-import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.files import write_atomically
+from dse.kept import digest_of, keep_arrays, read_arrays
 from workloads.architecture import MoEArchitecture
 from workloads.cache import cache_folder
 
@@ -29,30 +29,19 @@ def expert_sensitivity(
     once (seconds) and kept in `folder`, by default the user's cache folder (XDG_CACHE_HOME moves
     it); a file that cannot be read or written only costs the time to measure again.
     """
-    if folder is None:
-        folder = cache_folder("sensitivity")
-    path = folder / f"{miniature.name}-{_digest(miniature, architecture)[:24]}.npy"
+    folder = cache_folder("sensitivity") if folder is None else folder
+    name = f"{miniature.name}-{_digest(miniature, architecture)[:24]}"
     shape = (len(miniature.config.moe_layers), miniature.config.routed_experts)
-    try:
-        kept = np.asarray(np.load(path), dtype=float)
-        if kept.shape == shape and np.isfinite(kept).all():
-            return kept
-    except (OSError, ValueError, EOFError):
-        pass
+    kept = (read_arrays(folder, name) or {}).get("experts")
+    if kept is not None and kept.shape == shape and np.isfinite(kept).all():
+        return kept
     from dse.simulation.sensitivity import estimate
 
     measured = estimate(miniature, architecture, tokens=TOKENS, first_order=False).experts
-    try:
+    with suppress(OSError, ValueError):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda temporary: _save(temporary, measured))
-    except (OSError, ValueError):
-        pass
+        keep_arrays(folder, name, {"experts": measured})
     return measured
-
-
-def _save(path: Path, values: NDArray[np.float64]) -> None:
-    with path.open("wb") as file:
-        np.save(file, values)
 
 
 def _digest(miniature: "Miniature", architecture: MoEArchitecture) -> str:
@@ -60,9 +49,6 @@ def _digest(miniature: "Miniature", architecture: MoEArchitecture) -> str:
     from dse.simulation.noisy_model import full_inputs
     from dse.simulation.simulator import Noise
 
-    digest = hashlib.sha256(_VERSION.encode())
-    for part in (miniature.config, sorted(full_inputs(architecture).items()), Noise(), TOKENS):
-        digest.update(repr(part).encode())
-    for name in sorted(miniature.weights):
-        digest.update(name.encode() + miniature.weights[name].numpy().tobytes())
-    return digest.hexdigest()
+    weights = [miniature.weights[name].numpy() for name in sorted(miniature.weights)]
+    inputs = sorted(full_inputs(architecture).items())
+    return digest_of(_VERSION, miniature.config, inputs, Noise(), TOKENS, *weights)

@@ -18,7 +18,7 @@ from torch import Tensor
 from dse.simulation.mitigation_names import check_mitigation
 from dse.simulation.noisy_model import kind_of, layer_of, percentiles
 from dse.simulation.placed_model import PlacedModel
-from hwmodels.analog_product import AnalogMatrix, prepare
+from hwmodels.analog_product import AnalogMatrix
 from hwmodels.nonideality import Noise, ProgrammedMatrix, program
 
 REPLACED_SHARE = 1 / 16
@@ -103,15 +103,16 @@ class MitigatedModel(PlacedModel):
         for part in ("gate", "up", "down"):
             name = f"layers.{layer}.experts.{part}"
             source, slots = (self.orders[layer][digital + which] for which in (copied, freed))
-            sizes = model.sizes(name, noise.tile_rows)
+            sizes, scale = model.sizes(name, noise.tile_rows), model.error_scale(name, noise)
             made = [
-                program_expert(weight, sizes, noise, copy_of(name), slot, draw)
+                program_expert(weight, sizes, noise, copy_of(name), slot, draw, scale)
                 for weight, slot in zip(model.weights[name][source], slots.tolist(), strict=True)
             ]
             weight = torch.stack([matrix.weight for matrix in made])
             tiles = ProgrammedMatrix(weight, torch.stack([m.scale for m in made]), sizes)
             ranges = model.input_range(name, noise)[source]
-            self.matrices[name] = _put(self.matrices[name], prepare(tiles, ranges, noise), freed)
+            made_ready = model.prepared(name, tiles, ranges, noise)
+            self.matrices[name] = _put(self.matrices[name], made_ready, freed)
 
 
 def fit_layer(
@@ -161,11 +162,12 @@ def program_expert(
     name: str,
     expert: int,
     draw: tuple[int, int],
+    error_scale: float = 1.0,
 ) -> ProgrammedMatrix:
     """Tiles of one expert's matrix [outputs, inputs]; the draw and the expert seed the noise."""
     digest = hashlib.blake2b(f"{draw[0]}/{name}/{expert}".encode(), digest_size=7).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest))
-    return program(weight, sizes, noise, generator=generator, sign=draw[1])
+    return program(weight, sizes, noise, generator=generator, sign=draw[1], error_scale=error_scale)
 
 
 def _put(matrix: AnalogMatrix, part: AnalogMatrix, experts: Tensor) -> AnalogMatrix:

@@ -11,18 +11,27 @@ import hashlib
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from dse.simulation.digital_format import (
+    DigitalFormat,
+    drawn_rounding_error_squared,
+    rounded,
+    rounding_error_squared,
+)
+from dse.simulation.gains import EXPERTS, Gains
+from dse.simulation.weight_error import drawn_error_squared, relative_error_squared
 from hwmodels.analog_product import AnalogMatrix, laid_by_inputs, prepare
 from hwmodels.catalog import nearest
 from hwmodels.nonideality import Noise, ProgrammedMatrix, block_sizes, program
 from workloads.decoder_config import DecoderConfig
 from workloads.moe import (
+    embed,
     head_forward,
     layer_forward,
     plain_grouped_linear,
@@ -43,6 +52,12 @@ PARTS = {
 
 # An expert that saw fewer calibration rows than this takes the input range of its layer.
 _FEWEST_ROWS = 32
+
+# Experts of a layer whose weights' error is measured: those of a layer are alike in it.
+_SAMPLED = 16
+
+# Weights whose errors are drawn at least: eps^2 to about 1 %.
+_ENOUGH = 1 << 16
 
 # Between them lie most of a router's logits; what router recalibration maps onto each other.
 PERCENTILES = (0.05, 0.95)
@@ -92,6 +107,12 @@ def full_inputs(full_model: FullModel) -> dict[str, int]:
 def kind_of(name: str) -> str:
     """ "layers.3.experts.gate" -> "experts.gate"."""
     return name.split(".", 2)[2] if name.startswith("layers.") else name
+
+
+def group_of(name: str) -> str:
+    """The group of matrices that a matrix's gain is that of, one of `gains.GROUPS`."""
+    kind = kind_of(name)
+    return next((part for part, kinds in PARTS.items() if kind in kinds), EXPERTS)
 
 
 def layer_of(name: str, layers: int) -> int:
@@ -193,7 +214,8 @@ class NoisyModel:
     """Weights of one model, their calibrated input ranges and the cache of programmed tiles.
 
     row_inputs maps kinds of matrices to their inputs at full size (see full_inputs); None takes
-    the model's own. cache_bytes bounds the memory of programmed tiles (oldest leave first).
+    the model's own. gains scale errors to those of the full model (None: they stay the
+    miniature's). cache_bytes bounds the memory of programmed tiles (oldest leave first).
     Raises ValueError naming the tensor when a weight is NaN or infinite.
     """
 
@@ -203,9 +225,14 @@ class NoisyModel:
         weights: Mapping[str, Tensor],
         *,
         row_inputs: Mapping[str, int] | None = None,
+        gains: Gains | None = None,
         device: torch.device | None = None,
         cache_bytes: int = 1 << 30,
     ) -> None:
+        self.gains = gains
+        self._own_error: dict[tuple[object, ...], float] = {}
+        self._error_lock = threading.Lock()
+        self._digital: dict[int, dict[str, Tensor]] = {}
         self.config = config
         self.device = device or torch.device("cpu")
         self.weights = {name: tensor.to(self.device) for name, tensor in weights.items()}
@@ -256,9 +283,7 @@ class NoisyModel:
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Hidden states [B*T, d] before the first layer."""
-        return torch.nn.functional.embedding(
-            tokens.to(self.device), self.weights["embedding"]
-        ).flatten(0, 1)
+        return embed(self.config, self.weights["embedding"], tokens.to(self.device))
 
     def sizes(self, name: str, tile_rows: int) -> tuple[int, ...]:
         """Row blocks of a matrix: as many as at full size, the miniature's rows split evenly."""
@@ -279,7 +304,7 @@ class NoisyModel:
     def programmed(self, name: str, noise: Noise, seed: int, sign: int) -> ProgrammedMatrix:
         """The tiles of one matrix (of all experts of a layer) for one seed; cached."""
         sizes = self.sizes(name, noise.tile_rows)
-        key = (name, sizes, noise.noise_model, noise.magnitude, noise.time_s, seed, sign)
+        key = (name, sizes, *_devices(noise), seed, sign)
         with self._lock:
             if key in self._programmed:
                 self._programmed.move_to_end(key)
@@ -287,8 +312,11 @@ class NoisyModel:
         digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=7).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest))
         matrix = laid_by_inputs(
-            program(self.weights[name], sizes, noise, generator=generator, sign=sign)
-        )
+            program(
+                self.weights[name], sizes, noise,
+                generator=generator, sign=sign, error_scale=self.error_scale(name, noise),
+            )
+        )  # fmt: skip
         with self._lock:
             if key not in self._programmed:  # another draw may have been faster
                 self._programmed[key] = matrix
@@ -299,14 +327,131 @@ class NoisyModel:
 
     def analog(self, name: str, noise: Noise, seed: int, sign: int) -> AnalogMatrix:
         """One matrix ready for products under a noise and seed."""
-        return prepare(
-            self.programmed(name, noise, seed, sign), self.input_range(name, noise), noise
+        return self.prepared(
+            name, self.programmed(name, noise, seed, sign), self.input_range(name, noise), noise
         )
+
+    def prepared(
+        self, name: str, tiles: ProgrammedMatrix, ranges: Tensor, noise: Noise
+    ) -> AnalogMatrix:
+        """Tiles of a matrix ready for products, with the converters that its group has."""
+        lost = self.gains.lost_bits.get(group_of(name), 0.0) if self.gains is not None else 0.0
+        return prepare(tiles, ranges, noise, lost)
+
+    def error_scale(self, name: str, noise: Noise) -> float:
+        """What the errors of a matrix's weights are multiplied by: sqrt(gain) eps_full / eps_own.
+
+        Both eps are those of the same devices, at full size in blocks of as many rows as the full
+        model's matrix has there; eps_own is that of all matrices of the kind. 1 without gains.
+        """
+        if self.gains is None or (noise.magnitude == 0 and noise.time_s is None):
+            return 1.0
+        kind, group = kind_of(name), group_of(name)
+        own = self._own_error_squared(kind, noise)
+        if own == 0:
+            return 1.0
+        full = self._full_error_squared(kind, noise)
+        return math.sqrt(self.gains.sensitivity.get(group, 1.0) * full / own)
+
+    def _full_error_squared(self, kind: str, noise: Noise) -> float:
+        """eps^2 of a kind of matrix at full size."""
+        assert self.gains is not None
+        own = next(weight for name, weight in self.weights.items() if kind_of(name) == kind)
+        inputs = self.row_inputs.get(kind, own.shape[-1])
+        rows = math.ceil(inputs / math.ceil(inputs / noise.tile_rows))
+        return drawn_error_squared(noise, rows, self.gains.tail_index.get(group_of(kind)))
+
+    def group_error_squared(self, group: str, noise: Noise) -> float:
+        """eps^2 of a group of matrices at full size, its kinds weighted by their squares."""
+        error = size = 0.0
+        for name, weight in self.weights.items():
+            if group_of(name) == group and _is_matrix(kind_of(name)):
+                square = float(weight.double().square().sum())
+                error += square * self._full_error_squared(kind_of(name), noise)
+                size += square
+        return error / size
+
+    def _own_error_squared(self, kind: str, noise: Noise) -> float:
+        """eps^2 of the kind's matrices in the miniature's tiles, one draw."""
+        # Sorted: files give weights in any order, and each has a seed of its own.
+        names = sorted(name for name in self.weights if kind_of(name) == kind)
+        sizes = self.sizes(names[0], noise.tile_rows)
+        key = (kind, sizes, *_devices(noise))
+        with self._error_lock:
+            if key not in self._own_error:
+                weights = [self.weights[name] for name in names]
+                self._own_error[key] = _error_of_all(weights, sizes, noise)
+            return self._own_error[key]
+
+    def digital(self, form: DigitalFormat) -> dict[str, Tensor]:
+        """All weights as the digital parts hold them; norms, embedding and router are not rounded.
+
+        With gains, rounding errors are scaled as programming errors are.
+        """
+        if form.weight_bits == 16:
+            return self.weights
+        with self._lock:
+            if form.weight_bits not in self._digital:
+                self._digital[form.weight_bits] = {
+                    name: self._rounded(name, form.weight_bits) for name in self.weights
+                }
+            return self._digital[form.weight_bits]
+
+    def _rounded(self, name: str, bits: int) -> Tensor:
+        weight, kind = self.weights[name], kind_of(name)
+        if not _is_matrix(kind) or kind == "router":
+            return weight
+        values = rounded(weight, bits)
+        if self.gains is None:
+            return values
+        own = rounding_error_squared(weight, bits)
+        gain = self.gains.sensitivity.get(group_of(name), 1.0)
+        scale = math.sqrt(gain * drawn_rounding_error_squared(bits) / own) if own else 1.0
+        return torch.lerp(weight, values, scale)
+
+    def cached(self, name: str, states: Tensor, form: DigitalFormat) -> Tensor:
+        """Keys or values [rows, heads * width] as the cache gives them back.
+
+        A scale for each token and head; with gains, errors are scaled as those of the attention.
+        """
+        if form.kv_bits == 16 or kind_of(name) not in ("attention.key", "attention.value"):
+            return states
+        heads = states.unflatten(-1, (self.config.kv_heads, -1))
+        width = heads.shape[-1]
+        values = rounded(heads, form.kv_bits, width)
+        if self.gains is not None:
+            own = drawn_rounding_error_squared(form.kv_bits, width)
+            full = drawn_rounding_error_squared(form.kv_bits)
+            gain = self.gains.sensitivity.get("attention", 1.0)
+            values = torch.lerp(heads, values, math.sqrt(gain * full / own))
+        return values.flatten(-2)
 
 
 def percentiles(logits: Tensor) -> Tensor:
     """PERCENTILES of each expert's logits [N, E] over the rows, [2, E]."""
     return logits.float().quantile(torch.tensor(PERCENTILES, device=logits.device), dim=0)
+
+
+def _is_matrix(kind: str) -> bool:
+    return kind.startswith("experts.") or any(kind in kinds for kinds in PARTS.values())
+
+
+def _error_of_all(weights: Sequence[Tensor], sizes: tuple[int, ...], noise: Noise) -> float:
+    """eps^2 of matrices together, of stacks of experts by some of them, small ones drawn again."""
+    some = [w[:: max(len(w) // _SAMPLED, 1)] if w.ndim == 3 else w for w in weights]
+    squares = [float(weight.double().square().sum()) for weight in some]
+    draws = math.ceil(_ENOUGH / sum(weight.numel() for weight in some))
+    error = 0.0
+    for number, (weight, square) in enumerate(zip(some, squares, strict=True)):
+        for draw in range(draws):
+            seed = number * draws + draw
+            error += square * relative_error_squared(weight, sizes, noise, seed) / draws
+    return error / sum(squares) if any(squares) else 0.0
+
+
+def _devices(noise: Noise) -> tuple[object, ...]:
+    """What of a noise programmed weights depend on, but for their row blocks."""
+    return (noise.noise_model, noise.magnitude, noise.time_s)
 
 
 def _bytes(matrix: ProgrammedMatrix) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from dse.simulation.digital_format import DigitalFormat
 from dse.simulation.noisy_model import NoisyModel, input_of
-from hwmodels.analog_product import AnalogMatrix, analog_grouped_linear, multiply, prepare, to_codes
+from hwmodels.analog_product import AnalogMatrix, analog_grouped_linear, multiply, to_codes
 from hwmodels.nonideality import Noise
 from workloads.moe import (
     feed_forward_half,
@@ -26,7 +27,8 @@ _HEAD_ROWS = 128
 class PlacedModel:
     """One placement under one seed: the weights dictionary and the two product hooks.
 
-    digital [moe_layers, experts] bool; dense: names of dense matrices that are analog. The
+    digital [moe_layers, experts] bool; dense: names of dense matrices that are analog; form: bits
+    of what is digital. The
     experts of a layer are reordered, digital ones first, together with the router's rows, so that
     each kind is one contiguous group of rows and of weights.
     """
@@ -37,11 +39,13 @@ class PlacedModel:
     dense: frozenset[str]
     seed: int
     sign: int
+    form: DigitalFormat = field(default=DigitalFormat(), kw_only=True)
 
     def __post_init__(self) -> None:
         model = self.model
         self.config = model.config
-        self.weights = dict(model.weights)
+        self.clean = model.digital(self.form)
+        self.weights = dict(self.clean)
         self.matrices = {
             name: model.analog(name, self.noise, self.seed, self.sign)
             for name in sorted(self.dense)
@@ -73,19 +77,21 @@ class PlacedModel:
             programmed = model.programmed(name, self.noise, self.seed, self.sign)
             ranges = model.input_range(name, self.noise)
             if count:
-                self.weights[name] = model.weights[name].index_select(0, order[:count])
+                self.weights[name] = self.clean[name].index_select(0, order[:count])
                 rest = order[count:]
                 # Selecting rows of the transpose keeps the layout.
                 weight = programmed.weight.mT.index_select(0, rest).mT
                 programmed = replace(programmed, weight=weight, scale=programmed.scale[rest])
                 ranges = ranges[rest]
-            self.matrices[name] = prepare(programmed, ranges, self.noise)
+            self.matrices[name] = model.prepared(name, programmed, ranges, self.noise)
 
     def linear(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         matrix = self.matrices.get(name)
         if matrix is None:
-            return plain_linear(name, x, weight)
-        return multiply(self._to_codes(name, x, matrix), matrix)
+            result = plain_linear(name, x, weight)
+        else:
+            result = multiply(self._to_codes(name, x, matrix), matrix)
+        return self.model.cached(name, result, self.form)
 
     def grouped_linear(self, name: str, x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
         matrix = self.matrices.get(name)

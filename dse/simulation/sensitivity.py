@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dse.simulation.gains import Gains
 from dse.simulation.noisy_model import PARTS, FullModel, NoisyModel, kind_of, layer_of
 from dse.simulation.simulator import Noise, Simulator
 from workloads.moe import forward
@@ -70,11 +71,13 @@ def estimate(
     tokens: int = 8192,
     seed: int = 0,
     first_order: bool = True,
+    gains: Gains | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sensitivity:
     """Second-order estimate of the loss added by each part, with its standard error.
 
-    first_order: whether the first order is added, which needs half as much time again.
+    first_order: whether the first order is added, which needs half as much time again. gains: as
+    in `Simulator`.
     Uses the calibration split, so that placements chosen by it can be judged on the test split.
     The error covers the text and the drawn labels; mean and mean square of the noise are those of
     two programmed antithetic pairs.
@@ -85,7 +88,7 @@ def estimate(
     text = torch.cat([item.tokens for item in sets if item.kind == "text"])
     return estimate_on(
         miniature, text[:, :-1], full_model, noise, targets=text[:, 1:] if first_order else None,
-        seed=seed, progress=progress,
+        seed=seed, gains=gains, progress=progress,
     )  # fmt: skip
 
 
@@ -97,6 +100,7 @@ def estimate_on(
     *,
     targets: Tensor | None = None,
     seed: int = 0,
+    gains: Gains | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sensitivity:
     """The estimate on given sequences [B, T] with the tokens that follow, targets [B, T].
@@ -107,7 +111,7 @@ def estimate_on(
 
     noise = noise or Noise()
     rows = full_inputs(full_model) if full_model is not None else None
-    model = NoisyModel(miniature.config, miniature.weights, row_inputs=rows)
+    model = NoisyModel(miniature.config, miniature.weights, row_inputs=rows, gains=gains)
     names = [name for name in model.weights if _is_matrix(name)]
     moments = {name: _noise_moments(model, name, noise) for name in names}
     generator = torch.Generator().manual_seed(seed)

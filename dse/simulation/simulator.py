@@ -19,6 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dse.simulation.digital_format import EXACT, DigitalFormat
+from dse.simulation.gains import Gains
 from dse.simulation.mitigation import MitigatedModel
 from dse.simulation.mitigation_names import check_mitigation
 from dse.simulation.noisy_model import (
@@ -56,6 +58,7 @@ __all__ = [
     "paired_difference",
 ]
 
+
 # Sequences a forward pass: enough for full matrix products, few enough for cache and allocator.
 _BATCH = 32
 
@@ -65,7 +68,9 @@ class Simulator:
 
     miniature: name, config, weights, source. benchmarks: token sets whose tokens all have one
     length. full_model: the architecture that the miniature stands for (None: itself); a tile of
-    its hardware cuts each matrix of the miniature into as many row blocks as at full size.
+    its hardware cuts each matrix of the miniature into as many row blocks as at full size. gains:
+    what makes its errors those of the full model, see `dse.simulation.full_model` (None: the
+    losses are the miniature's own).
     seeds: 1, or an even number (antithetic pairs). calibration_tokens [B, T] set the input ranges
     (default: the calibration split of the miniature's own benchmarks). device: torch device,
     default a GPU if there is one. mitigation: names of `MITIGATIONS` that every placement
@@ -84,6 +89,7 @@ class Simulator:
         seeds: int = 4,
         device: str | torch.device | None = None,
         *,
+        gains: Gains | None = None,
         first_seed: int = 0,
         calibration_tokens: Tensor | None = None,
         cache_bytes: int = 1 << 30,
@@ -103,6 +109,7 @@ class Simulator:
             miniature.config,
             miniature.weights,
             row_inputs=full_inputs(full_model) if full_model is not None else None,
+            gains=gains,
             device=self.device,
             cache_bytes=cache_bytes,
         )
@@ -129,19 +136,21 @@ class Simulator:
         digital: npt.NDArray[np.bool_],
         analog_modules: Sequence[str] = (),
         look: Look | None = None,
+        form: DigitalFormat = EXACT,
     ) -> SimulationResult:
         """Loss, top-1 and task accuracy of one placement under one noise.
 
         digital [moe_layers, experts]: True where the expert is digital. analog_modules: dense
         parts computed in analog ("attention", "shared_expert", "dense_ffn", "router", "lm_head",
         or the beginning of a weight's name); by default none. look: what `look` said of the same
-        placement; its sequences are not computed again. Raises ValueError for a mask of the
-        wrong shape, a module the model does not have, or a result that is not finite.
+        placement; its sequences are not computed again. form: bits of what is digital. Raises
+        ValueError for a mask of the wrong shape, a module the model does not have, or a result
+        that is not finite.
         """
         start = time.perf_counter()
         everything = np.arange(len(self._inputs))
         rows = everything if look is None else np.setdiff1d(everything, self._look_rows)
-        scores = self._noisy(noise, digital, analog_modules, rows)
+        scores = self._noisy(noise, digital, analog_modules, rows, form)
         if scores is None:
             return self._result(self._clean, time.perf_counter() - start)
         if look is not None:
@@ -153,10 +162,11 @@ class Simulator:
         noise: Noise,
         digital: npt.NDArray[np.bool_],
         analog_modules: Sequence[str] = (),
+        form: DigitalFormat = EXACT,
     ) -> Look:
         """The part of `evaluate` that a quarter of its time buys: half the text, every draw."""
         rows = self._look_rows
-        scores = self._noisy(noise, digital, analog_modules, rows)
+        scores = self._noisy(noise, digital, analog_modules, rows, form)
         scores = scores or Scores(*(part[:, rows] for part in vars(self._clean).values()))
         tokens = self._row_tokens[rows]
         return Look(scores.loss / tokens, scores.top1 / tokens)
@@ -178,8 +188,9 @@ class Simulator:
         digital: npt.NDArray[np.bool_],
         analog_modules: Sequence[str],
         rows: npt.NDArray[np.int64],
+        form: DigitalFormat,
     ) -> Scores | None:
-        """Scores of some sequences [pairs, rows]; None when nothing is analog."""
+        """Scores of some sequences [pairs, rows]; None when nothing is analog or rounded."""
         digital = np.asarray(digital, dtype=bool)
         if digital.shape != self.all_digital().shape:
             raise ValueError(
@@ -188,13 +199,15 @@ class Simulator:
             )
         dense = dense_matrices(self.model.weights, tuple(analog_modules))
         first = self._first_analog_layer(digital, dense)
-        if first is None:
+        if first is None and form.exact:
             return None
+        draws = [(self.first_seed, 1)] if first is None else self.draws(noise)
+        start = first if form.exact else 0
 
         def one(seed: int, sign: int) -> Scores:
-            return self.score(self.placed(noise, digital, dense, seed, sign), first, rows)
+            return self.score(self.placed(noise, digital, dense, seed, sign, form), start, rows)
 
-        jobs = [partial(one, *draw) for draw in self.draws(noise)]
+        jobs = [partial(one, *draw) for draw in draws]
         return in_pairs(self._jobs(jobs))
 
     def _jobs(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
@@ -218,16 +231,17 @@ class Simulator:
         dense: frozenset[str],
         seed: int,
         sign: int,
+        form: DigitalFormat = EXACT,
     ) -> PlacedModel:
         """The model under one draw of noise, its analog weights programmed.
 
-        digital: as `evaluate` takes it. dense: names of analog dense matrices.
+        digital, form: as `evaluate` takes them. dense: names of analog dense matrices.
         """
         with torch.no_grad():
             parts = (self.model, noise, torch.from_numpy(digital), dense, seed, sign)
             if self.mitigation:
-                return MitigatedModel(*parts, self.mitigation)
-            return PlacedModel(*parts)
+                return MitigatedModel(*parts, self.mitigation, form=form)
+            return PlacedModel(*parts, form=form)
 
     def _first_analog_layer(
         self, digital: npt.NDArray[np.bool_], dense: frozenset[str]
@@ -305,7 +319,7 @@ class Simulator:
         shape = (len(chosen), self._inputs.shape[1])
         first = self.miniature.config.layers if first is None else first
         attention = f"layers.{first}.attention."
-        reuse = reuse and first < self.miniature.config.layers
+        reuse = reuse and first < self.miniature.config.layers and placed.form.exact
         reuse = reuse and not any(name.startswith(attention) for name in placed.matrices)
         clean = self._clean_attended[first] if reuse else (self._clean_hidden[first],)
         loss = torch.zeros(shape, dtype=torch.float64, device=self.device)

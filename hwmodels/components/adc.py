@@ -22,6 +22,34 @@ FLASH_SHARE = 4 / 15
 """A flash converter of four bits (15 comparators) costs as much as four successive decisions."""
 
 
+THERMAL_8_BITS_J = 1.11e-12
+"""Least energy of a conversion among published converters of 7 effective bits and 10 MS/s or more
+(ISSCC 2023, 2.7 GS/s, 28 nm; Murmann's survey of June 2025). A converter of 8 nominal bits has
+about 7 effective ones."""
+FLOOR_BITS = 9
+"""Up to which the best published conversions follow 4^bits: 0.30, 1.11 and 4.61 pJ at 6, 7 and 8
+effective bits. Above they take no more (5.22, 2.24, 4.10 pJ at 9, 10, 12: corrected converters)
+until thermal noise itself does."""
+BEST_FIGURE_OF_MERIT_DB = 189.2
+"""Best Schreier figure of merit of the survey, at any speed: signal to noise (dB) plus
+10 log10(rate / 2 / power)."""
+
+
+def floor_energy_j(bits: ArrayLike) -> Array:
+    """Thermal floor of one conversion of a converter of `bits` nominal bits (J).
+
+    1.11 pJ x 4^(bits - 8): half the noise is four times the energy, as in kT/C. Above 9 bits
+    4.4 pJ, or what the best figure of merit allows for bits - 1 effective ones, whichever is more.
+    No node: thermal noise does not scale. One published converter lies below (10 effective bits,
+    2.24 pJ).
+    """
+    steps = np.exp2(2 * np.asarray(bits, dtype=float))
+    best = THERMAL_8_BITS_J / 4**8 * np.minimum(steps, 4.0**FLOOR_BITS)
+    # Signal to noise of b - 1 bits: 1.5 x 4^(b - 1).
+    bound = 1.5 / 4 / 2 * 10 ** (-BEST_FIGURE_OF_MERIT_DB / 10)
+    return np.maximum(best, bound * steps)
+
+
 def _figure_of_merit_db(bits: NDArray[np.float64], rate_hz: ArrayLike) -> tuple[Array, Array]:
     """Schreier figures of merit: the survey's best at these bits, and the bound set by the rate."""
     at_rate = 213.78 - 2.8719 * np.log(np.asarray(rate_hz, dtype=float))
@@ -84,20 +112,26 @@ def energy_j(
     unit_energy_j: ArrayLike = 0.0,
     factor: ArrayLike = 1.0,
     supply_v: ArrayLike = 1.0,
+    least_time_s: ArrayLike = 0.0,
+    floor_factor: ArrayLike = 1.0,
 ) -> Array:
     """Energy of one conversion (J).
 
     `sar`: a column's converter at the rate 1 / (bits x unit time), times `factor`;
-    `cco`: 2^bits counts of `unit_energy_j`; `flash`: 2^bits - 1 comparators of `unit_energy_j`.
+    `cco`: 2^bits counts of `unit_energy_j`, or as many as fit in `least_time_s`, for its clamp and
+    oscillator draw their currents as long as it integrates; `flash`: 2^bits - 1 comparators of
+    `unit_energy_j`. None takes less than `floor_factor` times the thermal floor.
     """
     kind, bits = np.asarray(kind), np.asarray(bits, dtype=float)
-    levels = np.exp2(bits)
-    counted = np.asarray(unit_energy_j, dtype=float) * np.where(kind == "flash", levels - 1, levels)
+    levels, unit_time = np.exp2(bits), np.asarray(unit_time_s, dtype=float)
+    counts = np.maximum(levels, np.asarray(least_time_s, dtype=float) / unit_time)
+    counted = np.asarray(unit_energy_j, dtype=float) * np.where(kind == "flash", levels - 1, counts)
+    floor = np.asarray(floor_factor, dtype=float) * floor_energy_j(bits)
     if not np.any(kind == "sar"):
-        return counted
-    rate_hz = 1 / (bits * np.asarray(unit_time_s, dtype=float))
+        return np.maximum(counted, floor)
+    rate_hz = 1 / (bits * unit_time)
     decided = np.asarray(factor, dtype=float) * column_energy_j(bits, rate_hz, node_nm, supply_v)
-    return np.where(kind == "sar", decided, counted)
+    return np.maximum(np.where(kind == "sar", decided, counted), floor)
 
 
 def time_s(kind: ArrayLike, bits: ArrayLike, unit_time_s: ArrayLike) -> Array:

@@ -25,3 +25,17 @@ def slots(input_mode: ArrayLike, bits: ArrayLike) -> Array:
 def conversions(input_mode: ArrayLike, bits: ArrayLike) -> Array:
     """How often each column is converted in one phase: once, or once a bit for bit-serial."""
     return np.where(np.asarray(input_mode) == "bit_serial", np.asarray(bits, dtype=float), 1.0)
+
+
+BOLTZMANN_J = 1.380649e-23 * 300
+"""Thermal energy at 300 K."""
+
+
+def level_floor_j(input_mode: ArrayLike, bits: ArrayLike) -> Array:
+    """Thermal floor of putting out one analog level of `bits` bits (J); zero for pulses.
+
+    A capacitor whose noise kT/C is no more than that of the steps, V^2 / (12 x 4^bits), is charged
+    to V: C V^2 = 12 kT 4^bits (3.3 fJ at 8 bits). Pulses and their widths are digital.
+    """
+    floor = 12 * BOLTZMANN_J * np.exp2(2 * np.asarray(bits, dtype=float))
+    return np.where(np.asarray(input_mode) == "level", floor, 0.0)

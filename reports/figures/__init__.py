@@ -3,9 +3,12 @@
 from reports.figures.breakdown import breakdown_bars, breakdown_icicle
 from reports.figures.budget import knee_against_budget
 from reports.figures.fidelity import miniature_against_checkpoint
+from reports.figures.flips import flip_factors
+from reports.figures.importance import importance_bars
 from reports.figures.parallel import parallel_coordinates
 from reports.figures.placement import digital_coverage, placement_map
 from reports.figures.progress import hypervolume_progress, time_split
+from reports.figures.roofline import roofline
 from reports.figures.step import decode_timeline, step_timeline
 from reports.figures.sweep import heat_map, lines, parts_bar
 from reports.figures.theme import DARK, LIGHT, themed
@@ -22,14 +25,17 @@ __all__ = [
     "breakdown_icicle",
     "decode_timeline",
     "digital_coverage",
+    "flip_factors",
     "heat_map",
     "hypervolume_progress",
+    "importance_bars",
     "lines",
     "miniature_against_checkpoint",
     "parallel_coordinates",
     "pareto_front",
     "parts_bar",
     "placement_map",
+    "roofline",
     "step_timeline",
     "themed",
     "tile_utilisation",

@@ -6,14 +6,14 @@ Both figures are drawn from the same leaves, so that a part has one colour and o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import TOTALS, breakdown_columns, plain, show, term
-from reports.figures.theme import PALETTE, empty_figure, style_axis, themed, tick_unit
+from reports.columns import TOTALS, breakdown_columns, column, in_unit, plain, show, term
+from reports.figures.theme import PALETTE, empty_figure, numeric, style_axis, themed
 from reports.run_folder import design, name_of
 
 NOT_KEPT = "Layers are kept for designs on the front and for the references."
@@ -246,19 +246,18 @@ def breakdown_bars(
     parts = part_names(candidates, quantity, by, layers)
     if not parts or not trials:
         return empty_figure(f"This run holds no {quantity} by {by}.")
-    figure, spec = go.Figure(), TOTALS[quantity]
-    # Metric prefixes do not go with squared units.
-    number = f"{{x:.3{'s' if spec.kind == 'si' else '~g'}}}"
+    figure, spec = go.Figure(), column(TOTALS[quantity].name)
+    totals = numeric(candidates, spec.name)
+    factor, unit = in_unit(totals, spec)
     for index, part in enumerate(parts):
         sums = [sum(leaf.value for leaf in own if leaf.part == part) for own in found]
         figure.add_bar(
-            y=names, x=sums, orientation="h", name=plain(term(part)),
+            y=names, x=[factor * value for value in sums], orientation="h", name=plain(term(part)),
             marker={"color": colour_of(part, index)},
-            hovertemplate=f"{plain(term(part))}: %{number} {spec.unit}<extra>%{{y}}</extra>",
+            hovertemplate=f"{plain(term(part))}: %{{x:.3~g}} {unit}<extra>%{{y}}</extra>",
             meta={"part": part, "drill": f"{quantity}:{by}"},
         )  # fmt: skip
-    axis = style_axis(spec) | {"type": "linear", "dtick": None, "ticksuffix": tick_unit(spec)}
-    figure.update_xaxes(**axis, rangemode="tozero")
+    figure.update_xaxes(**style_axis(replace(spec, log=False), totals), rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
     return themed(figure, 460)

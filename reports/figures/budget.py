@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from reports.columns import column, plain
+from reports.columns import column, in_unit, plain
 from reports.figures.theme import (
     ACCENT,
     PALETTE,
@@ -38,11 +38,11 @@ def knee_against_budget(
     shown = [name for name in SHOWN if numeric(knees, name).notna().any()]
     if knees.empty or not shown:
         return empty_figure("No simulated design fits this budget.")
-    titles = [plain(column(name).title) for name in shown]
+    titles = [plain(column(name).label) for name in shown]
     figure = make_subplots(cols=len(shown), rows=1, subplot_titles=titles, horizontal_spacing=0.07)
     for place, name in enumerate(shown):
         _add_steps(figure, knees, name, place, budget_mm2)
-    figure.update_xaxes(title_text="Area budget (mm²)")
+    figure.update_xaxes(title_text="Area budget (mm²)", ticksuffix=" mm²", nticks=5)
     figure.update_annotations(font_size=13)
     if budget_mm2 is not None:
         figure.add_vline(x=budget_mm2, line={"dash": "dot", "width": 1.5, "color": PALETTE[5]})
@@ -54,7 +54,9 @@ def _add_steps(
 ) -> None:
     """One column of the knees as steps over the budget, in the panel of that place."""
     spec, values = column(name), numeric(knees, name)
-    error = error_bars(knees, spec) if name in knees.columns else {"visible": False}
+    axis, (factor, unit) = style_axis(spec, values), in_unit(values, spec)
+    values = factor * values
+    error = error_bars(knees, spec, factor) if name in knees.columns else {"visible": False}
     panel = {"row": 1, "col": place + 1}
     figure.add_scatter(
         x=knees["budget_from_mm2"], y=values, mode="lines+markers", error_y=error,
@@ -62,7 +64,8 @@ def _add_steps(
         marker={"color": PALETTE[place], "symbol": SYMBOLS[place], "size": 7},
         selected={"marker": {"color": ACCENT, "size": 14}}, unselected={"marker": {"opacity": 1}},
         customdata=knees["trial"].tolist(), **panel,
-        hovertemplate="design %{customdata}<br>%{x:.4g} mm²: %{y:.4~g}<extra></extra>",
+        hovertemplate="design %{customdata}<br>%{x:.4g} mm²: %{y:.4~g} "
+        f"{unit}<extra></extra>",
     )  # fmt: skip
     if budget_mm2 is not None:
         # What the last step bought stays the choice up to the budget.
@@ -71,7 +74,7 @@ def _add_steps(
             mode="lines", line={"color": PALETTE[place]}, showlegend=False, hoverinfo="skip",
             **panel,
         )  # fmt: skip
-    axis = style_axis(spec, values) | {"title": {"text": ""}}
+    axis |= {"title": {"text": ""}}
     if spec.kind == "percent" and not spec.stderr:
         axis["range"] = [-0.04, 1.04]
     elif name == "delta_loss_nats":

@@ -8,15 +8,24 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import Column, column, plain, si, term
-from reports.figures.theme import ACCENT, MUTED, PALETTE, empty_figure, numeric, themed
-from reports.figures.trade import design_groups
+from reports.columns import Column, column, is_rate, plain, si, term
+from reports.figures.theme import (
+    ACCENT,
+    MUTED,
+    PALETTE,
+    empty_figure,
+    numeric,
+    themed,
+    tick_text,
+    tick_unit,
+)
+from reports.figures.trade import credited_scores, design_groups
 from reports.run_folder import with_marks
 
 DIMENSIONS = (
-    "technology", "tile_rows", "tiers", "tiles", "adc_bits", "digital_expert_fraction",
-    "placement_score", "area_mm2", "throughput_tokens_per_s", "energy_j_per_token",
-    "delta_loss_nats",
+    "technology", "tile_rows", "tiers", "tiles", "adc_bits", "digital_weight_bits",
+    "digital_expert_fraction", "placement_score", "area_mm2", "throughput_tokens_per_s",
+    "energy_j_per_token", "delta_loss_nats", "full_points",
 )  # fmt: skip
 
 
@@ -28,7 +37,7 @@ def parallel_coordinates(
     Axes of results point upwards to the better end. A value that is missing breaks its line.
     Drawn with ordinary lines, not WebGL, so that it works anywhere and downloads as SVG.
     """
-    candidates = with_marks(candidates)
+    candidates = credited(with_marks(candidates))
     rows = candidates[candidates["state"] == "complete"]
     scales = axis_scales(rows, dimensions)
     if rows.empty or len(scales) < 2:
@@ -39,7 +48,7 @@ def parallel_coordinates(
     for group, name, look in (
         ("behind", "simulated", {"color": MUTED, "width": 0.8}),
         ("front", "Pareto front", {"color": PALETTE[0], "width": 1.6}),
-        ("knee", "recommended", {"color": ACCENT, "width": 3.5}),
+        ("recommended", "recommended", {"color": ACCENT, "width": 3.5}),
         ("marked", "highlighted", {"color": PALETTE[2], "width": 1.6}),
         ("selected", "selected", {"color": ACCENT, "width": 3.5, "dash": "dot"}),
     ):
@@ -53,7 +62,7 @@ def parallel_coordinates(
         )  # fmt: skip
     for position, scale in enumerate(scales):
         _add_axis(figure, position, scale)
-    labels = [_two_lines(str(scale["title"])) for scale in scales]
+    labels = [_broken(scale["title"]) for scale in scales]
     figure.update_xaxes(
         tickvals=list(range(len(scales))), ticktext=labels, range=[-0.35, len(scales) - 0.35],
         showgrid=False, zeroline=False, side="bottom", fixedrange=True, tickangle=0,
@@ -63,12 +72,21 @@ def parallel_coordinates(
     return themed(figure, 460)
 
 
+def credited(candidates: pd.DataFrame) -> pd.DataFrame:
+    """The designs, with no score where all or none of the experts are digital: none chose them."""
+    if "placement_score" not in candidates.columns:
+        return candidates
+    return candidates.assign(placement_score=credited_scores(candidates))
+
+
 def axis_scales(rows: pd.DataFrame, dimensions: tuple[str, ...]) -> list[dict[str, Any]]:
     """How each column maps to 0..1: {column, title, low, high, log, flip} or {categories}.
 
     Columns that are absent, all missing, or the same in every design are left out.
     """
     scales: list[dict[str, Any]] = []
+    if numeric(rows, "full_points").notna().any():
+        dimensions = tuple(name for name in dimensions if name != "delta_loss_nats")
     for name in dimensions:
         spec = column(name)
         if name not in rows.columns:
@@ -84,7 +102,7 @@ def axis_scales(rows: pd.DataFrame, dimensions: tuple[str, ...]) -> list[dict[st
             continue
         log = spec.log and low > 0
         scales.append(
-            {"column": name, "title": spec.title, "low": float(low), "high": float(high),
+            {"column": name, "title": spec.label, "low": float(low), "high": float(high),
              "log": bool(log), "flip": spec.better == "lower"}
         )  # fmt: skip
     return scales
@@ -140,20 +158,18 @@ def _add_axis(figure: go.Figure, place: int, scale: dict[str, Any]) -> None:
 
 def _tick(value: float, spec: Column) -> str:
     if spec.kind == "si":
-        return si(value, "")
+        if is_rate(spec.unit):
+            return f"{tick_text(float(f'{value:.3g}'))} tok/s"
+        return si(value, tick_unit(spec.unit))
     if spec.kind == "percent":
-        return f"{100 * value:.3g}"
-    if spec.stderr and abs(value) < 5e-5:
-        return "0"
-    return f"{value:,.0f}" if spec.kind == "count" else f"{value:.3g}"
+        return f"{100 * value:.3g} %"
+    if spec.kind == "count":
+        return f"{value:,.0f} {spec.unit}".strip()
+    number = "0" if spec.stderr and abs(value) < 5e-5 else f"{value:.3g}"
+    return f"{number} {tick_unit(spec.unit)}".strip()
 
 
 def _broken(text: str) -> str:
     """A name of several words on lines of their own; a number and its unit stay together."""
     words = [text] if text[:1].isdigit() or text[:1] == "-" else text.split(" ")
     return "<br>".join(map(plain, words))
-
-
-def _two_lines(title: str) -> str:
-    """A title broken before its unit, so that neighbours do not touch."""
-    return plain(title).replace(" (", "<br>(", 1)

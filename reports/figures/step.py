@@ -9,9 +9,19 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import breakdown_columns, is_missing, plain, si, term, tokens_per_s
+from reports.columns import (
+    TOTALS,
+    Column,
+    breakdown_columns,
+    in_unit,
+    is_missing,
+    plain,
+    si,
+    term,
+    tokens_per_s,
+)
 from reports.figures.breakdown import NOT_KEPT, colour_of
-from reports.figures.theme import MUTED, PALETTE, empty_figure, themed
+from reports.figures.theme import MUTED, PALETTE, empty_figure, numeric, themed
 from reports.run_folder import design
 
 #: Where the two resources of a layer stand in its row, and the height of their bars.
@@ -19,6 +29,9 @@ OFFSETS = {"accelerator": -0.21, "tiles": 0.21}
 THICKNESS = 0.4
 #: How many following steps are drawn behind the first.
 FOLLOWING = 3
+
+#: Times of steps and stages.
+SECONDS = Column("time_s", "Time", "s", "si")
 
 #: The stages of a decoder in the order of a token's way.
 STAGES = (
@@ -61,16 +74,20 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
     bars = step_bars(layers, trial)
     if bars.empty:
         return empty_figure(NOT_KEPT)
+    factor, unit = in_unit(layers["layer_s"], SECONDS)
+    bars[["start_s", "busy_s"]] *= factor
     place = bars["layer"] + bars["resource"].map(OFFSETS)
     figure = go.Figure()
-    later = [k * (interval_s or 0.0) for k in range(1, FOLLOWING + 1)] if interval_s else []
+    later = (
+        [k * factor * (interval_s or 0.0) for k in range(1, FOLLOWING + 1)] if interval_s else []
+    )
     figure.add_bar(
         y=np.concatenate([place] * len(later)) if later else [],
         x=np.concatenate([bars["busy_s"]] * len(later)) if later else [],
         base=np.concatenate([bars["start_s"] + shift for shift in later]) if later else [],
         orientation="h", width=THICKNESS, name="following steps", hoverinfo="skip",
         marker={"color": MUTED, "opacity": 0.35},
-        meta={"stage": "next", "following": FOLLOWING, "offsets": OFFSETS},
+        meta={"stage": "next", "following": FOLLOWING, "offsets": OFFSETS, "factor": factor},
     )  # fmt: skip
     for index, name in enumerate(modules(layers)):
         own = bars[bars["module"] == name]
@@ -78,13 +95,12 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
             y=place[own.index], x=own["busy_s"], base=own["start_s"], orientation="h",
             width=THICKNESS, name=plain(term(name)),
             marker={"color": colour_of(name, index)},
-            customdata=own["resource"], meta={"stage": name, "offsets": OFFSETS},
-            hovertemplate=f"{plain(term(name))} on %{{customdata}}<br>from %{{base:.3s}}s for "
-            "%{x:.3s}s<extra></extra>",
+            customdata=own["resource"], meta={"stage": name, "offsets": OFFSETS, "factor": factor},
+            hovertemplate=f"{plain(term(name))} on %{{customdata}}<br>from %{{base:.3~g}} {unit} "
+            f"for %{{x:.3~g}} {unit}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(barmode="overlay", legend={"traceorder": "normal"})
-    figure.update_xaxes(title_text="Time since the step entered (s)", tickformat="~s",
-                        ticksuffix="s")  # fmt: skip
+    figure.update_xaxes(title_text=f"Time since the step entered ({unit})", ticksuffix=f" {unit}")
     figure.update_yaxes(title_text="Layer (after the last: LM head)", autorange="reversed",
                         zeroline=False)  # fmt: skip
     return themed(figure, 560)
@@ -163,7 +179,9 @@ def decode_timeline(candidates: pd.DataFrame, trial: Any) -> go.Figure:
     if not parts:
         return empty_figure("This run holds no latency by module.")
     taken = {part: float(row[source]) for part, source in parts.items() if row[source] > 0}
-    lengths, total = list(taken.values()), sum(taken.values())
+    total = sum(taken.values())
+    factor, unit = in_unit(numeric(candidates, TOTALS["latency"].name), SECONDS)
+    lengths = [factor * seconds for seconds in taken.values()]
     figure = go.Figure(
         go.Bar(
             # The numbers stand beside the names, where no bar is too short for them.
@@ -171,11 +189,12 @@ def decode_timeline(candidates: pd.DataFrame, trial: Any) -> go.Figure:
                for part, x in taken.items()],
             x=lengths, base=np.cumsum([0.0, *lengths])[:-1], orientation="h",
             marker={"color": PALETTE[0]},
-            hovertemplate="%{y}<br>starts at %{base:.3s}s<extra></extra>",
-            meta={"timeline": [{"name": term(p), "column": c} for p, c in parts.items()]},
+            hovertemplate=f"%{{y}}<br>starts at %{{base:.3~g}} {unit}<extra></extra>",
+            meta={"factor": factor,
+                  "timeline": [{"name": term(p), "column": c} for p, c in parts.items()]},
         )
     )  # fmt: skip
-    figure.update_xaxes(title_text="Time (s/token)", tickformat="~s", ticksuffix="s")
+    figure.update_xaxes(title_text=f"Time of a token ({unit})", ticksuffix=f" {unit}")
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(margin={"t": 12})
     return themed(figure, max(240, 44 * len(parts) + 70))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import column, plain, si, term, with_error
+from reports.columns import column, in_unit, plain, si, term, with_error
 from reports.figures.theme import (
     PALETTE,
     SEQUENTIAL,
@@ -74,14 +74,16 @@ def lines(
 ) -> go.Figure:
     """A column against a parameter, one line for each value of ``group``."""
     figure = go.Figure()
+    factors = [in_unit(numeric(table, name), column(name))[0] for name in (x, y)]
     groups = [("", table)] if group is None else list(table.groupby(group, sort=False))
     for index, (name, rows) in enumerate(groups):
         ordered = rows.sort_values(x)
         figure.add_scatter(
-            x=ordered[x], y=numeric(ordered, y), mode="lines+markers", name=plain(name),
+            x=ordered[x] if factors[0] == 1 else factors[0] * ordered[x],
+            y=factors[1] * numeric(ordered, y), mode="lines+markers", name=plain(name),
             marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7},
             line={"color": PALETTE[index % len(PALETTE)]}, showlegend=group is not None,
-            error_y={"array": numeric(ordered, stderr)} if stderr else None,
+            error_y={"array": factors[1] * numeric(ordered, stderr)} if stderr else None,
         )  # fmt: skip
     figure.update_xaxes(**style_axis(column(x), numeric(table, x)))
     figure.update_yaxes(**style_axis(column(y), numeric(table, y)))

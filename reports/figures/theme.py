@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import Column, plain, si
+from reports.columns import Column, in_unit, plain
 
 #: Okabe & Ito, "Color Universal Design" (2008), ordered so that neighbours differ most.
 PALETTE = (
@@ -86,30 +86,43 @@ def score_look(score: str) -> tuple[str, str]:
     return PALETTE[place], SYMBOLS[place]
 
 
-def style_axis(spec: Column, values: pd.Series | None = None) -> dict[str, Any]:
-    """Plotly settings of an axis that shows one column: title, scale and tick format.
+def style_axis(
+    spec: Column, values: pd.Series | None = None, shown: pd.Series | None = None
+) -> dict[str, Any]:
+    """Plotly settings of an axis that shows one column: title, scale and ticks with their unit.
 
-    A logarithmic column gets a linear axis where its ``values`` span less than a factor of five.
+    Numbers stand in the unit of :func:`in_unit`: what is drawn is to be multiplied by its factor.
+    A logarithmic column gets a linear axis where the ``shown`` of its ``values`` (all, unless
+    given) span less than a factor of five.
     """
-    axis: dict[str, Any] = {"title": {"text": plain(spec.title)}, "type": "linear", "dtick": None,
-                            "tickformat": "", "ticksuffix": ""}  # fmt: skip
+    values = pd.Series(dtype=float) if values is None else values
+    shown = values if shown is None else shown
+    scale, unit = in_unit(values, spec)
+    axis: dict[str, Any] = {
+        "title": {"text": plain(f"{spec.label} ({unit})" if unit else spec.label)},
+        "type": "linear", "tickmode": "auto", "tickvals": None, "ticktext": None,
+        "tickformat": "", "ticksuffix": f" {tick_unit(unit)}" if tick_unit(unit) else "",
+    }  # fmt: skip
     if spec.kind == "percent":
-        axis |= {"tickformat": ".3~%", "title": {"text": plain(spec.label)}}
-    elif spec.kind == "si":
-        axis |= {"tickformat": "~s", "ticksuffix": tick_unit(spec)}
-    finite = values[values > 0] if values is not None else pd.Series(dtype=float)
-    span = float(finite.max() / finite.min()) if len(finite) else 10.0
-    if spec.log and span >= 5:
-        # Ticks at 1, 2 and 5 of each decade; at the decades alone once there are many.
-        axis |= {"type": "log", "dtick": "D2" if span < 1000 else 1, "tickformat": "~s"}
-        if span < 1000:
-            axis["ticksuffix"] = ""  # Plotly sets it at the decades alone
+        axis |= {"tickformat": ".3~%", "ticksuffix": "", "title": {"text": plain(spec.label)}}
+    elif spec.kind == "si" and scale == 1:
+        axis |= {"tickformat": "~s"}
+    shown = shown[(shown > 0) & (shown < math.inf)] * scale
+    if spec.log and len(shown) and shown.max() >= 5 * shown.min():
+        ticks = log_ticks(float(shown.min()), float(shown.max()))
+        axis |= {"type": "log", "tickmode": "array", "tickvals": ticks,
+                 "ticktext": [f"{tick_text(t)}{axis['ticksuffix']}" for t in ticks]}  # fmt: skip
     return axis
 
 
-def tick_unit(spec: Column) -> str:
-    """What follows a tick's metric prefix: "m" alone could be minutes or metres."""
-    return spec.unit.partition("/")[0] if spec.unit[:1] in ("J", "s") else ""
+def tick_unit(unit: str) -> str:
+    """What follows a tick's number; that a cost is one of a token is in the title."""
+    return unit.removesuffix("/token").replace("tokens/s", "tok/s")
+
+
+def tick_text(value: float) -> str:
+    """A tick's number: thousands as k, everything else as it is."""
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:,g}"
 
 
 def numeric(table: pd.DataFrame, name: str) -> pd.Series:
@@ -125,8 +138,13 @@ def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
     log = spec.log and bool((finite > 0).all()) and len(finite) > 0
     shown = np.log10(values.where(values > 0)) if log else values
     low, high = (float(shown.min()), float(shown.max())) if len(finite) else (0.0, 1.0)
+    factor, unit = in_unit(finite, spec)
     bar: dict[str, Any] = {
-        "title": {"text": plain(spec.title), "side": "bottom", "font": {"size": 12}},
+        "title": {
+            "text": plain(f"{spec.label} ({unit})" if unit else spec.label),
+            "side": "bottom",
+            "font": {"size": 12},
+        },
         # Below the figure, where it takes none of a narrow page's width.
         "orientation": "h",
         "x": 0.5,
@@ -138,9 +156,12 @@ def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
         "len": 0.95,
     }
     if log:
-        ticks = _log_ticks(10**low, 10**high)
-        bar |= {"tickmode": "array", "tickvals": [math.log10(t) for t in ticks],
-                "ticktext": [_tick(t, spec) for t in ticks]}  # fmt: skip
+        ticks = log_ticks(10**low * factor, 10**high * factor)
+        bar |= {
+            "tickmode": "array",
+            "tickvals": [math.log10(t / factor) for t in ticks],
+            "ticktext": [f"{tick_text(t)} {tick_unit(unit)}".strip() for t in ticks],
+        }
     elif spec.kind == "percent":
         bar["tickformat"] = ".3~%"
     return {
@@ -152,24 +173,14 @@ def colour_scale(values: pd.Series, spec: Column) -> dict[str, Any]:
     }
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a logarithmic axis: 1, 2 and 5 of each decade, each decade alone where many."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if math.log10(high / low) < 2.5 else (1,)
-    ticks = [s * 10.0**d for d in decades for s in steps]
+    # Exact decimals: 5 * 10**-3 is not 0.005.
+    ticks = [float(f"{s}e{d}") for d in decades for s in steps]
     inside = [t for t in ticks if low * 0.999 <= t <= high * 1.001]
     return inside if len(inside) > 1 else [low, high]
-
-
-def _tick(value: float, spec: Column) -> str:
-    """A tick's label: with a metric prefix where the unit takes one, else as a plain number."""
-    if spec.kind == "si":
-        return f"{_short(value)}{tick_unit(spec)}"
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
-
-
-def _short(value: float) -> str:
-    text = si(value, "", 3).split(" ")
-    return f"{float(text[0]):g}{text[1] if len(text) > 1 else ''}"
 
 
 def empty_figure(message: str, height: int = 220) -> go.Figure:

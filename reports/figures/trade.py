@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.columns import HOVER, Column, column, plain, show, term
+from reports.columns import HOVER, Column, column, in_unit, plain, show, term
 from reports.figures.theme import (
     ACCENT,
     ERROR,
@@ -25,8 +25,11 @@ from reports.run_folder import with_marks
 
 #: Losses nearer than this (nats a token) are no difference worth a figure.
 LEAST_SPAN = 1e-3
-#: How far beyond the largest loss that matters the first view of a loss axis goes.
-ROOM = 1.5
+#: What decides are designs that lose at most this, or at most twice what the recommended one
+#: loses; 1 point is 0.032 nats at the 31 points a nat of models of 62 to 66 % (OLMo ladder).
+DECIDING_LOSS = {"full_points": 1.0, "full_loss_nats": 0.032, "delta_loss_nats": 0.032}
+#: Room around the designs that decide, as a share of what they span.
+MARGIN = 0.08
 #: Stands for a selection score where there was nothing to select.
 NO_CHOICE = "all or none digital"
 
@@ -40,7 +43,7 @@ def design_groups(candidates: pd.DataFrame) -> dict[str, pd.Series]:
         "behind": complete & ~front,
         "front": complete & front,
         "reference": state == "reference",
-        "knee": complete & candidates["is_knee"],
+        "recommended": complete & candidates["is_recommended"],
     }
 
 
@@ -48,15 +51,16 @@ def score_groups(candidates: pd.DataFrame) -> dict[str, pd.Series]:
     """Simulated designs by the score that chose their digital experts, as masks over the table."""
     if "placement_score" not in candidates.columns:
         return {}
-    share = numeric(candidates, "digital_expert_fraction")
-    scores = (
-        candidates["placement_score"]
-        .astype("string")
-        .mask(share.isin([0.0, 1.0]))
-        .fillna(NO_CHOICE)
-    )
+    scores = credited_scores(candidates)
     complete = candidates["state"] == "complete"
     return {str(score): complete & (scores == score) for score in sorted(scores[complete].unique())}
+
+
+def credited_scores(candidates: pd.DataFrame) -> pd.Series:
+    """The score that chose each design's digital experts; where all or none are, none did."""
+    share = numeric(candidates, "digital_expert_fraction")
+    scores = candidates["placement_score"].astype("string")
+    return scores.mask(share.isin([0.0, 1.0])).fillna(NO_CHOICE)
 
 
 def pareto_front(
@@ -65,7 +69,7 @@ def pareto_front(
     y: str = "delta_loss_nats",
     colour: str = "throughput_tokens_per_s",
 ) -> go.Figure:
-    """Every design in two objectives, a third as colour.
+    """Every design in two objectives, a third as colour; first shown is the region that decides.
 
     Designs on the front carry error bars where the table has standard errors; a staircase joins
     the designs that no other beats in these two objectives alone. Designs without either value
@@ -82,23 +86,26 @@ def pareto_front(
     colours["front"] = bool(searched["on_front"].any())
     groups = {group: finite[mask] for group, mask in design_groups(finite).items()}
     stairs = staircase(searched, x, y)
+    factors = [in_unit(numeric(finite, spec.name), spec)[0] for spec in specs[:2]]
     figure.add_scatter(
-        x=numeric(stairs, x), y=numeric(stairs, y), mode="lines", name="front in these two",
+        x=factors[0] * numeric(stairs, x), y=factors[1] * numeric(stairs, y), mode="lines",
+        name="front in these two",
         line={"color": MUTED, "width": 1.5, "shape": "hv"},
         hoverinfo="skip", meta={"rows": "stairs"},
     )  # fmt: skip
     for group, rows in groups.items():
-        figure.add_scatter(**_points(group, rows, (x, y, colour), colours))
+        figure.add_scatter(**_points(group, rows, (x, y, colour), colours, factors))
     figure.add_scatter(**_ring(x, y))
-    figure.update_xaxes(**style_axis(specs[0], numeric(finite, x)))
-    figure.update_yaxes(**style_axis(specs[1], numeric(finite, y)))
-    figure.update_xaxes(range=first_range(finite, specs[0]))
-    figure.update_yaxes(range=first_range(finite, specs[1]))
-    return themed(figure, 800)
+    figure.update_layout(xaxis=first_axis(finite, specs[0]), yaxis=first_axis(finite, specs[1]))
+    return themed(figure, 760)
 
 
 def _points(
-    group: str, rows: pd.DataFrame, names: tuple[str, str, str], colours: dict[str, Any]
+    group: str,
+    rows: pd.DataFrame,
+    names: tuple[str, str, str],
+    colours: dict[str, Any],
+    factors: list[float],
 ) -> dict[str, Any]:
     """The scatter trace of one group of designs."""
     x, y, colour = names
@@ -111,8 +118,8 @@ def _points(
         "behind": ("simulated", {"size": 6, "opacity": 0.75}),
         "front": ("Pareto front", {"size": 10, "line": {"width": 1.2, "color": MUTED}}),
         "reference": ("reference", {"size": 13, "symbol": "diamond", "color": PALETTE[3]}),
-        "knee": ("recommended", {"size": 20, "symbol": "star-open", "color": ACCENT,
-                                 "line": {"width": 2}}),
+        "recommended": ("recommended", {"size": 20, "symbol": "star-open", "color": ACCENT,
+                                        "line": {"width": 2}}),
     }  # fmt: skip
     label, marker = looks[group]
     meta: dict[str, Any] = {"rows": group, "x": x, "y": y}
@@ -121,17 +128,17 @@ def _points(
         marker = {**colours, **marker, "color": shown, "showscale": group == scaled}
         meta["colour"] = colour
     trace: dict[str, Any] = {
-        "name": label, "mode": "markers", "marker": marker, "x": numeric(rows, x),
-        "y": numeric(rows, y), "customdata": rows["trial"], "hovertext": hover_text(rows),
+        "name": label, "mode": "markers", "marker": marker, "x": factors[0] * numeric(rows, x),
+        "y": factors[1] * numeric(rows, y), "customdata": rows["trial"],
+        "hovertext": hover_text(rows),
         "hovertemplate": "%{hovertext}<extra></extra>", "meta": meta, **FADED,
     }  # fmt: skip
     if group == "reference":
-        trace |= {"mode": "markers+text", "texttemplate": "%{text}", "textposition": "top center",
-                  "text": rows["reference_name"].map(plain),
-                  "textfont": {"shadow": "auto", "weight": 600}}  # fmt: skip
+        trace |= {"mode": "markers+text", "textposition": "top center",
+                  "text": rows["reference_name"].map(plain)}  # fmt: skip
     if group in ("front", "reference"):
-        trace |= {f"error_{axis}": error_bars(rows, column(name))
-                  for axis, name in (("x", x), ("y", y))}  # fmt: skip
+        trace |= {f"error_{axis}": error_bars(rows, column(name), factor)
+                  for axis, name, factor in zip("xy", (x, y), factors, strict=True)}  # fmt: skip
     return trace
 
 
@@ -149,23 +156,44 @@ def _ring(x: str, y: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def first_range(candidates: pd.DataFrame, spec: Column) -> list[float] | None:
-    """Ends of a loss axis on the first view; None where all designs have room on it.
-
-    A few designs of very large loss would press all others against zero, so the view ends where
-    the recommended design and the references still have room.
+def deciding(candidates: pd.DataFrame) -> pd.Series:
+    """Which designs decide: the recommended one, and of the front and the references that keep
+    all limits those that lose little; a design that loses much would only take their room.
     """
-    if spec.name != "delta_loss_nats":
-        return None
     candidates = with_marks(candidates)
-    loss = numeric(candidates, spec.name)
-    simulated = candidates["state"].isin(["complete", "reference"]) & np.isfinite(loss)
-    low, high = float(loss[simulated].min()), float(loss[simulated].max())
-    kept = loss[simulated & ((candidates["state"] == "reference") | candidates["is_knee"])]
-    end = ROOM * float(kept.max()) if len(kept) else high
-    if not low < end < high / ROOM:
-        return least_range(loss[simulated])
-    return [min(low, 0.0) - 0.05 * end, end]
+    fits = candidates["state"].isin(["complete", "reference"])
+    if "reason" in candidates.columns:
+        fits &= candidates["reason"].isna()
+    recommended = candidates["is_recommended"]
+    judged = fits & (candidates["on_front"] | (candidates["state"] == "reference"))
+    for name, least in DECIDING_LOSS.items():
+        lost = numeric(candidates, name) * (-1 if column(name).better == "higher" else 1)
+        if lost.notna().any():
+            judged &= lost <= max([least, *(2 * lost[recommended].dropna())])
+            break
+    return judged | recommended
+
+
+def first_axis(candidates: pd.DataFrame, spec: Column, everything: bool = False) -> dict[str, Any]:
+    """The axis of one column with the ends of its first view: where the designs that decide are.
+
+    ``everything``: the axis that shows all designs.
+    """
+    values = numeric(candidates, spec.name)
+    near = values[deciding(candidates) & np.isfinite(values)]
+    if everything or len(near) < 2:
+        return style_axis(spec, values) | {"range": None, "autorange": True}
+    axis, factor = style_axis(spec, values, near), in_unit(values, spec)[0]
+    ends = np.array([near.min(), near.max()]) * factor
+    if axis["type"] == "log":
+        ends = np.log10([near[near > 0].min() * factor, ends[1]])
+    elif spec.stderr or spec.name in DECIDING_LOSS:
+        if spec.better == "lower":
+            ends[0] = min(ends[0], 0.0)
+        if spec.unit.startswith("nats"):
+            ends = np.array(least_range(near) or ends)
+    room = MARGIN * (ends[1] - ends[0] or abs(ends[0]) or 1.0)
+    return axis | {"range": [float(ends[0] - room), float(ends[1] + room)]}
 
 
 def least_range(losses: pd.Series) -> list[float] | None:
@@ -184,15 +212,18 @@ def error_columns(table: pd.DataFrame, spec: Column) -> list[str]:
     return ends if all(numeric(table, end).notna().any() for end in ends) else []
 
 
-def error_bars(rows: pd.DataFrame, spec: Column) -> dict[str, Any]:
-    """One standard error either side; where the table has none but a low and a high, those."""
+def error_bars(rows: pd.DataFrame, spec: Column, factor: float = 1.0) -> dict[str, Any]:
+    """One standard error either side; where the table has none but a low and a high, those.
+
+    ``factor``: of the axis that they stand on.
+    """
     look = {"color": ERROR, "thickness": 1.2, "width": 3}
-    columns = [numeric(rows, name) for name in error_columns(rows, spec)]
+    columns = [factor * numeric(rows, name) for name in error_columns(rows, spec)]
     if not columns:
         return {"visible": False, **look}
     if len(columns) == 1:
         return {"type": "data", "array": columns[0], "visible": True, **look}
-    value, (low, high) = numeric(rows, spec.name), columns
+    value, (low, high) = factor * numeric(rows, spec.name), columns
     return {"type": "data", "array": high - value, "arrayminus": value - low,
             "visible": True, **look}  # fmt: skip
 
@@ -252,7 +283,5 @@ def accuracy_against_digital_share(
     figure.add_scatter(**_ring("digital_expert_fraction", accuracy))
     figure.update_xaxes(**style_axis(column("digital_expert_fraction")))
     figure.update_xaxes(title_text="Routed experts computed digitally (%)", range=[-0.04, 1.04])
-    figure.update_yaxes(**style_axis(spec))
-    shown = first_range(candidates, spec) or least_range(numeric(rows, spec.name))
-    figure.update_yaxes(range=shown if spec.name == "delta_loss_nats" else None)
+    figure.update_layout(yaxis=first_axis(candidates, spec))
     return themed(figure, 440)

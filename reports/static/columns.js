@@ -2,7 +2,7 @@
 "use strict";
 const byId = (id) => document.getElementById(id);
 const run = JSON.parse(byId("data").textContent);
-const MISSING = run.missing, ROWS_A_PAGE = 25, MOST_LINES = 500;
+const MISSING = run.missing, ROWS_A_PAGE = 15, MOST_LINES = 500;
 
 // ---- columns ----
 function unpack({data, values, text}) {
@@ -19,7 +19,7 @@ const value = (name, i) => (columns[name] ? columns[name][i] : null);
 const isMissing = (v) => v === null || v === undefined || Number.isNaN(v);
 const term = (name) => run.terms[name] || name;
 const nameOf = (i) => (i < 0 ? "no design" : value("reference_name", i) ?? `design ${value("trial", i)}`);
-const state = {selected: run.selected, marked: new Set(), sort: ["trial", 1], page: 0, mapCount: null};
+const state = {selected: run.selected, against: run.against, marked: new Set(), sort: ["trial", 1], page: 0, mapCount: null};
 // Positions of a set of designs: what the page has chosen, else a set that came with it.
 const rowsIn = (name) => (name === "selected" ? [state.selected].filter((i) => i >= 0)
   : name === "marked" ? [...state.marked] : run.rows[name]);
@@ -32,6 +32,7 @@ function si(v, unit) {
   const [digits, power] = engineering.format(v).split("E");
   return `${digits} ${{"-15": "f", "-12": "p", "-9": "n", "-6": "µ", "-3": "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}[power]}${unit}`;
 }
+const points = (v) => (Math.abs(v) < 0.005 ? "0.00" : `${v > 0 ? "+" : "−"}${Math.abs(v).toFixed(2)}`);
 const short = (v) => String(Number(v.toPrecision(4)));
 const amount = (v, {kind, unit}) => (kind === "si" ? si(v, unit) : `${short(v)} ${unit}`);
 function withError(v, error, most) {
@@ -45,7 +46,8 @@ function show(name, i, inTable = false) {
   if (typeof v === "string") return term(v);
   const scale = spec.kind === "percent" ? 100 : 1, suffix = !inTable && spec.unit ? ` ${spec.unit}` : "";
   if (spec.stderr) return withError(v * scale, (value(spec.stderr, i) ?? NaN) * scale, scale > 1 ? 2 : 4) + suffix;
-  if (spec.unit === "tokens/s") return threeDigits.format(v) + suffix;
+  if (spec.unit === "points") return points(v) + suffix;
+  if (["tokens/s", "tok/s"].includes(spec.unit)) return threeDigits.format(v) + suffix;
   if (spec.kind === "si") return inTable ? (v * spec.scale).toPrecision(3) : si(v, spec.unit);
   if (spec.kind === "count") return whole.format(v) + suffix;
   return (spec.kind === "percent" ? threeDigits.format(v * scale) : short(v)) + suffix;
@@ -57,7 +59,7 @@ function hasPart(name, i) {
   const share = value("digital_expert_fraction", i), chose = !(share === 0 || share === 1);
   if (name.startsWith("placement_")) return chose && !isMissing(value(name, i));
   if (["utilisation", "occupancy"].includes(name)) return value("tiles", i) !== 0;
-  return run.objectives.includes(name) || !isMissing(value(name, i));
+  return run.objectives.includes(name) || value(name, i) !== "" && !isMissing(value(name, i));
 }
 const hovers = [];
 const hover = (i) => (hovers[i] ??= `<b>${plain(nameOf(i))}</b><br>` + run.hover

@@ -23,6 +23,8 @@ class Design:
     Attributes:
         logits: [layers, experts], popularity of the experts.
         digital: [layers, experts], True where the expert is digital.
+        tokens: of a micro-batch's step on average; each step has a whole number around it.
+        micro_batches: that follow one another through the layers, each again and again.
         blocks: of gate and up together, and of down.
         dense_s, head_s: accelerator time of a layer before its experts, and of the LM head.
         expert_byte_s, expert_mac_s: accelerator time of one expert's weights and of one token.
@@ -32,7 +34,8 @@ class Design:
     logits: NDArray[np.float64]
     digital: NDArray[np.bool_]
     experts_per_token: int
-    batch: int
+    tokens: float
+    micro_batches: int
     tiles: int
     blocks: tuple[int, int]
     slot_s: float
@@ -126,10 +129,10 @@ class Machine:
             ]
             yield self.env.all_of(tokens)
 
-    def _layer(self, layer: int) -> Event:
+    def _layer(self, layer: int, tokens: int) -> Event:
         design = self.design
         yield from self._hold(self.accelerator, design.dense_s)
-        chosen = top_k(design.logits[layer], design.experts_per_token, design.batch, self.rng)
+        chosen = top_k(design.logits[layer], design.experts_per_token, tokens, self.rng)
         flat = chosen.reshape(-1)
         digital = flat[design.digital[layer][flat]]
         waiting = [self.env.process(self._analog(layer, flat))]
@@ -140,19 +143,22 @@ class Machine:
             waiting.append(self.env.process(work))
         yield self.env.all_of(waiting)
 
-    def _steps(self, finished: list[float]) -> Event:
-        """Steps of one batch, for ever."""
-        while True:
-            for layer in range(len(self.design.logits)):
-                yield from self._layer(layer)
-            yield from self._hold(self.accelerator, self.design.head_s)
+    def _steps(self, micro_batch: int, finished: list[float]) -> Event:
+        """Steps of one micro-batch, for ever; all of them together have the tokens of a round."""
+        design = self.design
+        for step in itertools.count():
+            turn = step * design.micro_batches + micro_batch
+            tokens = int((turn + 1) * design.tokens + 1e-9) - int(turn * design.tokens + 1e-9)
+            for layer in range(len(design.logits)):
+                yield from self._layer(layer, tokens)
+            yield from self._hold(self.accelerator, design.head_s)
             finished.append(self.env.now)
 
-    def run(self, in_flight: int, steps: int, warm_up: int) -> float:
-        """Mean time between finished steps with `in_flight` batches (s)."""
+    def run(self, steps: int, warm_up: int) -> float:
+        """Mean time between finished steps of all micro-batches (s)."""
         finished: list[float] = []
-        for _ in range(in_flight):
-            self.env.process(self._steps(finished))
+        for micro_batch in range(self.design.micro_batches):
+            self.env.process(self._steps(micro_batch, finished))
         while len(finished) < warm_up + steps:
             self.env.step()
         return (finished[-1] - finished[warm_up - 1]) / (len(finished) - warm_up)

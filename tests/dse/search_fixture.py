@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from dse.cost.mapping import placeable_parts
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from dse.placement.experts import SCOPES, digital_order
 from dse.search import loop as search
 from dse.search.problem import Problem
@@ -81,7 +81,7 @@ def small_problem(simulator=None, budget_area_mm2=200.0, model="deepseekmoe", **
         architecture=architecture,
         routing=zipf(*shape, architecture.experts_per_token),
         space=space,
-        workload=Workload(settings.batch, settings.context, settings.mode),
+        traffic=Traffic(settings.concurrency, settings.context),
         limits=settings.limits(),
         objectives=settings.metrics,
         scores=scores,

@@ -2,13 +2,16 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from hypothesis import strategies as st
 
 from hwmodels import chip_table
+from hwmodels.chip_columns import COLUMNS
+from hwmodels.chip_table import Chip
 
 
-def write(path: Path, rows: list[dict[str, str]]) -> Path:
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -16,12 +19,17 @@ def write(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-WORDS = """;0;-3;1e308;nan;inf;0b/col;0-phase;9999x9999;0x0;1e9x4;4b-in 4b-w 0b ADC;0 ns/LSB PWM;
-PWM 1e300 ns;0.001 V;99 V;C-2C;18T;bit-serial x 0 ns;1b-in 40b-w;SRAM;PCM;RRAM;flash;digital;130;
-8b flash ADC;8b SAR, 0 ADCs;0 levels;999 levels;99b MLC;1e9 MHz;0 GHz;1-2 GHz;TOPS/W/b;½;٣b;
-1111111111111111111111111;ramp shared by 0;8b SAR, 16 columns per ADC;8 (PWM 64 ns)"""
+WORDS = """;0;-3;1e308;nan;inf;0b/col;9999x9999;4b-in 4b-w 0b ADC;0.001 V;99 V;C-2C;18T;SRAM;PCM;
+RRAM;flash;mram;sar;adder_tree;pulse_width;current;digital;130;8b SAR;1e9 MHz;½;٣b;1.5;16;0.8;8;
+1111111111111111111111111;one_bit;system;projection;DOUBTFUL"""
 JUNK = st.one_of(st.sampled_from([word.strip() for word in WORDS.split(";")]), st.text(max_size=12))
-BLANK = dict.fromkeys(chip_table.COLUMNS, "")
-SAME = {"id": "mine", "node_nm": "28", "device": "SRAM 8T1C", "array_rows_x_cols": "256x128"}
-SAME |= {"mode": "4b-in 2b-w 6b ADC, 64 rows at once, 0.8 V", "TOPS_per_W": "120"}
+BLANK: dict[str, Any] = {column.name: column.default for column in COLUMNS}
+SRAM = {"id": "mine", "node_nm": 28, "device": "sram", "rows": 256, "columns": 64}
+SRAM |= {"weight_bits": 2, "input_bits": 4, "output_bits": 6, "rows_at_once": 64, "supply_v": 0.8}
 """One macro, which tests spell in other ways."""
+
+
+def chip(name: str = "", **changes: Any) -> Chip:
+    """A shipped chip by id, or the macro above, with changed cells."""
+    row = next(r for r in chip_table.read_table() if r["id"] == name) if name else BLANK | SRAM
+    return chip_table.parse({**row, **changes})

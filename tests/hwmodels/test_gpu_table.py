@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 from chip_rows import JUNK, write
 from hypothesis import given, settings
@@ -11,7 +10,18 @@ from hypothesis import strategies as st
 
 from hwmodels import gpu_table
 from hwmodels.digital import load_accelerator
+from hwmodels.gpu_table import Measurement
 from hwmodels.validation_gpu import validate_gpus
+from workloads.decoders import step_reads
+
+
+def parse(row: dict[str, str]) -> Measurement:
+    return gpu_table.parse(row, step_reads)
+
+
+def predict(run: Measurement, gpu: str) -> tuple[float, float]:
+    time, energy = gpu_table.predict_steps([run], load_accelerator(gpu))
+    return float(time[0]), float(energy[0])
 
 
 def test_other_models_precisions_and_gpus(tmp_path: Path) -> None:
@@ -27,7 +37,9 @@ def test_other_models_precisions_and_gpus(tmp_path: Path) -> None:
         {"gpu": "B9000"},
         {"avg_batch": "zero"},
     ]
-    table = validate_gpus(write(tmp_path / "gpus.csv", [{**template, **one} for one in changes]))
+    table = validate_gpus(
+        step_reads, write(tmp_path / "gpus.csv", [{**template, **one} for one in changes])
+    )
     time = table[table["quantity"] == "step_time_s"]["predicted"].to_numpy()
     assert time[1] < time[0] and time[2] < time[0] and time[4] > time[0] and 0 < time[3] < 1
     assert (table["reason"].str.len() > 10).sum() == 4
@@ -56,9 +68,9 @@ def test_other_models_precisions_and_gpus(tmp_path: Path) -> None:
     ],
 )
 def test_gpus_as_people_write_them(change: dict[str, str], gpu: str, bits: float) -> None:
-    run = gpu_table.parse({**gpu_table.read_table()[0], **change})
+    run = parse({**gpu_table.read_table()[0], **change})
     assert (run.gpu, run.weight_bits) == (gpu, bits)
-    time, energy = gpu_table.predict_step(run, load_accelerator(run.gpu))
+    time, energy = predict(run, run.gpu)
     assert 1e-4 < time < 1 and 1e-4 < energy < 1e3
 
 
@@ -90,16 +102,18 @@ def test_gpus_as_people_write_them(change: dict[str, str], gpu: str, bits: float
 def test_gpu_rows_that_say_why_not(change: dict[str, str]) -> None:
     """Another board or model of the same name is not taken for the one that is known."""
     with pytest.raises(ValueError) as caught:
-        gpu_table.parse({**gpu_table.read_table()[0], **change})
+        parse({**gpu_table.read_table()[0], **change})
     assert len(str(caught.value)) > 20 and "\n" not in str(caught.value)
 
 
 def test_counts_beside_names_and_in_thousands() -> None:
     row = gpu_table.read_table()[0]
     for change in ({"gpu": "8x H100"}, {"gpu": "H100 x8"}, {"gpu": "H100", "num_gpus": "TP=8"}):
-        run = gpu_table.parse({**row, "num_gpus": "", **change})
+        run = parse({**row, "num_gpus": "", **change})
         assert (run.gpu, run.gpus) == ("h100", 8)
-    assert gpu_table.parse({**row, "avg_output_len": "4k"}).context == 2048
+    longer = parse({**row, "avg_output_len": "4k"})
+    tokens = 0.9 * 4096 + 100
+    assert longer.reads.cache_values == pytest.approx(longer.batch * tokens * 49152)
 
 
 def test_headers_as_people_write_them(tmp_path: Path) -> None:
@@ -107,13 +121,13 @@ def test_headers_as_people_write_them(tmp_path: Path) -> None:
     header = "Model;Dtype;GPU model;# GPUs;Batch size;Output length;Median ITL (s);"
     header += "Energy per token (mJ)"
     path.write_text(f"{header}\nOLMoE;bf16;H100;1;8;512;0,008;120\n")
-    run = gpu_table.parse(gpu_table.read_table(path)[0])
-    assert (run.batch, run.context, run.gpus) == (8, 256, 1)
+    run = parse(gpu_table.read_table(path)[0])
+    assert (run.batch, run.least_cache_values, run.gpus) == (8, 8 * 256 * 65536, 1)
     assert (run.time_s, run.energy_j) == pytest.approx((0.008, 0.12))
 
 
 def test_unverified_runs_are_predicted_but_not_compared() -> None:
-    run = gpu_table.parse({**gpu_table.read_table()[0], "status": "M"})
+    run = parse({**gpu_table.read_table()[0], "status": "M"})
     assert run.time_s is None and run.energy_j is None
 
 
@@ -121,10 +135,10 @@ def test_a_cache_must_fit_too(tmp_path: Path) -> None:
     """256 sequences of 16,384 tokens on average: 412 GB of keys and values, on no H100."""
     row = {**gpu_table.read_table()[0], "avg_batch": "256", "avg_output_len": "32768"}
     table = validate_gpus(
-        write(tmp_path / "gpus.csv", [row, {**row, "num_gpus": "", "gpu": "B200 x4"}])
+        step_reads, write(tmp_path / "gpus.csv", [row, {**row, "num_gpus": "", "gpu": "B200 x4"}])
     )
     assert "412 GB of keys and values" in table["reason"].iloc[0]
-    assert "not fitted" in table["note"].iloc[1]
+    assert "links between GPUs" in table["note"].iloc[1]
 
 
 @pytest.mark.parametrize(("name", "gib"), [("gpt-oss-20b", 12.8), ("gpt-oss-120b", 60.8)])
@@ -132,17 +146,17 @@ def test_mxfp4_is_the_format_of_experts_only(name: str, gib: float) -> None:
     """Published sizes of the checkpoints (arXiv 2508.10925, Table 1), with the input embedding."""
     row = {**gpu_table.read_table()[0], "model": f"openai/{name}", "weight_precision": "MXFP4"}
     embedding = 201088 * 2880 * 2
-    size = gpu_table.weight_bytes(gpu_table.parse(row)) + embedding
+    size = gpu_table.weight_bytes(parse(row)) + embedding
     assert size / 2**30 == pytest.approx(gib, rel=0.003)
-    dense = gpu_table.parse({**row, "model": "Qwen/Qwen3-8B"})
-    assert gpu_table.weight_bytes(dense) == dense.decoder.parameters_always_read * 4.25 / 8
+    dense = parse({**row, "model": "Qwen/Qwen3-8B"})
+    assert gpu_table.weight_bytes(dense) == dense.reads.other_weights * 4.25 / 8
 
 
 def test_keys_and_values_of_eight_bits() -> None:
     row = gpu_table.read_table()[0]
-    plain = gpu_table.parse({**row, "weight_precision": "fp8"})
+    plain = parse({**row, "weight_precision": "fp8"})
     for text in ("fp8, KV cache fp8", "FP8 (kv_fp8)", "fp8 + kv: int8"):
-        small = gpu_table.parse({**row, "weight_precision": text})
+        small = parse({**row, "weight_precision": text})
         assert gpu_table.cache_bytes(small) == gpu_table.cache_bytes(plain) / 2, text
         assert gpu_table.weight_bytes(small) == gpu_table.weight_bytes(plain)
 
@@ -151,40 +165,8 @@ def test_weights_must_fit(tmp_path: Path) -> None:
     """405 G parameters in bf16 are 812 GB: no eight H100, but six B200."""
     row = {**gpu_table.read_table()[0], "model": "meta-llama/Llama-3.1-405B"}
     runs = [{**row, "num_gpus": "8"}, {**row, "num_gpus": "6", "gpu": "B200"}]
-    table = validate_gpus(write(tmp_path / "gpus.csv", runs))
+    table = validate_gpus(step_reads, write(tmp_path / "gpus.csv", runs))
     assert "do not fit" in table["reason"].iloc[0] and table["predicted"].notna().sum() == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "total", "embedding"),
-    [
-        ("meta-llama/Llama-3.1-8B", 8.03e9, 128256 * 4096),
-        ("meta-llama/Llama-3.1-405B", 405.85e9, 128256 * 16384),
-        ("Qwen/Qwen3-32B", 32.76e9, 151936 * 5120),
-        ("deepseek-ai/DeepSeek-V3", 671.03e9, 129280 * 7168),
-        ("Qwen/Qwen3-Coder-480B-A35B", 480.15e9, 151936 * 6144),
-    ],
-)
-def test_described_models_have_their_published_size(
-    name: str, total: float, embedding: int
-) -> None:
-    decoder = next(one for one in gpu_table.decoders().values() if one.name == name)
-    routed = decoder.moe_layers * decoder.experts * decoder.parameters_per_expert
-    assert routed + decoder.parameters_always_read + embedding == pytest.approx(total, rel=1e-3)
-
-
-def test_unique_experts_by_brute_force() -> None:
-    """128 experts, 8 a token, uniform: 1 - (1 - 8/128)^B each; skew uses fewer."""
-    uniform = gpu_table.routing_probabilities(128, 8, 0.0)
-    assert np.allclose(uniform, 8 / 128)
-    expected = 128 * (1 - (1 - 8 / 128) ** 32)
-    assert gpu_table.expected_unique_experts(uniform, 32) == pytest.approx(expected)
-    skewed = gpu_table.routing_probabilities(128, 8, 1.5)
-    assert skewed.max() <= 1 and skewed.sum() == pytest.approx(8)
-    assert gpu_table.expected_unique_experts(skewed, 32) < expected
-    draws = np.random.default_rng(0).random((4000, 32, 128)) < skewed
-    simulated = draws.any(axis=1).sum(axis=1).mean()
-    assert gpu_table.expected_unique_experts(skewed, 32) == pytest.approx(simulated, rel=0.01)
 
 
 @given(st.integers(0, 6), st.dictionaries(st.sampled_from(gpu_table.COLUMNS), JUNK, max_size=3))
@@ -192,18 +174,18 @@ def test_unique_experts_by_brute_force() -> None:
 def test_any_gpu_row_is_predicted_or_refused(index: int, junk: dict[str, str]) -> None:
     row = {**gpu_table.read_table()[index], **junk}
     try:
-        measurement = gpu_table.parse(row)
+        measurement = parse(row)
     except ValueError as error:
         assert "\n" not in str(error)
     else:
-        predicted = gpu_table.predict_step(measurement, load_accelerator("h100"))
+        predicted = predict(measurement, "h100")
         assert all(math.isfinite(value) and value > 0 for value in predicted)
 
 
 def test_runs_that_differ_in_gpu_or_precision_only_are_told_apart(tmp_path: Path) -> None:
     row = gpu_table.read_table()[0]
     runs = [row, {**row, "weight_precision": "fp8"}, {**row, "gpu": "H200"}]
-    table = validate_gpus(write(tmp_path / "gpus.csv", runs))
+    table = validate_gpus(step_reads, write(tmp_path / "gpus.csv", runs))
     assert table["run"].tolist() == [1, 1, 2, 2, 3, 3]
     times = table[table["quantity"] == "step_time_s"]["predicted"]
     assert times.nunique() == 3

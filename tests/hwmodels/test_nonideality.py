@@ -368,7 +368,12 @@ def test_the_output_error_is_at_most_half_a_code_a_block(bits, rows):
         ({"dac_bits": 17}, "dac_bits is 17"),
         ({"tile_rows": 0}, "tile_rows is 0"),
         ({"time_s": -3.0}, "time_s is -3.0"),
-        ({"noise_model": "rram", "time_s": 3600.0}, "measured at 1, 86400 and 172800 s only"),
+        (
+            {"noise_model": "rram", "time_s": 3 * DAY},
+            "to an age of 172800 s only.*nearest is 172800",
+        ),
+        ({"word_line_drop": -0.1}, "word_line_drop is -0.1"),
+        ({"bit_line_drop": math.nan}, "bit_line_drop is nan"),
         ({"input_range_std": 0.0}, "input_range_std is 0.0"),
         ({"output_range": math.inf}, "output_range is inf"),
     ],

@@ -41,6 +41,34 @@ def test_the_projection_says_so() -> None:
     assert load_technology("pcm-14nm").kind == "silicon"
 
 
+@pytest.mark.parametrize("name", technology_names())
+def test_every_technology_says_what_its_source_has_shown(name: str) -> None:
+    technology = load_technology(name)
+    for what in ("rows", "cols", "tiers", "dac_bits", "adc_bits"):
+        assert getattr(technology, f"shown_{what}") > 0, what
+    assert len(technology.shown_source) > 10
+    assert technology.shown_tiers == technology.max_tiers
+
+
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        ("", "lacks the key 'kind'"),
+        ('kind = "silicone"', "'silicone'; nearest is silicon"),
+        ('kind = "silicon"\nshown_row = 4', "'shown_row'; nearest is shown_row"),
+        ('kind = "silicon"\nadc_floor_factor = 2', "adc_floor_factor is 2; .* from 0 to 1"),
+    ],
+)
+def test_kind_and_limits_of_ones_own_technology(tmp_path: Path, new: str, message: str) -> None:
+    text = (PRESETS / "technologies" / "flash-40nm.toml").read_text()
+    text = text.replace('kind = "silicon"', new)
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_technology(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("load", "wrong", "near"),
     [

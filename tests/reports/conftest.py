@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from decided import DESCRIBED, decide, write_decision
 from filelock import FileLock
+from report_page import PATIENCE_MS
 
 LAYERS, EXPERTS = 27, 64
 SCORES = ("max_neuron_norm", "activation_frequency", "activation_weight", "router_norm", "random")
@@ -176,6 +178,8 @@ def made_up_layers(table: pd.DataFrame) -> pd.DataFrame:
          "busy_s": busy * row["latency_s_per_token"], "layer_s": 0.03 * row["latency_s_per_token"],
          "energy_mac_j_per_token": 0.25 * row["energy_j_per_token"],
          "latency_mac_s_per_token": busy * (last - first + 1) * row["latency_s_per_token"],
+         "macs": 3e13 * (first + 1) / LAYERS * busy * row["latency_s_per_token"],
+         "memory_bytes": 6e11 * busy * row["latency_s_per_token"] * (resource == "accelerator"),
          "area_cell_array_mm2": 0.4 * row["area_component_cell_array_mm2"] * (resource == "tiles")}
         for _, row in shown.iterrows()
         for first, last, module, resource, start, busy in parts
@@ -208,10 +212,12 @@ def made_up_run(
     simulated: float = 0.3,
     with_experts: bool = True,
     extra: str = "",
+    decided: bool = False,
 ) -> Path:
     """Write a made-up run folder; ``change`` edits its table and config before they are written.
 
-    ``extra`` adds the tables of constants and of a checkpoint, with this text in them.
+    ``extra`` adds the tables of constants and of a checkpoint, with this text in them. ``decided``
+    makes it a run that states its recommendation.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = mark_front(made_up_candidates(designs, simulated=simulated))
@@ -231,6 +237,9 @@ def made_up_run(
         "versions": {"python": "3.11.2", "torch": "2.13.0", "optuna": "5.0.0"},
         "wall_seconds": {"cost": 1.2, "simulation": 84.1, "overhead": 6.3},
     }
+    if decided:
+        table = decide(table, config)
+        write_decision(folder, json.dumps(DESCRIBED))
     if change is not None:
         table = change(table, config)
     (folder / "config.json").write_text(json.dumps(config))
@@ -286,6 +295,8 @@ def page_and_complaints(chromium: Any) -> tuple[Any, list[str]]:
     context = chromium.new_context(
         accept_downloads=True, permissions=["clipboard-read", "clipboard-write"]
     )
+    # A slow machine is no failure: only what never happens is.
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -308,7 +319,7 @@ def open_page(page_and_complaints: tuple[Any, list[str]]) -> Iterator[Callable[.
         page.emulate_media(color_scheme=scheme, media="screen")
         page.mouse.move(0, 0)
         page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        page.wait_for_selector("html[data-ready]")
         return page
 
     yield open_report
@@ -333,5 +344,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from reports import write_report
 
     run_folder = made_up_run(tmp_path_factory.mktemp("reports") / "run", extra="pcm-3d")
+    write_report(run_folder)
+    return run_folder
+
+
+@pytest.fixture(scope="session")
+def decided_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run that states its recommendation, with its report."""
+    from reports import write_report
+
+    run_folder = made_up_run(
+        tmp_path_factory.mktemp("decided") / "run", extra="pcm-3d", decided=True
+    )
     write_report(run_folder)
     return run_folder

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-# Plotly tells of a click or a drag only after its own delay for double clicks.
-DOUBLE_CLICK_MS = 350
+#: How long a test waits for what should happen at once.
+PATIENCE_MS = 300_000
 _TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
-def settle(page: Any, delay_ms: float = 0) -> None:
-    """Wait until every view shows the latest selection.
+def settle(page: Any) -> None:
+    """Wait until every view shows the latest selection."""
+    page.evaluate(_TWO_FRAMES)
+    page.wait_for_selector("html[data-state=drawn]")
 
-    delay_ms: of the event that selects, DOUBLE_CLICK_MS for a click or a drag in a figure.
-    """
-    if delay_ms:
-        page.wait_for_timeout(delay_ms)
-    page.evaluate(_TWO_FRAMES)  # by then the page knows which figures are near the window
-    page.wait_for_selector("html[data-state=drawn]", timeout=60_000)
+
+def heard(page: Any, name: str, event: str, act: Callable[[], None]) -> None:
+    """Do something to a figure, and wait until it has told of it: Plotly takes its time, for what
+    begins like a click may become a double click."""
+    page.evaluate(
+        """([name, event]) => { window.heard = new Promise((done) =>
+        document.getElementById("plot-" + name).on(event, () => done(true))); }""",
+        [name, event],
+    )
+    act()
+    page.evaluate("window.heard")
+    settle(page)
 
 
 def see(page: Any, *names: str) -> None:
-    """Scroll to figures, one after the other: a figure is drawn when it comes near the window."""
+    """Scroll to figures, one after the other, and wait until they are drawn."""
     for name in names:
         page.locator(f"#plot-{name}").scroll_into_view_if_needed()
         page.wait_for_selector(f"#plot-{name} svg.main-svg", state="attached")
@@ -56,16 +65,19 @@ def drag(page: Any, name: str, start: tuple[float, float], end: tuple[float, flo
     area.scroll_into_view_if_needed()
     box = area.bounding_box()
     places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in (start, end)]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    page.mouse.move(*places[1], steps=6)
-    page.mouse.up()
-    settle(page, DOUBLE_CLICK_MS)
+
+    def drawn_over() -> None:
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        page.mouse.move(*places[1], steps=6)
+        page.mouse.up()
+
+    heard(page, name, "plotly_selected", drawn_over)
 
 
 def click_point(page: Any, name: str, place: int = 0) -> None:
     """Click the middle of a point of a figure."""
     points = page.locator(f"#plot-{name} .scatterlayer .trace path.point")
     box = points.nth(place).bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    settle(page, DOUBLE_CLICK_MS)
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    heard(page, name, "plotly_click", lambda: page.mouse.click(*middle))

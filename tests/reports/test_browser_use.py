@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from report_page import all_figures, see, settle, undrawn
+from report_page import PATIENCE_MS, all_figures, see, settle, undrawn
 
 from reports import read_run, write_report
 from reports.run_folder import recommended_row
@@ -36,7 +36,7 @@ def test_the_table_filters_and_sorts(folder: Path, open_page: Callable[..., Any]
     missing = [text.startswith("–") for text in first]
     assert missing == sorted(missing), "missing values come last"
     page.fill("#filter", "nosuchcolumn>3")
-    assert "No column starts with nosuchcolumn" in page.inner_text("#filter-words")
+    assert "No column is called “nosuchcolumn”" in page.inner_text("#filter-words")
 
 
 def test_csv_holds_the_filtered_table(
@@ -91,7 +91,7 @@ def test_every_control_has_a_name(folder: Path, open_page: Callable[..., Any]) -
     """Names as a screen reader computes them."""
     page = open_page(folder / "report.html")
     named = {
-        "combobox": ["Vertical", "Horizontal", "Colour", "Show", "Darkness"],
+        "combobox": ["Vertical", "Horizontal", "Colour", "Show", "Darkness", "Other design"],
         "slider": ["Digital experts"],
         "searchbox": ["Filter"],
         "button": ["Previous design on the front", "Next design on the front", "Copy as CSV",
@@ -104,7 +104,7 @@ def test_every_control_has_a_name(folder: Path, open_page: Callable[..., Any]) -
         if role in ("combobox", "slider", "searchbox"):
             every = page.get_by_role(role).count()
             assert every == sum(page.get_by_role(role, name=name).count() for name in names)
-    downloads = page.locator("[data-svg]").count()
+    downloads = page.locator(".card [data-svg]").count()
     assert page.get_by_role("button", name="Download as SVG: ").count() == downloads > 10
 
 
@@ -155,7 +155,7 @@ def test_hostile_text_is_shown_as_text(
     page.locator("#plot-pareto").scroll_into_view_if_needed()
     point = page.locator("#plot-pareto .scatterlayer .trace path.point").first.bounding_box()
     page.mouse.move(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
-    page.wait_for_selector("#plot-pareto .hoverlayer text", timeout=5000)
+    page.wait_for_selector("#plot-pareto .hoverlayer text")
     assert "<b>bold</b>" in page.evaluate(
         "document.querySelector('#plot-pareto .hoverlayer').textContent"
     )
@@ -173,26 +173,27 @@ def test_the_recommended_design_can_be_found_again(
     assert page.inner_text("#selected-name") == f"Selected: design {row['trial']} (recommended)"
 
 
-def test_five_thousand_designs_load_in_two_seconds(large_report: Path, chromium: Any) -> None:
+EARLY = """new MutationObserver(() => { if (document.documentElement.dataset.ready)
+  window.early ??= document.querySelectorAll(".plot svg.main-svg").length; })
+  .observe(document, {attributes: true, subtree: true});"""
+
+
+def test_five_thousand_designs_can_be_used_before_their_figures_are_drawn(
+    large_report: Path, chromium: Any
+) -> None:
     """In a new page, which knows nothing of reports yet."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
-    # Ready is when text, table and the figures near the window stand. Other work on the machine
-    # must not fail the test: the main thread's own time is what the page is answerable for.
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.enable", {"timeDomain": "threadTicks"})
-
-    def busy_s() -> float:
-        metrics = session.send("Performance.getMetrics")["metrics"]
-        return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
-
+    page.set_default_timeout(PATIENCE_MS)
+    page.add_init_script(EARLY)
     page.goto(large_report.as_uri())
-    page.wait_for_selector("html[data-ready]", timeout=60_000)
-    assert busy_s() < 2.0
-    for name in undrawn(page):
-        before = busy_s()
-        see(page, name)
-        assert busy_s() - before < 1.0, name
+    page.wait_for_selector("html[data-ready]")
+    # What happened within the turn that made the page ready, however fast the machine is.
+    assert page.evaluate("window.early") <= 1, "one figure a turn"
+    assert page.locator("#rows tr").count() > 10
+    settle(page)
     assert undrawn(page) == []
+    # A figure of thousands of designs is drawn from few elements, or it would take its time.
+    assert page.evaluate("document.querySelectorAll('.plot svg *').length") < 60_000
     page.close()
 
 

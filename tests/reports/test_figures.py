@@ -10,8 +10,9 @@ import pytest
 from reports import figures, read_run
 from reports.columns import column
 from reports.figures.budget import knees_by_area
-from reports.figures.parallel import axis_scales, position
-from reports.figures.trade import first_range, least_range, staircase
+from reports.figures.importance import importances
+from reports.figures.parallel import axis_scales, credited, position
+from reports.figures.trade import deciding, first_axis, least_range, staircase
 from reports.run_folder import Run
 
 
@@ -39,12 +40,14 @@ def test_every_design_with_both_values_is_drawn_once(run: Run) -> None:
     finite = run.candidates.dropna(subset=["energy_j_per_token", "delta_loss_nats"])
     assert drawn == sorted(finite.loc[finite["state"] != "reference", "trial"])
     # At the place and in the units that the axes name.
-    assert figure.layout.xaxis.title.text == "Energy (J/token)"
+    assert figure.layout.xaxis.title.text == "Energy (mJ/token)"
+    assert figure.layout.xaxis.ticksuffix == " mJ"
     assert figure.layout.yaxis.title.text == "Loss increase (nats/token)"
     by_trial = run.candidates.set_index("trial")
     for trace in groups:
         rows = by_trial.loc[[int(trial) for trial in trace.customdata]]
-        np.testing.assert_allclose(np.array(trace.x, float), rows["energy_j_per_token"], rtol=1e-5)
+        millijoules = 1e3 * rows["energy_j_per_token"]
+        np.testing.assert_allclose(np.array(trace.x, float), millijoules, rtol=1e-5)
         np.testing.assert_allclose(np.array(trace.y, float), rows["delta_loss_nats"], rtol=1e-5)
 
 
@@ -129,7 +132,7 @@ def test_a_sweep_over_decades_is_coloured_by_ratio() -> None:
     table = pd.DataFrame(cells, columns=["tiers", "tile_rows", "area_mm2"])
     shown = figures.heat_map(table, "tiers", "tile_rows", "area_mm2").data[0]
     np.testing.assert_allclose(np.diff(np.array(shown.z), axis=0), 1.0)
-    assert shown.text[2][1] == "1,000" and "1,000" in shown.colorbar.ticktext
+    assert shown.text[2][1] == "1,000" and "1,000 mm²" in shown.colorbar.ticktext
 
 
 NUMBERS = (
@@ -154,24 +157,94 @@ def test_empty_tables_give_figures_that_say_so() -> None:
         figures.hypervolume_progress(pd.DataFrame()),
         figures.digital_coverage(pd.DataFrame()),
         figures.time_split({}),
+        figures.importance_bars(EMPTY),
+        figures.flip_factors(EMPTY),
     ):
         assert figure.layout.annotations[0].text.endswith(".") and not figure.data
 
 
-def test_a_loss_axis_first_shows_what_matters() -> None:
+def test_a_front_first_shows_what_decides() -> None:
     spec = column("delta_loss_nats")
     table = pd.DataFrame(
         {
-            "delta_loss_nats": [0.01, 0.02, 0.5, 0.06],
-            "state": ["complete"] * 3 + ["reference"],
-            "is_knee": [True, False, False, False],
+            "delta_loss_nats": [0.01, 0.02, 0.5, 0.06, 0.0],
+            "energy_j_per_token": [0.015, 0.012, 0.001, 0.002, 0.060],
+            "state": ["complete"] * 3 + ["reference"] * 2,
+            "on_front": [True, True, True, False, False],
+            "is_recommended": [True, False, False, False, False],
         }
     )
-    ends = first_range(table, spec)
-    assert ends is not None and ends[0] < 0.01 and 0.06 < ends[1] < 0.5
-    assert first_range(table[table.index != 2], spec) is None, "all have room"
-    assert first_range(table, column("energy_j_per_token")) is None
+    # A point is 0.032 nats: 0.5 and 0.06 lose more, and more than twice the recommended 0.01.
+    assert list(deciding(table)) == [True, True, False, False, True]
+    low, high = first_axis(table, spec)["range"]
+    assert low < 0.0 and 0.02 < high < 0.03
+    low, high = first_axis(table, column("energy_j_per_token"))["range"]
+    assert 0 < 10**low < 12 and 60 < 10**high < 80, "logarithmic, in mJ: 60 is 5 times 12"
+    assert first_axis(table, spec, everything=True)["range"] is None
+    # What loses as much as twice the recommended design decides, however much that is.
+    assert list(deciding(table.assign(delta_loss_nats=[0.3, 0.02, 0.5, 0.06, 0.0]))) == [True] * 5
+    table["reason"] = ["", None, None, None, "312 mm² > 200 mm²"]
+    assert not deciding(table)[4], "a reference beyond the budget takes no room"
     # Losses that differ by 1e-8 are not stretched over the figure.
     low, high = least_range(pd.Series([0.3, 0.3 + 1e-8])) or (0, 0)
     assert low < 0.2995 and high > 0.3005
     assert least_range(pd.Series([0.0, 0.1])) is None
+
+
+def test_parallel_coordinates_credit_no_score_that_chose_nothing(run: Run) -> None:
+    table = run.candidates.copy()
+    complete = table["state"] == "complete"
+    table.loc[complete, "digital_expert_fraction"] = 0.0
+    table.loc[table.index[complete][0], "digital_expert_fraction"] = 0.5
+    scale = next(s for s in axis_scales(credited(table)[complete], ("placement_score",)))
+    chosen = table.loc[table.index[complete][0], "placement_score"]
+    assert scale["categories"] == ["all or none digital", chosen]
+
+
+def test_importance_is_the_share_of_variance_between_groups() -> None:
+    # Two groups of two: means 1.5 and 5.5 around 3.5, so 4 * 2^2 = 16 between and 4 * 0.5^2 = 1
+    # inside; of 17, by degrees of freedom, 1 - (1 / 2) / (17 / 3).
+    table = pd.DataFrame(
+        {"adc_bits": [8, 8, 10, 10], "dac_bits": [8, 6, 8, 6], "delta_loss_nats": [1.0, 2, 5, 6]}
+    )
+    shares = importances(table).set_index("parameter")["share"]
+    assert shares["adc_bits"] == pytest.approx(1 - (1 / 2) / (17 / 3))
+    # Means 3 and 4: 1 between and 16 inside, less than chance gives two groups.
+    assert shares["dac_bits"] == 0.0
+    # A design without tiles has no resolution: it says nothing of what resolutions do.
+    without = pd.DataFrame({"adc_bits": [None], "dac_bits": [None], "delta_loss_nats": [99.0]})
+    more = importances(pd.concat([table, without])).set_index("parameter")["share"]
+    assert more["adc_bits"] == shares["adc_bits"]
+
+
+def test_importance_of_a_cost_counts_ratios() -> None:
+    table = pd.DataFrame({"tiers": [1, 1, 4, 4], "energy_j_per_token": [0.001, 0.1, 0.01, 1.0]})
+    # Logarithms to ten -3, -1 | -2, 0: 1 between, 4 inside: less than chance.
+    assert importances(table)["share"].tolist() == [0.0]
+
+
+def test_a_flip_stands_at_its_multiple_of_today() -> None:
+    table = pd.DataFrame(
+        {"question": ["tiers", "memory energy", "batch"], "now": [256.0, 5e-11, 32.0],
+         "unit": ["", "J/byte", ""], "flips_at": [64.0, 1e-10, np.nan],
+         "becomes": ["no tiles", "no tiles", ""]}
+    )  # fmt: skip
+    flips = next(t for t in figures.flip_factors(table).data if t.name == "the answer changes")
+    assert dict(zip(flips.y, flips.x, strict=True)) == {"tiers": 0.25, "memory energy": 2.0}
+    assert "100 pJ/byte" in flips.text
+    today = next(t for t in figures.flip_factors(table).data if t.name == "today")
+    assert set(today.y) == {"tiers", "memory energy", "batch"} and set(today.x) == {1.0}
+
+
+def test_a_roof_bends_where_memory_and_arithmetic_take_as_long() -> None:
+    layers = pd.DataFrame(
+        {"trial": 5, "module": ["attention", "lm_head"], "macs": [2e9, 8e12],
+         "memory_bytes": [1e9, 4e10], "busy_s": [1e-3, 0.2]}
+    )  # fmt: skip
+    row = pd.Series({"trial": 5, "peak_macs_per_s": 40e12, "memory_bytes_per_s": 1e12})
+    roof, attention, head = figures.roofline(layers, row).data
+    # 40 TMAC/s over 1 TB/s: 40 MAC/byte; attention has 2 MAC/byte at 2 TMAC/s, the slope's end.
+    assert roof.x[1] == 40.0 and roof.y[1] == roof.y[2] == 40_000.0 and roof.y[0] < 2000.0
+    assert (attention.x[0], attention.y[0]) == pytest.approx((2.0, 2000.0))
+    assert (head.x[0], head.y[0]) == pytest.approx((200.0, 40_000.0))
+    assert not figures.roofline(layers, row.drop("peak_macs_per_s")).data

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dse import units
 from dse.cli.commands import complete
 from dse.cli.commands.options import (
+    AGE,
     ANALOG_MODULE,
     JSON,
     MAGNITUDE,
@@ -18,6 +20,7 @@ from dse.cli.commands.options import (
     OF_ADC,
     OF_DAC,
     OF_SHARE,
+    SHARE,
     read_memory,
 )
 from dse.cli.commands.progress import steps, watch
@@ -37,6 +40,7 @@ _MANY = 100
 def sensitivity(
     model: str = MODEL,
     noise_model: str = NOISE_MODEL,
+    age: str = AGE,
     magnitude: float = MAGNITUDE,
     tokens: int = typer.Option(8192, min=2048, help="Tokens of the estimate."),
     check_layer: int | None = typer.Option(
@@ -51,7 +55,7 @@ def sensitivity(
     """
     from dse.experiments.scores import sensitivity_tables
 
-    noise = _noise(noise_model, magnitude)
+    noise = _noise(noise_model, magnitude, age)
     with steps(quiet=as_json) as told:
         tables, facts = sensitivity_tables(model, noise, tokens, check_layer, seeds, told)
     if not as_json:
@@ -64,6 +68,9 @@ def calibrate(
     model: str = MODEL,
     dac_bits: int = typer.Option(8, min=2, max=16, help=OF_DAC),
     adc_bits: int = typer.Option(8, min=2, max=16, help=OF_ADC),
+    noise_model: str = NOISE_MODEL,
+    age: str = AGE,
+    magnitude: float = MAGNITUDE,
     tokens: int = typer.Option(4096, min=1536, help="Tokens of the sweep."),
     as_json: bool = JSON,
 ) -> None:
@@ -71,14 +78,15 @@ def calibrate(
 
     These are kappa and lambda, tried on the model's calibration text.
     """
+    from dataclasses import replace
+
     from dse.simulation.calibration import calibrate as sweep
-    from dse.simulation.simulator import Noise
     from workloads.architecture import load_architecture
     from workloads.checkpoint import load_miniature
 
     architecture = load_architecture(model)
     miniature = load_miniature(architecture.stand_in)
-    noise = Noise(dac_bits=dac_bits, adc_bits=adc_bits)
+    noise = replace(_noise(noise_model, magnitude, age), dac_bits=dac_bits, adc_bits=adc_bits)
     with steps(quiet=as_json) as told:
         result = sweep(
             miniature, architecture, noise, tokens=tokens, progress=partial(told, "pairs of ranges")
@@ -93,12 +101,13 @@ def mitigate(
         help="router-recalibration or expert-replacement; repeatable.  [default: both]",
         autocompletion=complete.mitigations,
     ),
-    share: float = typer.Option(0.25, min=0.0, max=1.0, help=OF_SHARE),
+    share: float = typer.Option(0.25, *SHARE, min=0.0, max=1.0, help=OF_SHARE),
     score: str = typer.Option(
         "max_neuron_norm", help="Which experts are digital.", autocompletion=complete.scores
     ),
     analog_module: list[str] = ANALOG_MODULE,
     noise_model: str = NOISE_MODEL,
+    age: str = AGE,
     magnitude: float = MAGNITUDE,
     tokens: int | None = typer.Option(
         None,
@@ -117,7 +126,7 @@ def mitigate(
     from dse.experiments.mitigation import checkpoint_mitigation_table, mitigation_table
     from dse.simulation.mitigation_names import MITIGATIONS
 
-    noise, names = _noise(noise_model, magnitude), mitigation or MITIGATIONS
+    noise, names = _noise(noise_model, magnitude, age), mitigation or MITIGATIONS
     if checkpoint is None:
         if max_memory:
             raise ValueError("--max-memory is for a checkpoint: add --checkpoint FOLDER")
@@ -164,7 +173,7 @@ def _print_mitigation(table: "pandas.DataFrame", source: str) -> None:
 
 def reproduce(
     name: str = typer.Argument(
-        help="fig3, fig4, fig5, fig6, table1 or theory.", autocompletion=complete.figures
+        help="fig3, fig4, fig5, fig6, table1, table2 or theory.", autocompletion=complete.figures
     ),
     tokens: int | None = typer.Option(
         None, min=1536, help="Tokens a model; theory has none.  [default: 8192]"
@@ -208,10 +217,15 @@ def reproduce(
         source=result.source,
         claim=result.claim,
         published=result.published,
-        holds=bool(result.holds),
+        holds=_holds(result.holds, as_json),
         finding=result.sentence,
         **facts,
     )
+
+
+def _holds(holds: bool | None, as_json: bool) -> bool | str | None:
+    """For a person in words; null in a document where the errors leave it open."""
+    return holds if as_json else {True: "yes", False: "no", None: "not decided"}[holds]
 
 
 def _draw(name: str, seeds: int, tokens: int, quiet: bool) -> "Reproduction":
@@ -238,10 +252,10 @@ def _draw(name: str, seeds: int, tokens: int, quiet: bool) -> "Reproduction":
     return result
 
 
-def _noise(noise_model: str, magnitude: float) -> "Noise":
+def _noise(noise_model: str, magnitude: float, age: str) -> "Noise":
     from dse.simulation.simulator import Noise
 
-    return Noise(noise_model=noise_model, magnitude=magnitude)
+    return Noise(noise_model=noise_model, magnitude=magnitude, time_s=units.age(age) or None)
 
 
 def _print_tables(tables: "dict[str, pandas.DataFrame]", as_json: bool, **facts: Any) -> None:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dse import units
 from dse.cli.commands.options import (
+    AGE,
     ANALOG_MODULE,
     JSON,
     MAGNITUDE,
@@ -14,6 +16,7 @@ from dse.cli.commands.options import (
     OF_ADC,
     OF_DAC,
     OF_SHARE,
+    SHARE,
     read_memory,
 )
 from dse.cli.commands.progress import watch
@@ -28,13 +31,14 @@ def benchmark(
     checkpoint: Path = typer.Option(..., help="Hugging Face folder."),
     data: Path = typer.Option(..., help="Folder with the tasks' data, see docs/checkpoints.md."),
     tasks: str = typer.Option(TASKS, help="Comma-separated; or a TASK.yaml of your own in --data."),
-    digital_experts: float = typer.Option(0.25, min=0.0, max=1.0, help=OF_SHARE),
+    digital_experts: float = typer.Option(0.25, *SHARE, min=0.0, max=1.0, help=OF_SHARE),
     score: str = typer.Option(
         "max_neuron_norm", help="max_neuron_norm or router_norm: which experts are digital."
     ),
     scope: str = typer.Option("global", help="Experts ranked global or per_layer."),
     analog_module: list[str] = ANALOG_MODULE,
     noise_model: str = NOISE_MODEL,
+    age: str = AGE,
     magnitude: float = MAGNITUDE,
     tile_rows: int = typer.Option(512, help="Rows of a tile."),
     dac_bits: int = typer.Option(8, help=OF_DAC),
@@ -56,7 +60,8 @@ def benchmark(
     from dse.simulation.simulator import Noise
     from workloads.checkpoint_folder import open_checkpoint
 
-    noise = Noise(noise_model, magnitude, None, tile_rows, dac_bits, adc_bits)
+    time_s = units.age(age) or None
+    noise = Noise(noise_model, magnitude, time_s, tile_rows, dac_bits, adc_bits)
     opened = open_checkpoint(checkpoint)
     noise = with_ranges(noise, opened.architecture.stand_in)
     settings = EvaluationSettings(noise, digital_experts, score, scope, tuple(analog_module), seeds)

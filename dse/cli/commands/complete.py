@@ -40,9 +40,9 @@ def noise_models(incomplete: str) -> list[str]:
 
 def scores(incomplete: str) -> list[str]:
     """Names of selection scores."""
-    from dse.placement.experts import SCORES
+    from dse.placement.scores import REGISTER
 
-    return _beginning(incomplete, SCORES)
+    return _beginning(incomplete, tuple(REGISTER))
 
 
 def mitigations(incomplete: str) -> list[str]:
@@ -52,11 +52,11 @@ def mitigations(incomplete: str) -> list[str]:
     return _beginning(incomplete, MITIGATIONS)
 
 
-def modes(incomplete: str) -> list[str]:
-    """Names of --mode."""
-    from dse.cost.workload import MODES
+def cooling(incomplete: str) -> list[str]:
+    """Names of --cooling."""
+    from hwmodels.heat import LIMIT_W_PER_MM2
 
-    return _beginning(incomplete, MODES)
+    return _beginning(incomplete, LIMIT_W_PER_MM2)
 
 
 def samplers(incomplete: str) -> list[str]:
@@ -71,6 +71,13 @@ def metrics(incomplete: str) -> list[str]:
     from dse.metrics import METRICS
 
     return _beginning(incomplete, [known.alias for known in METRICS])
+
+
+def preferences(incomplete: str) -> list[str]:
+    """Names of --prefer."""
+    from dse.search.rule import PREFERENCES
+
+    return _beginning(incomplete, PREFERENCES)
 
 
 def figures(incomplete: str) -> list[str]:

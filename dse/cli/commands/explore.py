@@ -12,14 +12,26 @@ import typer
 
 from dse import units
 from dse.cli.commands import complete
-from dse.cli.commands.options import A_MODEL, JSON, MAX_MEMORY, STORAGE, read_effort, read_memory
+from dse.cli.commands.options import (
+    A_MODEL,
+    AGE,
+    JSON,
+    MAGNITUDE,
+    MAX_MEMORY,
+    OF_MAX_LOSS,
+    OF_PREFER,
+    STORAGE,
+    read_effort,
+    read_memory,
+)
 from dse.cli.commands.progress import watch
 from dse.search.interrupts import Ending, ended_by_signals
 
 if TYPE_CHECKING:
     from dse.runs.folder import Run
 
-_MODEL = typer.Option("", help=A_MODEL, autocompletion=complete.models)
+_REQUIRED = "[required, but for --resume]"
+_MODEL = typer.Option("", help=f"{A_MODEL}  {_REQUIRED}", autocompletion=complete.models)
 _HEARTBEAT = typer.Option(
     "5s", help="Between signs of life; a worker that leaves out six is replaced."
 )
@@ -36,7 +48,10 @@ _CONSTRAINT = typer.Option(
 )
 _FIX = typer.Option(
     [],
-    help="name=value, or name=a,b for several choices; more may follow, or repeat it.",
+    help="name=value, or name=a,b for several choices; more may follow, or repeat it. Names: "
+    "technology, tile_rows, tile_cols, tiers, tiles_share, adc_bits, dac_bits, columns_per_adc, "
+    "digital_expert_fraction, placement_score, placement_scope, analog_modules, mac_units, "
+    "sram_mib, hbm_stacks.",
     autocompletion=complete.assignments,
 )
 _MORE = typer.Argument(
@@ -55,10 +70,18 @@ _CHECKPOINT = typer.Option(
 def explore(
     ctx: typer.Context,
     model: str = _MODEL,
-    budget_area: str = typer.Option("", help="Area of everything together, such as 200mm2."),
-    batch: int = typer.Option(32, help="Sequences decoded (or prefilled) together."),
-    context: int = typer.Option(1024, help="Tokens in the cache of each sequence."),
-    mode: str = typer.Option("decode", help="decode or prefill.", autocompletion=complete.modes),
+    budget_area: str = typer.Option(
+        "", help=f"Area of everything together, such as 200mm2.  {_REQUIRED}"
+    ),
+    concurrency: int = typer.Option(32, help="Sequences served at the same time."),
+    context: int = typer.Option(1024, help="Tokens in the cache of each sequence that decodes."),
+    prompt: int | None = typer.Option(None, help="Tokens of each request's prompt, instead."),
+    output_tokens: int | None = typer.Option(None, help="Tokens that each request yields."),
+    cooling: str = typer.Option(
+        "cold-plate", help="air, cold-plate or none.", autocompletion=complete.cooling
+    ),
+    age: str = AGE,
+    magnitude: float = MAGNITUDE,
     trials: int | None = typer.Option(
         None, help="Designs that the sampler proposes.  [default: 48]"
     ),
@@ -71,14 +94,19 @@ def explore(
     sampler: str = _SAMPLER,
     objective: list[str] = _OBJECTIVE,
     constraint: list[str] = _CONSTRAINT,
+    max_loss: str = typer.Option("1point", help=OF_MAX_LOSS),
+    prefer: str = typer.Option("energy", help=OF_PREFER, autocompletion=complete.preferences),
     min_accuracy: float | None = typer.Option(None, help="Least task accuracy, 0 to 1."),
     budget_power: str = typer.Option("", help="Most power, such as 15W."),
     budget_energy: str = typer.Option("", help="Most energy per token, such as 5mJ."),
+    budget_cost: str = typer.Option("", help="Most that a package may cost, such as 500USD."),
     fix: list[str] = _FIX,
     more: list[str] = _MORE,
     space: Path | None = typer.Option(None, help="TOML file with choices and ranges."),
     mitigation: list[str] = _MITIGATION,
-    tokens: int = typer.Option(8192, help="Tokens that each accuracy is measured on."),
+    tokens: int = typer.Option(
+        8192, help="Tokens that each accuracy is measured on, at least 1536."
+    ),
     checkpoint: Path | None = _CHECKPOINT,
     checkpoint_time: str = typer.Option("30min", help="Time for simulations on the checkpoint."),
     checkpoint_tokens: int = typer.Option(2048, help="Tokens of each of those."),
@@ -95,15 +123,19 @@ def explore(
     with ended_by_signals() as ending, one_exit_code(ending):
         asked = _asked(ctx)
         _check_together(ctx, asked)
-        from dse import explorer
-        from dse.search.checkpoint_stage import Effort
-
-        effort = Effort(units.parse(checkpoint_time, "time"), read_memory(max_memory))
-        session = explorer.Session(timeout_s, jobs, units.parse(heartbeat, "time"), effort=effort)
+        heartbeat_s, checkpoint_s = (
+            units.parse(text, "time") for text in (heartbeat, checkpoint_time)
+        )
+        memory = read_memory(max_memory)
         if go_on:
             search = _resumed(output, asked, storage, "storage" in _given(ctx))
         else:
             search = _begun(output, asked, storage, study)
+        from dse import explorer
+        from dse.search.checkpoint_stage import Effort
+
+        effort = Effort(checkpoint_s, memory)
+        session = explorer.Session(timeout_s, jobs, heartbeat_s, effort=effort)
         with watch(as_json) as callbacks:
             run = search(session=replace(session, callbacks=callbacks))
         show_result(run, as_json)
@@ -121,10 +153,11 @@ def one_exit_code(ending: Ending) -> Iterator[None]:
 
 
 # Options that are fields of `dse.search.settings.Settings` as they stand.
-_AS_THEY_STAND = ("model", "batch", "context", "mode", "trials", "seed", "sampler", "tokens",
-                  "checkpoint_tokens")  # fmt: skip
-_OPTIONS = {"budget_area_mm2": "budget-area", "objectives": "objective", "choices": "fix",
-            "constraints": "constraint"}  # fmt: skip
+_AS_THEY_STAND = ("model", "concurrency", "context", "prompt", "output_tokens", "cooling",
+                  "trials", "seed", "sampler", "tokens", "max_loss", "prefer", "checkpoint_tokens",
+                  "magnitude")  # fmt: skip
+_OPTIONS = {"budget_area_mm2": "budget-area", "age_s": "age", "objectives": "objective",
+            "choices": "fix", "constraints": "constraint"}  # fmt: skip
 _ON_A_CHECKPOINT = ("checkpoint_time", "checkpoint_tokens", "max_memory")
 
 
@@ -145,6 +178,8 @@ def _asked(ctx: typer.Context) -> dict[str, Any]:
     if "checkpoint" in given:
         asked["checkpoint"] = str(given["checkpoint"].resolve())
         asked.setdefault("model", asked["checkpoint"])
+    if "age" in given:
+        asked["age_s"] = units.age(given["age"])
     if "budget_area" in given:
         asked["budget_area_mm2"] = units.parse(given["budget_area"], "area")
     if "objective" in given:
@@ -161,7 +196,7 @@ def _asked(ctx: typer.Context) -> dict[str, Any]:
 
 def _constraints(given: dict[str, Any]) -> tuple[str, ...]:
     """Constraints, those of the shorthand options last."""
-    shorthand = {"budget_power", "budget_energy", "min_accuracy"} & set(given)
+    shorthand = {"budget_power", "budget_energy", "budget_cost", "min_accuracy"} & set(given)
     if not shorthand:
         return tuple(given.get("constraint", ()))
     from dse.search.settings import budget_constraints
@@ -169,7 +204,10 @@ def _constraints(given: dict[str, Any]) -> tuple[str, ...]:
     return (
         *given.get("constraint", ()),
         *budget_constraints(
-            given.get("budget_power"), given.get("budget_energy"), given.get("min_accuracy")
+            given.get("budget_power"),
+            given.get("budget_energy"),
+            given.get("min_accuracy"),
+            given.get("budget_cost"),
         ),
     )
 
@@ -200,6 +238,8 @@ def _check_together(ctx: typer.Context, asked: dict[str, Any]) -> None:
             "give --model and --budget-area, for instance "
             "dse explore --model deepseekmoe --budget-area 200mm2"
         )
+    if "context" in given and "prompt" in given:
+        raise ValueError("--context and --prompt exclude each other: a request's context follows")
     if "study" in given and not ctx.params["storage"]:
         raise ValueError("--study names it in a storage: add --storage URL, or leave it out")
     for name in _ON_A_CHECKPOINT:
@@ -213,11 +253,16 @@ def _begun(
     output: Path | None, asked: dict[str, Any], storage: str, study: str
 ) -> "Callable[..., Run]":
     """A new search, to be called with its session."""
-    from dse.explorer import default_folder, start
     from dse.search.settings import Settings
+    from dse.search.setup import settings_architecture
+    from dse.search.smallest import refuse_small_budget
+
+    # What can be refused is refused before anything heavy is loaded.
+    settings = Settings(**asked)
+    refuse_small_budget(settings, settings_architecture(settings))
+    from dse.explorer import default_folder, start
     from dse.search.study.storage import shared_place
 
-    settings = Settings(**asked)
     folder = output if output is not None else default_folder(settings)
     place = shared_place(storage, study or folder.name) if storage else None
     return partial(start, settings, folder, place=place)

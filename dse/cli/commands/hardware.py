@@ -10,8 +10,8 @@ def tile(
     technology: str = typer.Option(
         "pcm-14nm", help="Cell technology.", autocompletion=complete.technologies
     ),
-    rows: int = typer.Option(256, help="Inputs."),
-    cols: int = typer.Option(256, help="Weight columns."),
+    rows: int = typer.Option(256, "--tile-rows", "--rows", help="Inputs."),
+    cols: int = typer.Option(256, "--tile-cols", "--cols", help="Weight columns."),
     tiers: int = typer.Option(1, help="Layers of cells."),
     adc_bits: int = typer.Option(8, help=OF_ADC),
     dac_bits: int = typer.Option(8, help=OF_DAC),

@@ -6,9 +6,7 @@ from typing import Any
 import typer
 
 from dse.cli.commands import complete
-from dse.cli.commands.options import JSON, RUN, STORAGE
-
-_WEIGHTS = "delta_loss=1,energy_per_token=1,throughput=1"
+from dse.cli.commands.options import JSON, OF_MAX_LOSS, OF_PREFER, RUN, STORAGE
 
 
 def models(as_json: bool = JSON) -> None:
@@ -63,31 +61,47 @@ def show(run: Path = RUN, as_json: bool = JSON) -> None:
 
 def best(
     run: Path = RUN,
+    max_loss: str = typer.Option("", help=f"{OF_MAX_LOSS}  [default: that of the run]"),
+    prefer: str = typer.Option("", help=f"{OF_PREFER}  [default: that of the run]"),
     weights: list[str] = typer.Option(
         [],
-        help=f"metric=weight; more may follow, or repeat it.  [default: {_WEIGHTS}]",
+        help="metric=weight, instead of the rule: least weighted distance to the best values of "
+        "the front; more may follow, or repeat it.",
         autocompletion=complete.metrics,
     ),
     more: list[str] = typer.Argument(None, metavar="[METRIC=WEIGHT]...", help="More of --weights."),
     count: int = typer.Option(3, min=1, help="How many designs."),
     as_json: bool = JSON,
 ) -> None:
-    """The best designs of a run for given weights."""
+    """The best designs of a run, by the rule of the recommendation or by weights."""
     from dse.cli.console import print_json, print_table, records
     from dse.cli.summary import HEADERS, cells
     from dse.runs.best import best as choose
-    from dse.runs.best import read_weights
+    from dse.runs.best import by_rule, read_weights
     from dse.runs.folder import load_run
+    from dse.search.rule import read_rule
+    from dse.search.settings import Settings
     from dse.search.space import more_of
 
-    read = read_weights([*weights, *more_of("--weights", weights, more)] or [_WEIGHTS])
-    table = choose(load_run(run), read, count)
+    said: dict[str, Any]
+    opened, words = load_run(run), more_of("--weights", weights, more)
+    if weights:
+        if max_loss or prefer:
+            raise ValueError("--weights stands for itself: leave out --max-loss and --prefer")
+        read = read_weights([*weights, *words])
+        table = choose(opened, read, count)
+        said = {"weights": read}
+        title = "Best for " + ", ".join(f"{name} x {weight:g}" for name, weight in read.items())
+    else:
+        asked = Settings.read(opened.config["settings"])
+        rule = read_rule(max_loss or asked.max_loss, prefer or asked.prefer, asked.constraints)
+        table = by_rule(opened, rule, count)
+        said = {"rule": str(rule)}
+        title = f"Best by the rule: {rule}."
     if as_json:
-        print_json({"weights": read, "designs": records(table)})
+        print_json({**said, "designs": records(table)})
         return
-    title = "Best for " + ", ".join(f"{name} x {weight:g}" for name, weight in read.items())
-    rows = [(*cells(row), f"{row['score']:.3f}") for _, row in table.iterrows()]
-    print_table((*HEADERS, "score"), rows, title=title, left=2)
+    print_table(HEADERS, [cells(row) for _, row in table.iterrows()], title=title, left=2)
 
 
 def compare(

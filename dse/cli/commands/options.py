@@ -11,6 +11,9 @@ A_MODEL = "A name of `dse models`, or a config.json."
 OF_DAC, OF_ADC = "Bits of the inputs.", "Bits of the output converters."
 OF_MAGNITUDE = "Multiplies the programming noise."
 OF_SHARE = "Share of digital experts."
+OF_MAX_LOSS = "Most that a recommended design may lose, such as 1point or 0.03nats."
+OF_PREFER = "What is recommended among those: energy, throughput, cost or area."
+SHARE = ("--digital-experts", "--share")
 
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
 RUN = typer.Argument(help="Run folder.")
@@ -24,6 +27,7 @@ ANALOG_MODULE = typer.Option(
 NOISE_MODEL = typer.Option(
     "pcm", help="Noise of the cells: pcm, hermes, rram, ...", autocompletion=complete.noise_models
 )
+AGE = typer.Option("1day", help="From programming to use: 1h, 1day, 1month, 1year, ...; or fresh.")
 MAGNITUDE = typer.Option(1.0, min=0.0, help=OF_MAGNITUDE)
 MAX_MEMORY = typer.Option("", help="Memory with a checkpoint, such as 8GiB.")
 STORAGE = typer.Option(

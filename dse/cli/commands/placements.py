@@ -6,7 +6,7 @@ import typer
 
 from dse import units
 from dse.cli.commands import complete
-from dse.cli.commands.options import JSON, MODEL, OF_MAGNITUDE
+from dse.cli.commands.options import AGE, JSON, MAGNITUDE, MODEL, SHARE
 
 if TYPE_CHECKING:
     import pandas
@@ -16,14 +16,17 @@ def placements(
     model: str = MODEL,
     budget_area: str = typer.Option("200mm2", help="Area of the machine, such as 200mm2."),
     share: list[float] = typer.Option(
-        [0.125, 0.25, 0.5], help="Share of digital experts whose cost is the budget; repeatable."
+        [0.125, 0.25, 0.5],
+        *SHARE,
+        help="Share of digital experts whose cost is the budget; repeatable.",
     ),
     noise_model: str = typer.Option(
         "pcm", help="Noise of the cells: pcm or rram.", autocompletion=complete.noise_models
     ),
-    magnitude: float = typer.Option(4.0, help=OF_MAGNITUDE),
-    batch: int = typer.Option(32, help="Sequences decoded together."),
-    tokens: int = typer.Option(8192, help="Tokens that each loss is measured on."),
+    age: str = AGE,
+    magnitude: float = MAGNITUDE,
+    concurrency: int = typer.Option(32, help="Sequences served at the same time."),
+    tokens: int = typer.Option(8192, help="Tokens that each loss is measured on, at least 1536."),
     seeds: int = typer.Option(16, help="Noise seeds, an even number from 8."),
     as_json: bool = JSON,
 ) -> None:
@@ -36,9 +39,16 @@ def placements(
     from dse.search.settings import Settings
     from hwmodels.nonideality import Noise
 
-    noise = Noise(noise_model=noise_model, magnitude=magnitude, dac_bits=8, adc_bits=8)
-    area = units.parse(budget_area, "area")
-    settings = Settings(model=model, budget_area_mm2=area, batch=batch, tokens=tokens)
+    age_s, area = units.age(age), units.parse(budget_area, "area")
+    noise = Noise(noise_model=noise_model, magnitude=magnitude, time_s=age_s or None)
+    settings = Settings(
+        model=model,
+        budget_area_mm2=area,
+        concurrency=concurrency,
+        tokens=tokens,
+        age_s=age_s,
+        magnitude=magnitude,
+    )
 
     def tell(text: str) -> None:
         if not as_json:
@@ -52,6 +62,7 @@ def placements(
                 "model": model,
                 "machine": machine,
                 "noise_model": noise_model,
+                "age_s": age_s,
                 "magnitude": magnitude,
                 "seeds": seeds,
                 "accuracy_source": found.source,
@@ -60,7 +71,10 @@ def placements(
             }
         )
         return
-    _print(found.table, f"{model} on {machine}, {noise_model} noise x {magnitude:g}")
+    _print(
+        found.table,
+        f"{model} on {machine}, {noise_model} noise x {magnitude:g}, {units.age_text(age_s)}",
+    )
     for sentence in found.sentences:
         say(sentence)
     say(f"Loss is of the {found.source}, {seeds} noise draws that chose nothing.")

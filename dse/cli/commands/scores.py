@@ -6,13 +6,15 @@ from pathlib import Path
 
 import typer
 
-from dse.cli.commands.options import JSON, MODEL_OR_CHECKPOINT, OF_SHARE
+from dse.cli.commands.options import JSON, MODEL_OR_CHECKPOINT, OF_SHARE, SHARE
 from dse.cli.commands.progress import steps
 
 
 def scores(
     model: str = MODEL_OR_CHECKPOINT,
-    share: float | None = typer.Option(None, min=0.0, max=1.0, help=f"{OF_SHARE}  [default: 0.25]"),
+    share: float | None = typer.Option(
+        None, *SHARE, min=0.0, max=1.0, help=f"{OF_SHARE}  [default: 0.25]"
+    ),
     checkpoint: Path | None = typer.Option(
         None, help="Hugging Face folder: score its real experts instead."
     ),
@@ -40,7 +42,7 @@ def scores(
         return
     if share is not None:
         raise ValueError(
-            "--share is not for a checkpoint, whose experts all stand here: leave it out"
+            "--digital-experts is not for a checkpoint, whose experts all stand here: leave it out"
         )
     from dse.checkpoints.scores import checkpoint_scores, score_document, score_frame
     from workloads.checkpoint_folder import open_checkpoint

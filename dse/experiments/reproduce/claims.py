@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int], None]
 Simulators = Callable[[str], "Simulator"]
 """From a miniature's name to its simulator."""
 
-FIGURES = ("fig3", "fig4", "fig5", "fig6", "table1", "theory")
+FIGURES = ("fig3", "fig4", "fig5", "fig6", "table1", "table2", "theory")
 MODELS = {"deepseekmoe-mini": "deepseekmoe", "olmoe-mini": "olmoe"}
 
 # Published average accuracies in percent (Table 1, both models, 8-bit DAC and ADC, no noise).
@@ -50,15 +50,15 @@ PUBLISHED = {
 @dataclass(frozen=True)
 class Reproduction:
     """One figure or table: name, table, figure (plotly), the paper's claim and what it published,
-    whether the claim holds on the miniatures, and a sentence with our numbers; shown are the
-    columns for a terminal."""
+    whether the claim holds on the miniatures (None: not decided), and a sentence with our numbers;
+    shown are the columns for a terminal."""
 
     name: str
     table: pd.DataFrame
     figure: Any
     claim: str
     published: str
-    holds: bool
+    holds: bool | None
     sentence: str
     source: str
     shown: tuple[str, ...] = ()
@@ -101,6 +101,16 @@ def sources(models: Sequence[str]) -> str:
     return "; ".join(
         f"{load_miniature(model).source}, {said(noise_for(model, 0.0))}" for model in models
     )
+
+
+def decided(found: Mapping[str, tuple[float, float]]) -> bool | None:
+    """Whether a claim that numbers are positive holds of all; None where the errors leave it open.
+
+    One number clearly below zero decides against it.
+    """
+    if any(value < -2 * error for value, error in found.values()):
+        return False
+    return True if all(value > 2 * error for value, error in found.values()) else None
 
 
 def verdict(found: Mapping[str, tuple[float, float]]) -> str:

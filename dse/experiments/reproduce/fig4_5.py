@@ -20,7 +20,8 @@ from dse.experiments.reproduce.claims import (
     sources,
 )
 from dse.experiments.reproduce.figures import captioned, recovery_lines
-from dse.placement.experts import digital_mask, digital_order, expert_scores
+from dse.placement.experts import digital_mask, digital_order
+from dse.placement.scores import expert_scores
 from dse.simulation.simulator import Noise, SimulationResult, Simulator, paired_difference
 from dse.simulation.statistics import stratified_mean
 
@@ -250,8 +251,8 @@ def _comparison(model: str, gaps: dict[float, dict[str, tuple[float, float]]]) -
 
 def _judgement(
     gaps: dict[str, dict[float, dict[str, tuple[float, float]]]],
-) -> tuple[bool, str]:
-    """Whether the claim holds at every magnitude on every model, and a sentence on where."""
+) -> tuple[bool | None, str]:
+    """Whether the claim holds at every magnitude on every model (None: not decided), and where."""
     shown: dict[str, list[str]] = {}
     against: list[str] = []
     for model, magnitudes in gaps.items():
@@ -267,7 +268,7 @@ def _judgement(
     said = f"The claim holds {'clearly on ' + where if where else 'clearly nowhere'}"
     if against:
         return False, f"{said}, and does not hold on {'; '.join(against)} (clearly worse)."
-    return False, (
+    return None, (
         f"{said}. Elsewhere it is not decided: a difference is within two standard errors, which "
         "more --seeds and --tokens narrow; nowhere is max neuron norm clearly worse."
     )

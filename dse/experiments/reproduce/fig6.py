@@ -15,10 +15,11 @@ from dse.experiments.reproduce.claims import (
     Progress,
     Reproduction,
     counted,
+    decided,
     verdict,
 )
 from dse.experiments.reproduce.figures import captioned, frequency_scatter
-from dse.placement.experts import expert_scores
+from dse.placement.scores import expert_scores
 from workloads.moe import forward
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def reproduce_frequency(tokens: int, progress: Progress) -> Reproduction:
         "experts with a high maximum neuron norm respond to frequent tokens, experts with a low "
         "one to rare tokens",
         PUBLISHED["fig6"],
-        all(mean > 2 * error for mean, error in found.values()),
+        decided(found),
         "Rank correlation, inside a layer, of max neuron norm with the frequency of the tokens an "
         f"expert serves: {'; '.join(each)}. The claim {verdict(found)}.",
         "; ".join(load_miniature(model).source for model in MODELS),

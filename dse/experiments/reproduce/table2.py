@@ -14,7 +14,7 @@ import numpy as np
 
 from dse.cost.evaluate import Costs, evaluate
 from dse.cost.hardware import System
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from hwmodels import load_accelerator, load_tile
 from workloads.architecture import MoEArchitecture, load_model
 from workloads.inventory import inventory
@@ -98,7 +98,7 @@ def _costs(
     architecture: MoEArchitecture, expert_share: float, analog_modules: tuple[str, ...] = ()
 ) -> Costs:
     layers, experts = architecture.moe_layers, architecture.routed_experts
-    accelerator = replace(load_accelerator("a100"), memory_efficiency=SUSTAINED)
+    accelerator = replace(load_accelerator("a100-400w"), memory_efficiency=SUSTAINED)
     tiles = 0 if expert_share == 1 else TILES
     return evaluate(
         architecture,
@@ -107,7 +107,7 @@ def _costs(
         System(load_tile("aimc-3d"), tiles, accelerator),
         0,
         round(expert_share * layers * experts),
-        Workload(BATCH, CONTEXT),
+        Traffic(BATCH, CONTEXT),
         analog_modules,
     )
 

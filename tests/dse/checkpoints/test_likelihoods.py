@@ -212,7 +212,7 @@ def test_a_task_of_one_s_own(folders: tuple[Path, Path]) -> None:
     [
         (("--tasks", "piqqa"), "no task 'piqqa': there are piqa, arc_easy"),
         (("--tasks", "gone"), "no task 'gone'"),
-        (("--seeds", "3"), "seeds is 3; 1 or an even number is needed"),
+        (("--seeds", "3"), "seeds is 3; 1 or an even number"),
         (("--score", "norm"), "score 'norm' is unknown: choose max_neuron_norm or router_norm"),
     ],
 )

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from dse.checkpoints.scores import checkpoint_scores
 from dse.cli.app import app
-from dse.placement.experts import expert_scores
+from dse.placement.scores import expert_scores
 from dse.simulation.simulator import Noise, Simulator
 from workloads.checkpoint import load_miniature
 from workloads.checkpoint_export import write_checkpoint

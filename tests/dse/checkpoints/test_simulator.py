@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import torch
 
 from dse.checkpoints.memory import plan_memory
 from dse.checkpoints.simulator import CheckpointSimulator, text_benchmark
-from dse.checkpoints.stream import LayerWeights
-from dse.simulation.mitigation import program_expert
+from dse.checkpoints.stream import LayerWeights, StreamedModel
+from dse.simulation.mitigation import copy_of, program_expert
 from dse.simulation.noisy_model import NoisyModel
 from dse.simulation.simulator import Noise, Simulator
 from hwmodels.nonideality import ProgrammedMatrix
@@ -95,7 +96,20 @@ def test_mitigations_are_those_of_the_miniature(name: str, tmp_path: Path) -> No
     assert abs(difference) > 1e-4
 
 
-@pytest.mark.parametrize("family", ["qwen2_moe", "qwen3_moe", "mixtral", "deepseek_v2"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "qwen2_moe",
+        "qwen3_moe",
+        "mixtral_window",
+        "deepseek_v2",
+        "deepseek_v3_fused",
+        "glm4_moe",
+        "gpt_oss",
+        "granitemoe",
+        "phimoe",
+    ],
+)
 def test_other_families_are_simulated_alike(family: str, tmp_path: Path) -> None:
     folder = tmp_path / family
     shutil.copytree(RECORDED / family, folder)
@@ -139,6 +153,48 @@ def test_groups_of_any_size_give_the_same_result(tmp_path: Path) -> None:
     simulator.model.group = 7
     apart = simulator.evaluate(Noise(magnitude=4.0), digital)
     np.testing.assert_allclose(together.loss_by_sequence, apart.loss_by_sequence, rtol=1e-4)
+
+
+@pytest.mark.parametrize("time_s", [None, 3600.0])
+def test_experts_programmed_side_by_side_are_those_one_by_one(time_s: float | None) -> None:
+    """Bit for bit: the seed of each expert is its own, whichever thread draws from it."""
+    checkpoint = open_checkpoint(RECORDED / "olmoe")
+    config = decoder_config(checkpoint)
+    noise = Noise(magnitude=2.0, tile_rows=5, time_s=time_s)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        model = StreamedModel(checkpoint, config, torch.device("cpu"), 4, 0, programmed_at_once=3)
+        group = list(model.expert_groups(1))[1]  # experts 4 and 5 of 6
+        together = model.program_experts(group, [(0, 4), (1, 5), (1, 2)], noise, (7, -1))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    for part, whole in together.items():
+        name = f"layers.1.experts.{part}"
+        for row, (place, slot, own) in enumerate(
+            [(0, 4, name), (1, 5, name), (1, 2, copy_of(name))]
+        ):
+            one = program_expert(group.weights[part][place], whole.sizes, noise, own, slot, (7, -1))
+            assert torch.equal(whole.weight[row], one.weight)
+            assert torch.equal(whole.scale[row], one.scale)
+
+
+def test_threads_that_program_fit_into_the_memory() -> None:
+    """A matrix more at a time takes 64 MiB for its copies: none where there is little to spare."""
+    checkpoint = open_checkpoint(RECORDED / "olmoe")
+    config = replace(decoder_config(checkpoint), hidden_size=1024, expert_intermediate_size=1024)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        assert plan_memory(checkpoint, config, 2048, 4, 64 << 30).programmed == 4
+        with pytest.raises(ValueError, match="need") as raised:
+            plan_memory(checkpoint, config, 2048, 4, 1 << 20)
+        words = str(raised.value).split(" need ")[1].split(";")[0].split()
+        needed = math.ceil(float(words[0]) * {"MiB": 1 << 20, "GiB": 1 << 30}[words[1]])
+        assert plan_memory(checkpoint, config, 2048, 4, needed + (64 << 20)).programmed == 1
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_memory_is_divided_and_too_little_names_what_is_needed() -> None:

@@ -44,8 +44,12 @@ def test_bad_models_and_budgets(empty, model, budget, words):
         (["--objective", "speed"], ["throughput"]),
         (["--min-accuracy", "55"], ["from 0 to 1"]),
         (["--budget-power", "15"], ["15W"]),
-        (["--batch", "0"], ["batch is 0"]),
-        (["--mode", "train"], ["decode, prefill"]),
+        (["--concurrency", "0"], ["concurrency is 0"]),
+        (["--cooling", "water"], ["air, cold-plate, none"]),
+        (["--prompt", "100"], ["prompt without output_tokens"]),
+        (["--objective", "time_to_first_token"], ["--prompt"]),
+        (["--fix", "memory=hbm4"], ["nearest is hbm3"]),
+        (["--fix", "digital_weight_bits=5"], ["4, 8, 16", "nearest is 4"]),
         (["--sampler", "cmaes"], ["screening"]),
         (["--seed", "-1"], ["seed is -1"]),
         (["--jobs", "0"], ["jobs is 0"]),
@@ -53,7 +57,7 @@ def test_bad_models_and_budgets(empty, model, budget, words):
         (["--trials", "some"], ["--trials"]),
         (["--space", "nowhere.toml"], ["nowhere.toml"]),
         (["--resume"], ["--output RUN"]),
-        (["--batch", "1000000000000"], ["at most 1,000,000"]),
+        (["--concurrency", "1000000000000"], ["at most 1,000,000"]),
         (["--jobs", "100000"], ["from 1 to 256"]),
         (["--sampler", "screning"], ["nearest is screening"]),
         (["--constraint", "accuracy>=2"], ["a share from 0 to 1"]),
@@ -132,7 +136,15 @@ def test_the_defaults_shown_are_those_of_the_settings():
     defaults = {field.name: field.default for field in fields(Settings)}
     shown = {option.name: option.default for option in COMMANDS["explore"].params}
     assert f"[default: {defaults['trials']}]" in invoke("explore", "--help").stdout
-    for name in ("batch", "context", "mode", "seed", "sampler", "tokens", "checkpoint_tokens"):
+    for name in (
+        "concurrency",
+        "context",
+        "cooling",
+        "seed",
+        "sampler",
+        "tokens",
+        "checkpoint_tokens",
+    ):
         assert shown[name] == defaults[name]
 
 
@@ -160,7 +172,7 @@ def test_a_read_only_place_is_one_line(tmp_path):
         ("dse explore --fix technology=rram-2", {"technology=rram-22nm"}),
         ("dse til", {"tile"}),
         ("dse explore --sampler tp", {"tpe", "tpe-multivariate"}),
-        ("dse explore --mode pre", {"prefill"}),
+        ("dse explore --cooling c", {"cold-plate"}),
         ("dse explore --objective accuracy --objective ener", {"energy_per_token"}),
         ("dse explore --constraint lat", {"latency_per_token"}),
         ("dse explore --mitigation exp", {"expert-replacement"}),

@@ -14,6 +14,7 @@ from dse.experiments.reproduce.table2 import (
     tokens_for_rate,
 )
 from hwmodels import chip_table, gpu_table
+from workloads import decoders
 from workloads.architecture import load_model, model_names
 
 README = Path(__file__).parents[3] / "README.md"
@@ -23,15 +24,7 @@ def test_everything_fits_a_terminal():
     result = invoke("validate")
     assert result.exit_code == 0, result.output
     assert max(map(len, result.stdout.splitlines())) <= 100
-    for word in (
-        "hermes_core",
-        "left out",
-        "wang2022",
-        "Qwen3-30B-A3B",
-        "ISAAC",
-        "not predicted",
-        "never fitted",
-    ):
+    for word in ("pulse width", "left out", "covered", "(few)", "Qwen3-30B-A3B", "ISAAC"):
         assert word in result.stdout
 
 
@@ -39,8 +32,17 @@ def test_json_is_one_document():
     result = invoke("validate", "--json")
     assert result.exit_code == 0 and result.stderr == ""
     document = json.loads(result.stdout)
-    assert set(document) == {"chips", "summary", "classes", "survey", "gpus", "systems"}
-    assert {row["fitted"] for row in document["classes"]} == {True, False}
+    assert set(document) == {
+        "chips",
+        "summary",
+        "classes",
+        "gpus",
+        "gpu_summary",
+        "digital",
+        "systems",
+    }
+    assert {row["few"] for row in document["classes"]} == {True, False}
+    assert all(row["low"] < row["high"] for row in document["classes"])
     assert all(row["error"] is None or row["error"] > -1 for row in document["chips"])
     missing = [row for row in document["chips"] if row["predicted"] is None]
     assert missing and all(row["reason"] for row in missing)
@@ -50,7 +52,7 @@ def test_own_tables(tmp_path):
     """Only the table asked for; a row that cannot be expressed says why, the others go on."""
     chips = tmp_path / "chips.csv"
     rows = chip_table.read_table()[:2]
-    rows[1] = {**rows[1], "device": "abacus"}
+    rows[1] = {**rows[1], "device": "mram"}
     gpus = tmp_path / "gpus.csv"
     runs = gpu_table.read_table()[:2]
     runs[1] = {**runs[1], "gpu": "B9000"}
@@ -62,11 +64,44 @@ def test_own_tables(tmp_path):
     found = json.loads(invoke("validate", "--chips", chips, "--json").stdout)
     assert set(found) == {"chips", "summary", "classes"}
     assert {row["chip"] for row in found["chips"]} == {row["id"] for row in rows}
-    assert any("abacus" in row["reason"] for row in found["chips"])
+    assert any("mram" in row["reason"] for row in found["chips"])
     printed = invoke("validate", "--chips", chips, "--gpus", gpus)
     assert printed.exit_code == 0, printed.output
-    assert "abacus" in printed.stdout and "B9000" in printed.stdout
+    assert "mram" in printed.stdout and "B9000" in printed.stdout
+    assert "80 % of such" in printed.stdout and "Not read" not in printed.stdout
+    chips.write_text(chips.read_text().replace("supply_v", "suply_v"))
+    assert "suply_v" in invoke("validate", "--chips", chips).stdout
     assert max(map(len, printed.stdout.splitlines())) <= 100
+
+
+def test_the_template_is_filled_in_and_read_back(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(invoke("validate", "--template").stdout)
+    printed = invoke("validate", "--chips", path)
+    assert printed.exit_code == 0 and "example_pcm" in printed.stdout
+    columns = json.loads(invoke("validate", "--template", "--json").stdout)["columns"]
+    assert {"name": "clock_hz", "unit": "Hz"}.items() <= next(
+        column for column in columns if column["name"] == "clock_hz"
+    ).items()
+    one_line(invoke("validate", "--template", "--seed"), "--template")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("sram", "abacus", ("device", "abacus", "pcm, rram")),
+        (",sar,", ",sra,", ("readout", "nearest is sar")),
+        ("130e-9", "-130e-9", ("latency_s", "-130e-9")),
+        ("node_nm,", "years,", ("node_nm", "headers found")),
+        ("latency_s", "latency (mW)", ("latency (mW)", "ms, us, ns")),
+    ],
+)
+def test_a_wrong_table_of_chips_is_refused_in_one_line(tmp_path, old, new, words):
+    path = tmp_path / "mine.csv"
+    lines = invoke("validate", "--template").stdout.splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("#"))
+    path.write_text(text.replace(old, new))
+    one_line(invoke("validate", "--chips", path), *words)
 
 
 @pytest.mark.parametrize("option", ["--chips", "--gpus"])
@@ -128,7 +163,7 @@ def test_tornado_refuses_what_is_no_run(tmp_path):
 def test_decoders_agree_with_the_architectures(name):
     """What the GPU validation reads a step, and what the architectures count, are one model."""
     model = load_model(name)
-    decoder = next(d for d in gpu_table.decoders().values() if d.name == model.hugging_face)
+    decoder = next(d for d in decoders.decoders().values() if d.name == model.hugging_face)
     counts = decoder.layers, decoder.moe_layers, decoder.experts, decoder.experts_per_token
     assert counts == (
         model.layers,
@@ -141,4 +176,6 @@ def test_decoders_agree_with_the_architectures(name):
     read = routed + decoder.parameters_always_read + (0 if model.tie_embeddings else embedding)
     assert read == pytest.approx(model.total_parameters(), rel=1e-3)
     for context in (1, 100, 1000):
-        assert gpu_table.cached_values(decoder, context) == model.kv_cache_elements(context)
+        values = decoders.cached_values(decoder, context)
+        assert values == model.kv_cache_elements(context)
+        assert values * decoder.macs_per_kv_value == pytest.approx(model.attention_macs(context))

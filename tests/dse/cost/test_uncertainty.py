@@ -11,7 +11,7 @@ from search_fixture import small_problem
 from dse.cost import uncertainty
 from dse.cost.recorded import run_model
 from dse.cost.uncertainty import QUANTITIES, Effects, combine
-from dse.cost.workload import Workload
+from dse.cost.workload import Traffic
 from dse.placement.parts import read_parts
 from dse.runs.tornado import position
 from dse.search.costed_table import costed_frame
@@ -31,8 +31,8 @@ def designs():
     costed = exact_fit(problem, indices)
     table = costed_frame(problem, costed, {})
     table["trial"] = np.arange(len(table))
-    table["is_knee"] = np.arange(len(table)) == 7
-    model = run_model(problem.architecture, problem.workload, expert_table(problem))
+    table["is_recommended"] = np.arange(len(table)) == 7
+    model = run_model(problem.architecture, problem.traffic, expert_table(problem))
     return table, uncertainty.effects(model, table)
 
 
@@ -99,7 +99,7 @@ def test_no_tile_no_tile_constants(designs):
 def test_one_design_alone_as_among_others(designs):
     table, found = designs
     problem = small_problem()
-    model = run_model(problem.architecture, problem.workload, expert_table(problem))
+    model = run_model(problem.architecture, problem.traffic, expert_table(problem))
     alone = uncertainty.effects(model, table.iloc[[11]])
     assert np.array_equal(alone.values[:, 0], found.values[:, 11])
     for end, other in zip(alone.ranges(), found.ranges(), strict=True):
@@ -113,7 +113,7 @@ def test_analog_modules_are_costed_as_recorded():
     table = costed_frame(problem, exact_fit(problem, indices), {})
     assert (table["analog_modules"] == "attention+lm_head").all()
     table["analog_modules"] = "none"
-    model = run_model(problem.architecture, problem.workload, expert_table(problem))
+    model = run_model(problem.architecture, problem.traffic, expert_table(problem))
     wrong = uncertainty.effects(model, table)
     assert np.isnan(wrong.values).all()  # not the machine that the table names
     table["analog_modules"] = "attention+lm_head"
@@ -123,7 +123,7 @@ def test_analog_modules_are_costed_as_recorded():
 def test_another_workload_is_noticed(designs):
     table, _ = designs
     problem = small_problem()
-    other = run_model(problem.architecture, Workload(batch=7), expert_table(problem))
+    other = run_model(problem.architecture, Traffic(7), expert_table(problem))
     found = uncertainty.effects(other, table)
     assert np.isnan(found.values).all()
     with pytest.raises(ValueError, match="another version"):
@@ -150,7 +150,7 @@ def test_table_and_tornado(designs):
 
 
 def test_position_of_trials():
-    table = pd.DataFrame({"trial": [3, 8], "is_knee": [False, True]})
+    table = pd.DataFrame({"trial": [3, 8], "is_recommended": [False, True]})
     assert position(table, None) == 1
     assert position(table, 3) == 0
     with pytest.raises(ValueError, match="nearest is 8"):

@@ -23,9 +23,9 @@ from hwmodels.nonideality import Noise
 @pytest.fixture(scope="module")
 def found():
     """OLMoE decoded one sequence at a time, where fetches differ most between experts."""
-    settings = Settings("olmoe", 200.0, batch=1)
+    settings = Settings("olmoe", 200.0, concurrency=1)
     problem = make_problem(settings, simulate=False)
-    return machine(problem, "pcm"), score_values(settings, problem.workload)
+    return machine(problem, "pcm"), score_values(settings, problem.traffic)
 
 
 def test_the_machine_holds_every_expert_within_the_budget(found):

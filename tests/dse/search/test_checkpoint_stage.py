@@ -20,7 +20,7 @@ from dse.checkpoints.model import RealModel
 from dse.checkpoints.simulator import CheckpointSimulator, Placement
 from dse.cli.app import app
 from dse.kept import keep_result, read_results
-from dse.placement.experts import expert_scores
+from dse.placement.scores import expert_scores
 from dse.runs.folder import load_run
 from dse.search import checkpoint_stage as checkpoint_search
 from dse.search.checkpoint_stage import Effort, Stage, placement_of, run_stage, spread, wanted_codes

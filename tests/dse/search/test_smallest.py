@@ -17,15 +17,17 @@ def refusal(problem) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize(("batch", "context"), [(1, 128), (32, 1024)])
-def test_the_smallest_budget_works_when_given_back(batch, context):
-    least = round_up_mm2(smallest_designs(small_problem(batch=batch, context=context))[1])
-    problem = small_problem(budget_area_mm2=least, batch=batch, context=context)
+@pytest.mark.parametrize(("concurrency", "context"), [(1, 128), (32, 1024)])
+def test_the_smallest_budget_works_when_given_back(concurrency, context):
+    least = round_up_mm2(
+        smallest_designs(small_problem(concurrency=concurrency, context=context))[1]
+    )
+    problem = small_problem(budget_area_mm2=least, concurrency=concurrency, context=context)
     assert len(Screening(problem, {}, 0).pool)
 
 
 def test_a_cache_that_no_memory_holds_is_said():
-    problem = small_problem(batch=512, context=131072)
+    problem = small_problem(concurrency=512, context=131072)
     assert math.isinf(smallest_designs(problem)[1])
     line = refusal(problem)
     assert "512 x 131072 tokens" in line and "memory" in line and "\n" not in line

@@ -1,5 +1,8 @@
 """Jobs side by side, and the simulation on one and on several threads."""
 
+import os
+import subprocess
+import sys
 import threading
 from functools import partial
 from types import SimpleNamespace
@@ -12,7 +15,7 @@ from dse.search import workers
 from dse.search.settings import Settings
 from dse.search.study.storage import Place
 from dse.simulation.simulator import Noise, Simulator
-from dse.simulation.threads import in_threads
+from dse.simulation.threads import in_threads, shares
 
 
 @pytest.fixture
@@ -79,3 +82,40 @@ def test_the_simulation_does_not_depend_on_threads(two_threads, model):
         losses.append(made.evaluate(noise, ~made.all_digital()).loss_by_sequence)
     assert losses[0].shape == losses[1].shape
     assert abs(losses[0] - losses[1]).max() < 1e-4
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_leave_the_cores_to_others(own, expected):
+    """Said before torch is loaded; unless the user says something else."""
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment |= {} if own is None else {"OMP_WAIT_POLICY": own}
+    code = "import sys, os, dse; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == [expected, "False"]
+
+
+def test_no_more_jobs_at_once_than_are_allowed(two_threads):
+    torch.set_num_threads(4)
+    busy, most, lock = 0, 0, threading.Lock()
+    together = threading.Barrier(2)
+
+    def job():
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        together.wait(timeout=10)
+        with lock:
+            busy -= 1
+
+    in_threads([job] * 8, most=2)
+    assert most == 2
+    assert in_threads([]) == []
+
+
+def test_shares_are_all_of_it(two_threads):
+    assert shares("abcde") == ["ace", "bd"]
+    assert shares("a") == ["a"]
+    assert shares("") == []
