@@ -66,10 +66,9 @@ def print_run(run: Run) -> None:
     """Print the answer, the short table of a run, and where its report is."""
     import typer
 
-    config = run.config
+    config, front = run.config, thinned_front(run)  # a run that cannot be read prints nothing
     print_answer(config.get("recommendation"))
     title = f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {traffic(run)}"
-    front = thinned_front(run)
     rows = [cells(row) for _, row in front.iterrows()]
     rows += [cells(row) for _, row in references(run).iterrows()]
     print_table(HEADERS, rows, title=title, left=3, whole=WHOLE)
