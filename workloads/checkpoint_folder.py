@@ -40,6 +40,11 @@ from workloads.moe import (
 from workloads.shards import NUMBERS, SINGLE, Stored, read_headers, read_stored
 
 Progress = Callable[[int, int], None]
+_OTHER_TOKENIZERS = {
+    "tokenizer.model": "a SentencePiece model",
+    "tiktoken.model": "a tiktoken model",
+    "vocab.json": "a vocabulary without its rules",
+}
 
 
 @dataclass(frozen=True)
@@ -131,11 +136,12 @@ def load_tokenizer(checkpoint: CheckpointFolder) -> Tokenizer:
     Raises ValueError with one line when there is none.
     """
     file = checkpoint.path / "tokenizer.json"
-    if not file.exists() and (checkpoint.path / "tokenizer.model").exists():
-        raise ValueError(
-            f"{file} is missing; tokenizer.model, a SentencePiece model, is not read: "
-            "AutoTokenizer.from_pretrained(...).save_pretrained(...) writes tokenizer.json"
-        )
+    for name, kind in _OTHER_TOKENIZERS.items():
+        if not file.exists() and (checkpoint.path / name).exists():
+            raise ValueError(
+                f"{file} is missing; {name}, {kind}, is not read: "
+                "AutoTokenizer.from_pretrained(...).save_pretrained(...) writes tokenizer.json"
+            )
     check_file(file)
     try:
         tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))

@@ -10,11 +10,24 @@ from typing import Any
 from workloads.architecture import MoEArchitecture
 from workloads.decoder_config import ClampedSwiGlu, LongRope, Router, Yarn
 
-_YARN = ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "mscale",
-         "mscale_all_dim")  # fmt: skip
+_YARN = (
+    "factor",
+    "original_max_position_embeddings",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+)
 _LONG = ("short_factor", "long_factor", "short_mscale", "long_mscale")
-_ROPE = ("rope_type", "type", "rope_theta", "attention_factor", "truncate",
-         "partial_rotary_factor", *_YARN)  # fmt: skip
+_ROPE = (
+    "rope_type",
+    "type",
+    "rope_theta",
+    "attention_factor",
+    "truncate",
+    "partial_rotary_factor",
+    *_YARN,
+)
 _GPT_OSS_ROPE = {
     "rope_type": "yarn",
     "factor": 32.0,

@@ -68,15 +68,28 @@ def model_tensors(
     names = FAMILIES[architecture.family]
     if any(one.dtype.startswith("F8") for one in tensors.values()) and block != (0, 0):
         tensors = with_scales(tensors, block)
-    renamed = {_renamed(name, names): stored for name, stored in tensors.items()}
+    renamed: dict[str, Stored] = {}
+    for name, stored in tensors.items():
+        _add(renamed, {_renamed(name, names): stored})
     found: dict[str, Stored] = {}
     for name, stored in renamed.items():
         match = _FUSED.fullmatch(name)
         if match is None:
-            found[name] = stored
+            _add(found, {name: stored})
         elif match[3] != "_scales":
-            found |= _split(match, stored, renamed.get(_scales(match)), architecture, names)
+            scales = renamed.get(f"{match[1]}.{match[2]}_scales")
+            _add(found, _split(match, stored, scales, architecture, names))
     return found
+
+
+def _add(found: dict[str, Stored], more: Mapping[str, Stored]) -> None:
+    """Add tensors; a checkpoint that holds one twice, written in two ways, is refused."""
+    for name, stored in more.items():
+        if name in found:
+            raise ValueError(
+                f"{stored.file}: tensor {stored.key} is also stored as {found[name].key}"
+            )
+        found[name] = stored
 
 
 def _renamed(name: str, names: Names) -> str:
@@ -84,10 +97,6 @@ def _renamed(name: str, names: Names) -> str:
         if other in name:
             return name.replace(other, ours)
     return name
-
-
-def _scales(match: re.Match[str]) -> str:
-    return f"{match[1]}.{match[2]}_scales"
 
 
 def _split(

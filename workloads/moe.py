@@ -213,9 +213,14 @@ def _attend(
         seen = (distance >= 0) & (distance < window)
     if sinks is None:
         return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=seen, is_causal=seen is None, scale=scale,
+            query,
+            key,
+            value,
+            attn_mask=seen,
+            is_causal=seen is None,
+            scale=scale,
             enable_gqa=shared,
-        )  # fmt: skip
+        )
     if shared:
         each = query.shape[1] // key.shape[1]
         key, value = (t.repeat_interleave(each, dim=1) for t in (key, value))

@@ -51,9 +51,15 @@ def mamba(
 
 
 def mamba2(
-    hidden: int, heads: int, head: int, groups: int, state: int, width: int,
-    conv_bias: bool, bias: bool,
-) -> RecurrentMixer:  # fmt: skip
+    hidden: int,
+    heads: int,
+    head: int,
+    groups: int,
+    state: int,
+    width: int,
+    conv_bias: bool,
+    bias: bool,
+) -> RecurrentMixer:
     """A Mamba-2 mixer (arXiv 2405.21060) as in Granite 4: one projection for all inputs."""
     inner = heads * head
     channels = inner + 2 * groups * state

@@ -174,7 +174,8 @@ def test_the_recommended_design_can_be_found_again(
 
 
 EARLY = """new MutationObserver(() => { if (document.documentElement.dataset.ready)
-  window.early ??= document.querySelectorAll(".plot svg.main-svg").length; })
+  window.early ??= [...document.querySelectorAll(".plot")]
+    .filter((div) => div.querySelector("svg.main-svg")).length; })
   .observe(document, {attributes: true, subtree: true});"""
 
 

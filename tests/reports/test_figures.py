@@ -218,9 +218,12 @@ def test_importance_is_the_share_of_variance_between_groups() -> None:
 
 
 def test_importance_of_a_cost_counts_ratios() -> None:
-    table = pd.DataFrame({"tiers": [1, 1, 4, 4], "energy_j_per_token": [0.001, 0.1, 0.01, 1.0]})
-    # Logarithms to ten -3, -1 | -2, 0: 1 between, 4 inside: less than chance.
-    assert importances(table)["share"].tolist() == [0.0]
+    table = pd.DataFrame({"tiers": [1, 1, 4, 4], "energy_j_per_token": [0.001, 0.002, 0.01, 0.02]})
+    # Logarithms to ten -3, -3 + l | -2, -2 + l with l = lg 2: the means are 1 apart, so 1 between,
+    # and 4 (l / 2)^2 = l^2 inside.
+    inside = np.log10(2) ** 2
+    expected = 1 - (inside / 2) / ((1 + inside) / 3)
+    assert importances(table)["share"].tolist() == [pytest.approx(expected)]
 
 
 def test_a_flip_stands_at_its_multiple_of_today() -> None:

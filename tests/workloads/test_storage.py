@@ -189,11 +189,33 @@ def test_a_pointer_is_called_one(tmp_path: Path) -> None:
         open_checkpoint(folder)
 
 
-def test_a_sentencepiece_tokenizer_is_named(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "sp", DEEPSEEK, deepseek_tensors())
-    (folder / "tokenizer.model").write_bytes(b"\n\x0e")
-    with pytest.raises(ValueError, match=r"tokenizer\.model, a SentencePiece model, is not read"):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tokenizer.model", r"tokenizer\.model, a SentencePiece model, is not read"),
+        ("tiktoken.model", r"tiktoken\.model, a tiktoken model, is not read"),
+    ],
+)
+def test_other_tokenizers_are_named(name: str, words: str, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "other", DEEPSEEK, deepseek_tensors())
+    (folder / name).write_bytes(b"\n\x0e")
+    with pytest.raises(ValueError, match=words):
         load_tokenizer(open_checkpoint(folder))
+
+
+def test_a_tensor_written_in_two_ways_is_refused(tmp_path: Path) -> None:
+    """Experts one by one beside the same ones together: which of them would count?"""
+    folder = shutil.copytree(RECORDED / "mixtral_fused", tmp_path / "both")
+    other = load_file(RECORDED / "mixtral" / "model-00001-of-00003.safetensors")
+    name = next(name for name in other if ".experts.0.w1" in name)
+    file = folder / "model-00003-of-00002.safetensors"
+    save_file({name: other[name]}, file)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    index["weight_map"][name] = file.name
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"tensor .* is also stored as") as error:
+        open_checkpoint(folder)
+    assert name in str(error.value) and "gate_up_proj" in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "SHARD"])
