@@ -22,7 +22,7 @@ def study(
     A search whose set-up was killed may leave a name that only this frees.
     """
     from dse.cli.console import print_json, print_table
-    from dse.search.study.shared import list_studies, remove_study
+    from dse.search.shared_studies import list_studies, remove_study
     from dse.search.study.storage import shared_place, shown
 
     if action not in complete.STUDY_ACTIONS:
