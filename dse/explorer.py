@@ -1,8 +1,11 @@
 """From a question to a finished run folder: what `dse explore` and `dse.explore()` call."""
 
+import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,9 @@ import optuna
 from dse import units
 from dse.runs import folder as runs
 from dse.runs.record import finish, first_config, write_report
-from dse.runs.study import _journal, find_study
+from dse.runs.study import check_same_program, find_study, journal_place, open_storage
+from dse.search import interrupts, workers
 from dse.search import loop as search
-from dse.search import workers
 from dse.search.checkpoint_stage import Effort, Stage, score_front
 from dse.search.loop import screen
 from dse.search.screening import Screening
@@ -21,18 +24,19 @@ from dse.search.settings import Settings, slug
 from dse.search.setup import make_problem, settings_architecture
 from dse.search.smallest import refuse_small_budget
 from dse.search.study import slots
-from dse.search.study.storage import Place, shown
+from dse.search.study.storage import Place, has_secret, shown
 from hwmodels.catalog import nearest
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a caller wants to hear: stages of the set-up, progress after each trial, and layers
-    done of a pass over a checkpoint."""
+    """What a caller wants to hear: stages of the set-up, progress after each trial, layers done of
+    a pass over a checkpoint, and what is worth a line of its own."""
 
     stage: Callable[[str], None] = lambda text: None
     progress: Callable[[search.Progress], None] = lambda progress: None
     layers: Callable[[str, int, int], None] = lambda text, done, total: None
+    note: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)
@@ -141,14 +145,16 @@ def start(
     Args:
         place: where its study lies; in the folder's journal by default.
     """
-    settings_architecture(settings)  # an unknown model is told before anything is written
-    place = place or _journal(folder)
+    config = first_config(settings)  # an unknown model is told before anything is written
+    place = place or journal_place(folder)
+    if not place.is_journal:
+        config |= {"storage": shown(place.url), "study": place.study}
     with (
-        runs.created(folder, first_config(settings)),
+        runs.created(folder, config, private=has_secret(place.url)),
         place.errors(),
         workers.reserved(place, len(settings.metrics)),
     ):
-        return _search(settings, folder, place, session)
+        return _search(settings, folder, place.open(), place, session)
 
 
 def resume(
@@ -156,15 +162,49 @@ def resume(
 ) -> runs.Run:
     """Go on with an interrupted search, or with a finished one up to more `trials`.
 
+    A search with nothing left to do is left as it is, byte for byte.
+
     Args:
         storage: URL of the storage that holds its study, if the folder's journal does not.
     """
     settings = read_settings(folder)
-    if trials is not None:
-        settings = replace(settings, trials=trials)
     place = find_study(folder, storage)
     with runs.locked(folder), place.errors():
-        return _search(settings, folder, place, session)
+        config = runs.read_config(folder)
+        check_same_program(config, f"the run in {folder}")
+        opened = open_storage(config, place)
+        done = _finished(opened, place)
+        if trials is not None and trials <= done:
+            session.callbacks.note(
+                f"{folder} has {done} finished trials: the total of {trials} is reached"
+            )
+        if trials is not None:
+            settings = replace(settings, trials=max(trials, done))
+        if _nothing_left(folder, config, settings, done, session):
+            return runs.load_run(folder)
+        return _search(settings, folder, opened, place, session)
+
+
+def _finished(storage: optuna.storages.BaseStorage, place: Place) -> int:
+    """Finished trials of a study, none before it exists."""
+    with suppress(KeyError):
+        return len(search.finished(optuna.load_study(study_name=place.study, storage=storage)))
+    return 0
+
+
+def _nothing_left(
+    folder: Path, config: dict[str, Any], settings: Settings, done: int, session: Session
+) -> bool:
+    """Whether the run is what a search with these settings would leave."""
+    stage = config.get("checkpoint")
+    return (
+        config.get("outcome") == "finished"
+        and config["settings"] == json.loads(json.dumps(settings.document()))
+        and done == config["counts"]["trials"] >= settings.trials
+        and (stage is None or stage["placements_simulated"] == stage["placements_wanted"])
+        and (not session.report or (folder / runs.REPORT).exists())
+        and runs.load_run(folder).is_whole()
+    )
 
 
 def read_settings(folder: Path) -> Settings:
@@ -172,7 +212,13 @@ def read_settings(folder: Path) -> Settings:
     return Settings.read(runs.read_config(folder)["settings"])
 
 
-def _search(settings: Settings, folder: Path, place: Place, session: Session) -> runs.Run:
+def _search(
+    settings: Settings,
+    folder: Path,
+    storage: optuna.storages.BaseStorage,
+    place: Place,
+    session: Session,
+) -> runs.Run:
     """Set up, run the trials, simulate on the checkpoint, write the run."""
     started = time.perf_counter()
     tell = session.callbacks
@@ -180,7 +226,7 @@ def _search(settings: Settings, folder: Path, place: Place, session: Session) ->
     problem = make_problem(settings, memory_bytes=session.effort.memory_bytes, layers=tell.layers)
     tell.stage("costing designs")
     with runs.one_line_errors(folder):
-        study = search.open_study(place.open(), problem, place.study)
+        study = search.open_study(storage, problem, place.study)
         if place.is_journal:
             slots.requeue(study)
         screening = screen(settings, problem, study)
@@ -191,17 +237,19 @@ def _search(settings: Settings, folder: Path, place: Place, session: Session) ->
         set_up = time.perf_counter() - started
         clock = search.Clock()
         outcome = _run_trials(settings, place, session, study, screening, clock)
-        stage = _on_checkpoint(screening, session, outcome)
-    tell.stage("writing the tables")
-    times = {"set_up": set_up, "cost": clock.cost, "simulation": clock.simulation}
-    times["overhead"] = max(clock.total - clock.cost - clock.simulation, 0.0)
-    if stage is not None:
-        times["checkpoint"] = stage.seconds
-        outcome = "interrupted" if stage.outcome == "interrupted" else outcome
-    finish(settings, folder, study, screening, outcome, times, stage)
-    if session.report:
-        tell.stage("drawing the report")
-        write_report(folder)
+        if outcome == "finished" and place.is_journal:
+            slots.close_waiting(study)
+        stage, outcome = _on_checkpoint(screening, session, outcome)
+    with interrupts.put_off():  # what was searched is written whatever comes
+        tell.stage("writing the tables")
+        times = {"set_up": set_up, "cost": clock.cost, "simulation": clock.simulation}
+        times["overhead"] = max(clock.total - clock.cost - clock.simulation, 0.0)
+        if stage is not None:
+            times["checkpoint"] = stage.seconds
+        finish(settings, folder, study, screening, outcome, times, stage)
+        if session.report:
+            tell.stage("drawing the report")
+            write_report(folder)
     return runs.load_run(folder)
 
 
@@ -209,13 +257,14 @@ def _share(
     settings: Settings, folder: Path, place: Place, study: optuna.Study, heartbeat_s: float
 ) -> None:
     """Let workers join, and the run folder know where its study lies."""
-    config = runs.read_config(folder) | {
-        "settings": settings.document(),
-        "storage": shown(place.url),
-        "study": place.study,
-    }
+    config = runs.update_config(
+        folder,
+        {
+            "settings": settings.document(),
+            runs.ANNOUNCED: datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
     workers.announce(study, config, heartbeat_s)
-    runs.write_json(folder / runs.CONFIG, config)
 
 
 def _run_trials(
@@ -230,7 +279,11 @@ def _run_trials(
     done = len(search.finished(study))
     study.sampler = search.make_sampler(settings.sampler, screening, settings.seed + done)
     beat, timeout_s = session.heartbeat_s, session.timeout_s
-    with workers.helpers(settings, place, session.jobs - 1, timeout_s, beat):
+    outcome = "interrupted"
+    with (
+        suppress(KeyboardInterrupt),  # between two trials, or while helpers start or end
+        workers.helpers(settings, place, session.jobs - 1, timeout_s, beat),
+    ):
         outcome = search.run_search(
             study,
             screening.problem,
@@ -245,11 +298,21 @@ def _run_trials(
     return outcome
 
 
-def _on_checkpoint(screening: Screening, session: Session, outcome: str) -> Stage | None:
-    """Simulate what matters on the checkpoint, if there is one; for no time after Ctrl-C."""
+def _on_checkpoint(
+    screening: Screening, session: Session, outcome: str
+) -> tuple[Stage | None, str]:
+    """Simulate what matters on the checkpoint, if there is one; for no time after Ctrl-C.
+
+    Returns:
+        What it said, and the outcome of the search with it.
+    """
     if screening.problem.real is None:
-        return None
+        return None, outcome
     session.callbacks.stage("simulating on the checkpoint")
-    effort = session.effort
-    effort = replace(effort, time_s=0.0) if outcome == "interrupted" else effort
-    return score_front(screening.problem, screening, effort, session.callbacks.layers)
+    effort, layers = session.effort, session.callbacks.layers
+    if outcome != "interrupted":
+        with suppress(KeyboardInterrupt):
+            stage = score_front(screening.problem, screening, effort, layers)
+            return stage, "interrupted" if stage.outcome == "interrupted" else outcome
+    effort = replace(effort, time_s=0.0)
+    return score_front(screening.problem, screening, effort, layers), "interrupted"

@@ -1,14 +1,13 @@
 """Files written whole or not at all, and locks; what the file system refuses is one line."""
 
+import glob
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 @contextmanager
@@ -25,6 +24,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk and move it into place.
 
     What a link points to is replaced, not the link; a pipe or a device is written to as it stands.
+    What a process that was killed left of its temporary file of the same name is removed.
 
     Raises:
         ValueError: when the disk is full or read-only; `path` is then what it was before.
@@ -35,7 +35,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             write(path)
         return
     path = path.resolve()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    remove_left_behind(path.parent, path.name)
+    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.tmp")
     with one_line_errors(path):
         try:
             write(temporary)
@@ -44,6 +45,43 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+_HOST = socket.gethostname()
+
+
+def remove_left_behind(folder: Path, name: str = "") -> None:
+    """Remove temporary files of `write_atomically` whose process, of this machine, is dead.
+
+    Args:
+        name: of the file that they were for; any by default.
+    """
+    for path in folder.glob(f".{glob.escape(name) or '*'}.{_HOST}.*.tmp"):
+        number = path.name.removesuffix(".tmp").rpartition(".")[2]
+        if number.isdigit() and not alive(int(number)):
+            with suppress(OSError):
+                path.unlink()
+
+
+def alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's files and their names to disk."""
+    for path in [*(one for one in folder.iterdir() if one.is_file()), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def check_file(path: Path) -> None:
@@ -61,11 +99,11 @@ def write_json(path: Path, document: dict[str, Any] | list[dict[str, Any]]) -> N
 
 
 @contextmanager
-def held(lock: Path, busy: str) -> Iterator[None]:
+def held(lock: Path, busy: str, patience_s: float = 0.0) -> Iterator[None]:
     """Hold a lock file; the operating system frees it when the process dies.
 
     Raises:
-        ValueError: `busy`, when another process holds it.
+        ValueError: `busy`, when another process holds it for longer than `patience_s`.
     """
     from filelock import FileLock, Timeout
 
@@ -73,7 +111,7 @@ def held(lock: Path, busy: str) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
     held_lock = FileLock(lock)
     try:
-        held_lock.acquire(timeout=0)
+        held_lock.acquire(timeout=patience_s)
     except Timeout:
         raise ValueError(busy) from None
     except OSError as error:

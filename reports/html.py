@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import socket
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -108,7 +109,9 @@ def write_report(run_folder: Path | str) -> Path:
     """
     run = read_run(run_folder)
     text = render(run)
-    path, draft = run.folder / REPORT, run.folder / f".{REPORT}.{os.getpid()}"
+    path = run.folder / REPORT
+    # Named so that the next search removes it when this process is killed.
+    draft = run.folder / f".{REPORT}.{socket.gethostname()}.{os.getpid()}.tmp"
     try:
         try:
             draft.write_text(text, encoding="utf-8")

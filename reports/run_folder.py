@@ -14,6 +14,9 @@ from reports.columns import Column, read_columns
 #: Columns without which no view can be drawn; every other column may be absent.
 REQUIRED = ("trial", "state", "area_mm2", "energy_j_per_token", "throughput_tokens_per_s")
 
+#: Mark that config.json and every table of one search share.
+GENERATION = "generation"
+
 #: What became of a design, in the order the views and the table name them.
 STATES = ("complete", "reference", "candidate", "ruled_out", "failed")
 
@@ -56,16 +59,19 @@ def read_run(folder: Path | str) -> Run:
     config = _read_json(config_path)
     if not isinstance(config, dict):
         raise ValueError(f"{config_path} holds a {type(config).__name__}, expected an object")
+    candidates = _read_table(candidates_path)
+    others = {
+        name: _read_table(folder / f"{name}.parquet", optional=True)
+        for name in ("experts", "progress", "tornado", "layers", "checkpoint", "flips")
+    }
+    for name, table in {"candidates": candidates, **others}.items():
+        if len(table.columns) and table.attrs.get(GENERATION) != config.get(GENERATION):
+            raise ValueError(f"{name}.parquet and config.json in {folder} are of two searches")
     return Run(
-        folder=folder,
-        config=config,
-        candidates=normalise_candidates(_read_table(candidates_path)),
-        experts=_read_table(folder / "experts.parquet", optional=True),
-        progress=_read_table(folder / "progress.parquet", optional=True),
-        tornado=_read_table(folder / "tornado.parquet", optional=True),
-        layers=_read_table(folder / "layers.parquet", optional=True),
-        checkpoint=_read_table(folder / "checkpoint.parquet", optional=True),
-        flips=_read_table(folder / "flips.parquet", optional=True),
+        folder,
+        config,
+        normalise_candidates(candidates),
+        **others,
         columns=_described(folder / "columns.json"),
     )
 

@@ -1,6 +1,7 @@
 """The command line. Commands live in dse/cli/commands: parse, call one function, print."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -19,10 +20,16 @@ from dse.cli.commands.hardware import tile
 from dse.cli.commands.inspect import best, compare, export, models, report, show
 from dse.cli.commands.placements import placements
 from dse.cli.commands.scores import scores
+from dse.cli.commands.study import study
 from dse.cli.commands.validate import tornado, validate
 from dse.cli.commands.worker import storage_proxy, worker
 
 _INTERRUPTED = 130
+# By exit code, what is said: of Ctrl-C, SIGTERM and SIGHUP.
+_ENDED = {_INTERRUPTED: "interrupted", 143: "ended by SIGTERM", 129: "ended by SIGHUP"}
+_URL = re.compile(r"[a-z][\w+.-]*://", re.IGNORECASE)
+_SECRET = re.compile(r"([a-z][\w+.-]*:/+)[^\n]*@", re.IGNORECASE)  # a path keeps one slash
+_MASK = r"\1***@"
 
 
 class OneLineErrors(TyperGroup):
@@ -40,6 +47,7 @@ class OneLineErrors(TyperGroup):
             sys.stdout.reconfigure(errors="replace")
         try:
             _refuse_empty(words)
+            _refuse_urls(words)
             code = run()
         except typer.BadParameter as error:
             _fail(_with_value(error))
@@ -52,8 +60,8 @@ class OneLineErrors(TyperGroup):
             _fail(f"{place}{error.strerror or error}")
         except Abort as abort:
             _fail(str(abort) or "interrupted", _INTERRUPTED)
-        if code == _INTERRUPTED:
-            _fail("interrupted", code)
+        if code in _ENDED:
+            _fail(_ENDED[code], code)
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -76,6 +84,17 @@ def _refuse_empty(args: Sequence[str]) -> None:
             raise ValueError(f"{name} is empty: give a value or leave it out")
 
 
+def _refuse_urls(args: Sequence[str]) -> None:
+    """A storage URL elsewhere than behind --storage is refused before anything repeats it."""
+    for before, text in zip(("", *args), args, strict=False):
+        option, equals, value = text.partition("=")
+        if not (equals and option.startswith("--")):
+            option, value = before, text
+        if _URL.match(value) and option != "--storage":
+            name = option if option.startswith("--") else "an argument"
+            raise ValueError(f"{name} is a URL: only --storage takes one")
+
+
 def _with_value(error: typer.BadParameter) -> str:
     """The message of a value that is no number or out of range, with the value."""
     errors: list[Any] = getattr(error.__cause__, "errors", list)()
@@ -87,7 +106,8 @@ def _with_value(error: typer.BadParameter) -> str:
 
 def _fail(message: str, code: int = 2) -> None:
     lines = message.strip().splitlines() or ["unknown error"]
-    typer.echo(f"dse: {' '.join(line.strip() for line in lines)}", err=True)
+    line = " ".join(line.strip() for line in lines)
+    typer.echo(f"dse: {_SECRET.sub(_MASK, line)}", err=True)
     sys.exit(code)
 
 
@@ -120,7 +140,7 @@ def _root(
 
 # In the order in which `dse --help` lists them.
 for command in (
-    *(explore, worker, storage_proxy),
+    *(explore, worker, storage_proxy, study),
     *(models, show, best, compare, export, report),
     *(tile, sensitivity, calibrate, mitigate, reproduce),
     *(scores, placements, benchmark, validate, tornado),

@@ -42,7 +42,8 @@ def references(run: Run) -> "pandas.DataFrame":
 def run_document(run: Run) -> dict[str, Any]:
     """A run as one JSON document: what was asked, counted and found, breakdowns included."""
     names = ("model", "budget_area_mm2", "traffic", "outcome", "recommendation", "counts",
-             "hypervolume", "recommended_trial", "accuracy_source", "checkpoint",
+             "hypervolume", "recommended_design", "recommended_trial", "accuracy_source",
+             "checkpoint",
              "wall_seconds")  # fmt: skip
     return {
         "run": str(run.folder),
@@ -65,9 +66,8 @@ def print_run(run: Run) -> None:
     """Print the answer, the short table of a run, and where its report is."""
     import typer
 
-    config = run.config
+    config, front = run.config, thinned_front(run)  # a run that cannot be read prints nothing
     title = f"{config['model_title']} in {units.area(config['budget_area_mm2'])}, {traffic(run)}"
-    front = thinned_front(run)
     rows = [cells(row) for _, row in front.iterrows()]
     rows += [cells(row) for _, row in references(run).iterrows()]
     print_answer(config.get("recommendation"))
@@ -209,11 +209,11 @@ def cells(row: Any) -> tuple[str, ...]:
 
 
 def _name(row: Any) -> str:
-    """A reference by its name, a design by its number and what it is the answer to."""
+    """A reference by its name, a design by its own and what it is the answer to."""
     if isinstance(row["reference_name"], str):
         return str(row["reference_name"])
     best = str(row.get("recommended_of") or "")
-    return f"{row['trial']}{'*' if bool(row['is_recommended']) else ''}" + (
+    return f"{row['design']}{'*' if bool(row['is_recommended']) else ''}" + (
         " s" if "silicon" in best else ""
     )
 

@@ -20,7 +20,7 @@ _LABELS = {
 }
 
 
-def tornado_document(run: Run, trial: int | None, against: int | None) -> dict[str, Any]:
+def tornado_document(run: Run, trial: str | None, against: str | None) -> dict[str, Any]:
     """A design's tornado, its ranges, and its ratios to another design.
 
     Args:
@@ -36,6 +36,7 @@ def tornado_document(run: Run, trial: int | None, against: int | None) -> dict[s
     constants = uncertainty.tornado(found, row)
     document: dict[str, Any] = {
         "run": str(run.folder),
+        "design": str(table["design"].iloc[row]),
         "trial": int(table["trial"].iloc[row]),
         "ranges": _ends(found.values[:, row], *(end[:, row] for end in found.ranges())),
         "constants": records(constants),
@@ -44,7 +45,8 @@ def tornado_document(run: Run, trial: int | None, against: int | None) -> dict[s
         other = position(table, against)
         low, high = found.ratio_ranges(other)
         ratio = found.values[:, row] / found.values[:, other]
-        document |= {"against": against, "ratios": _ends(ratio, low[:, row], high[:, row])}
+        name = str(table["design"].iloc[other])
+        document |= {"against": name, "ratios": _ends(ratio, low[:, row], high[:, row])}
     return document
 
 
@@ -73,7 +75,7 @@ def print_tornado(document: dict[str, Any]) -> None:
         for row in document["constants"]
     ]
     headers = ("constant", "published", "energy (%)", "throughput (%)", "area (%)")
-    title = f"Design {document['trial']}: change with each constant at its low and its high end"
+    title = f"Design {document['design']}: change with each constant at its low and its high end"
     print_table(headers, [row for row in rows if set(row[2:]) != {"–"}], title=title)
     cells = []
     for name, ends in document["ranges"].items():

@@ -265,9 +265,24 @@ def export(run: Run, kind: str) -> bytes:
     """All candidates of a run as csv, json or parquet."""
     table = run.candidates
     if kind == "csv":
-        return table.to_csv(index=False).encode()
+        return as_text(table).to_csv(index=False).encode()
     if kind == "json":
         return (table.to_json(orient="records") + "\n").encode()
     if kind == "parquet":
         return bytes(table.to_parquet(index=False))
     raise ValueError(f"unknown format {kind!r}: choose csv, json or parquet")
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def as_text(table: "pandas.DataFrame") -> "pandas.DataFrame":
+    """A table whose texts no spreadsheet takes for a formula: an apostrophe goes before those."""
+    texts = table.select_dtypes(exclude=["number", "bool", "boolean"]).columns
+    safe = {
+        name: table[name].map(
+            lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+        )
+        for name in texts
+    }
+    return table.assign(**safe)

@@ -12,21 +12,25 @@
     checkpoint.parquet  loss on miniature and checkpoint, of a search with one
     report.html         the report
 
-Every file but the journal is written beside its name and moved into place, so that a crash or a
-full disk leaves the old file or the new one. A last line of the journal that was cut off is removed
-before the next is written.
+config.json and the tables are one set, a generation: it is written whole into a folder of its own
+and then moved into place. A crash or a full disk before leaves the old set; after a crash in the
+midst of the move, whoever comes next ends it. Each table bears the mark of its generation, so that
+files of two sets, however they came together, are never shown as one. The report is drawn from a
+set and goes when the next comes. A last line of the journal that was cut off is removed before the
+next is written.
 """
 
 import html
 import json
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dse.files import held, one_line_errors, write_atomically, write_json
+from dse.files import held, one_line_errors, remove_left_behind, sync_folder, write_json
 
 if TYPE_CHECKING:
     import pandas
@@ -36,7 +40,11 @@ TABLES = ("candidates", "experts", "progress", "tornado", "flips", "layers", "ch
 COLUMNS = "columns.json"
 REPORT = "report.html"
 UNDER_WAY = "under way"  # outcome of a run whose report was drawn before its search ended
-_LOCK = ".lock"
+_LOCK, _WRITING = ".lock", ".writing.lock"
+# The next generation while it is written, and from when it is whole until it is in place.
+_NEXT, _WHOLE = ".next", ".whole"
+_MARK = "generation"
+_PATIENCE_S = 60.0  # for another process that writes the tables or draws the report
 
 
 def fresh_folder(parent: Path, name: str) -> Path:
@@ -48,17 +56,29 @@ def fresh_folder(parent: Path, name: str) -> Path:
     return path
 
 
-def locked(folder: Path) -> AbstractContextManager[None]:
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for one search; ValueError when another search does."""
     busy = f"another search is writing into {folder}: wait for it or use --output"
-    return held(folder / _LOCK, busy)
+    with held(folder / _LOCK, busy):
+        remove_left_behind(folder)
+        yield
+
+
+def writing(folder: Path) -> AbstractContextManager[None]:
+    """Hold the folder's tables and report, as a search does at its end and `dse report`."""
+    busy = f"another process has been writing the tables of {folder} for {_PATIENCE_S:g} s"
+    return held(folder / _WRITING, busy, _PATIENCE_S)
 
 
 @contextmanager
-def created(folder: Path, config: dict[str, Any]) -> Iterator[None]:
+def created(folder: Path, config: dict[str, Any], private: bool = False) -> Iterator[None]:
     """Make a new run folder with its config.json and hold it.
 
-    What this made is removed again when the search inside fails before its first trial.
+    What this made, and nothing else, is removed when the search inside fails before it has begun.
+
+    Args:
+        private: only its owner may read the folder.
 
     Raises:
         ValueError: when the folder holds a run or anything else, or cannot be written.
@@ -70,6 +90,9 @@ def created(folder: Path, config: dict[str, Any]) -> Iterator[None]:
     with one_line_errors(folder):
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        mode = folder.stat().st_mode & 0o7777
+        if private:
+            folder.chmod(0o700)
     # What is removed lies behind the lock: the folder may be that of another search by now.
     with locked(folder):
         if is_run(folder):
@@ -79,11 +102,20 @@ def created(folder: Path, config: dict[str, Any]) -> Iterator[None]:
             yield
         except BaseException:
             if not _begun(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-                for path in missing[1:]:
-                    if path.is_dir() and not any(path.iterdir()):
-                        path.rmdir()
+                _unmake(folder, missing, mode)
             raise
+
+
+def _unmake(folder: Path, made: list[Path], mode: int) -> None:
+    """Remove what a search leaves in a folder, then the folders that were made and are empty."""
+    with suppress(OSError):
+        for name in (CONFIG, JOURNAL, f".{JOURNAL}.lock", _WRITING):
+            (folder / name).unlink(missing_ok=True)
+        if folder not in made:
+            folder.chmod(mode)
+        (folder / _LOCK).unlink(missing_ok=True)
+        for path in made:
+            path.rmdir()
 
 
 def _holds_a_run(folder: Path) -> str:
@@ -95,12 +127,16 @@ def _foreign(path: Path) -> bool:
     return path.name != _LOCK and not path.name.startswith(f".{CONFIG}.")
 
 
+ANNOUNCED = "announced"
+"""Key of config.json: since when workers can join the study in a shared storage."""
+
+
 def _begun(folder: Path) -> bool:
-    """Whether the search came to a trial, or a shared storage holds its study.
+    """Whether the search came to a trial, or workers can join its study.
 
     Counts claims in the journal without loading Optuna (operation 6 claims or ends a trial).
     """
-    if is_run(folder) and "study" in read_config(folder):
+    if is_run(folder) and f'"{ANNOUNCED}":' in (folder / CONFIG).read_text(encoding="utf-8"):
         return True
     journal = folder / JOURNAL
     return journal.exists() and b'"op_code":6,' in journal.read_bytes()
@@ -112,31 +148,96 @@ def is_run(folder: Path) -> bool:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read config.json of a run.
+    """Read config.json of a run, after a move that was cut short is ended.
 
     Raises:
-        ValueError: when the folder is missing, no run, or its config.json cannot be read.
+        ValueError: when the folder is missing, no run, or its config.json is not one.
     """
+    from dse.runs.document import read_document
+
     if not folder.is_dir():
         what = "it is a file" if folder.exists() else "there is no such folder"
         raise ValueError(f"{folder} is not a run folder: {what}")
     if not is_run(folder):
         raise ValueError(f"{folder} is not a run folder: it holds no {CONFIG}")
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or "settings" not in config:
-            raise ValueError("no settings in it")
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{folder} is not a run folder: {CONFIG} is unreadable ({error})"
-        ) from error
+    if (folder / _WHOLE).is_dir():
+        with writing(folder):
+            _move_in(folder)
+    return read_document(folder / CONFIG)
+
+
+def update_config(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """Add to config.json; returns what it then holds."""
+    config = read_config(folder) | changes
+    write_json(folder / CONFIG, config)
     return config
 
 
-def write_table(folder: Path, name: str, table: "pandas.DataFrame") -> None:
-    """Write one of the run's tables as parquet, atomically."""
-    path = folder / f"{name}.parquet"
-    write_atomically(path, lambda temporary: table.to_parquet(temporary, index=False))
+def write_generation(
+    folder: Path,
+    tables: "Mapping[str, pandas.DataFrame]",
+    config: dict[str, Any],
+    documents: Mapping[str, Any] | None = None,
+    *,
+    instead_of: str | None = None,
+) -> bool:
+    """Put tables and config.json in the place of those that there are, all or none.
+
+    Args:
+        config: without its "generation" and "tables", which are added.
+        documents: further JSON files of the set, by name.
+        instead_of: the generation that they replace; nothing is written when there is another.
+
+    Returns:
+        Whether they were written.
+    """
+    mark = secrets.token_hex(8)
+    with writing(folder), one_line_errors(folder):
+        _move_in(folder)
+        if instead_of is not None and generation(folder) != instead_of:
+            return False
+        draft = folder / _NEXT
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            draft.mkdir()
+            for name, table in tables.items():
+                table.attrs[_MARK] = mark
+                table.to_parquet(draft / f"{name}.parquet", index=False)
+            for name, document in (documents or {}).items():
+                write_json(draft / name, document)
+            write_json(draft / CONFIG, config | {_MARK: mark, "tables": list(tables)})
+            sync_folder(draft)
+            draft.rename(folder / _WHOLE)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        _move_in(folder)
+    return True
+
+
+def generation(folder: Path) -> str:
+    """The mark of the folder's tables; "" before the first."""
+    from dse.runs.document import read_document
+
+    return str(read_document(folder / CONFIG).get(_MARK, ""))
+
+
+def _move_in(folder: Path) -> None:
+    """Move a whole generation into place; config.json goes last and says that all are there."""
+    whole = folder / _WHOLE
+    if not whole.is_dir():
+        return
+    with one_line_errors(folder):
+        (folder / REPORT).unlink(missing_ok=True)
+        left = {path.name for path in whole.iterdir()}
+        if CONFIG in left:
+            wanted = json.loads((whole / CONFIG).read_text(encoding="utf-8"))["tables"]
+            for name in set(TABLES) - set(wanted):
+                (folder / f"{name}.parquet").unlink(missing_ok=True)
+        for name in sorted(left, key=lambda name: (name == CONFIG, name)):
+            (whole / name).replace(folder / name)
+        sync_folder(folder)
+        whole.rmdir()
 
 
 def _needed(name: str) -> tuple[str, ...]:
@@ -146,6 +247,7 @@ def _needed(name: str) -> tuple[str, ...]:
         from dse.search.space import default_space
 
         marks = (
+            "design",
             "trial",
             "state",
             "on_front",
@@ -160,8 +262,9 @@ def _needed(name: str) -> tuple[str, ...]:
     return ("layer", "expert", "load") if name == "experts" else ()
 
 
-_SHOWN = ("trial", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits", "dac_bits",
-          "digital_expert_fraction", "placement_score", "delta_loss_nats", "delta_loss_stderr",
+_SHOWN = ("design", "technology", "tile_rows", "tile_cols", "tiers", "tiles", "adc_bits",
+          "dac_bits", "digital_expert_fraction", "placement_score", "delta_loss_nats",
+          "delta_loss_stderr",
           "accuracy", "energy_j_per_token", "throughput_tokens_per_s", "area_mm2")  # fmt: skip
 """Columns of a front that a notebook shows of a run."""
 
@@ -196,6 +299,11 @@ class Run:
             ) from None
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        if table.attrs.get(_MARK) != self.config.get(_MARK):
+            raise ValueError(
+                f"{path} and {CONFIG} were not written together, so they do not show one run: "
+                "resume the search to write both anew"
+            )
         absent = [column for column in _needed(name) if column not in table]
         if absent:
             raise ValueError(
@@ -203,6 +311,15 @@ class Run:
                 "resume the search to write it anew"
             )
         return table
+
+    def is_whole(self) -> bool:
+        """Whether every table of the generation is there and bears its mark."""
+        try:
+            for name in self.config["tables"]:
+                self.table(name)
+        except (KeyError, ValueError):
+            return False
+        return True
 
     @property
     def candidates(self) -> "pandas.DataFrame":

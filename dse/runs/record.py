@@ -1,12 +1,9 @@
 """What a search puts on record in its run folder: config.json before and after it, the tables."""
 
-import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +17,12 @@ from dse.runs import flips, recommendation, tables
 from dse.runs import folder as runs
 from dse.runs.bounds import at_bounds
 from dse.runs.columns import described_columns
+from dse.runs.document import SCHEMA
 from dse.runs.recommend import SILICON, mark, with_reference_designs
 from dse.search import loop as search
 from dse.search.answers import seek_answers
 from dse.search.checkpoint_stage import Stage, adopt, checkpoint_frame, stage_document
+from dse.search.fingerprints import fingerprints, versions
 from dse.search.pool import Results
 from dse.search.problem import Problem
 from dse.search.references import least_analog_area_mm2, reference_table
@@ -37,13 +36,12 @@ from hwmodels.validation import model_error
 if TYPE_CHECKING:
     import pandas
 
-_VERSIONS = ("analog-moe-dse", "torch", "aihwkit", "numpy", "pandas", "scipy", "optuna")
-
 
 def first_config(settings: Settings) -> dict[str, Any]:
     """What is known before the search: enough to repeat it."""
     architecture = settings_architecture(settings)
     return {
+        "schema": SCHEMA,
         "command": shlex.join(["dse", *map(hide, sys.argv[1:])]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": architecture.name,
@@ -57,19 +55,10 @@ def first_config(settings: Settings) -> dict[str, Any]:
             "output_tokens": settings.output_tokens,
         },
         "seed": settings.seed,
-        "versions": {"python": platform.python_version(), **_versions(_VERSIONS)},
+        "versions": versions(),
+        "fingerprints": fingerprints(settings, architecture),
         "settings": settings.document(),
     }
-
-
-def _versions(packages: Iterable[str]) -> dict[str, str]:
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def finish(
@@ -80,6 +69,7 @@ def finish(
     outcome: str,
     times: dict[str, float],
     stage: Stage | None = None,
+    instead_of: str | None = None,
 ) -> None:
     """Write the tables and the final config.json from the study and the costed designs.
 
@@ -87,6 +77,7 @@ def finish(
 
     Args:
         times: seconds of this session by kind of work; what this takes is added to "cost".
+        instead_of: generation of tables that these replace; nothing is written over another.
     """
     before = time.perf_counter()
     problem = screening.problem
@@ -96,21 +87,23 @@ def finish(
     table, tornado = uncertainty.with_tornado(model, table)
     turning, answer = _recommendation(settings, screening, model, table)
     times["cost"] += time.perf_counter() - before
-    runs.write_table(folder, "candidates", table)
-    runs.write_table(folder, "tornado", tornado)
-    runs.write_table(folder, "flips", turning)
-    runs.write_json(folder / runs.COLUMNS, described_columns(problem.space))
     shown = table["on_front"] | (table["state"] == "reference")
-    runs.write_table(folder, "layers", layers.layer_table(model, table[shown]))
-    runs.write_table(folder, "experts", experts)
-    runs.write_table(folder, "progress", tables.progress_table(search.progress_rows(study)))
+    written = {
+        "candidates": table,
+        "tornado": tornado,
+        "flips": turning,
+        "layers": layers.layer_table(model, table[shown]),
+        "experts": experts,
+        "progress": tables.progress_table(search.progress_rows(study)),
+    }
     config = runs.read_config(folder)
-    best = table.loc[table["is_recommended"], "trial"]
+    best = table[table["is_recommended"]]
     counts = tables.counts(problem, screening, table, cheap)
     config |= {
         "outcome": outcome,
         "recommendation": answer,
-        "recommended_trial": int(best.iloc[0]) if len(best) else None,
+        "recommended_trial": int(best["trial"].iloc[0]) if len(best) else None,
+        "recommended_design": str(best["design"].iloc[0]) if len(best) else None,
         "counts": counts | {"trials": len(search.finished(study))},
         "hypervolume": screening.front_hypervolume(),
         "wall_seconds": _added(config.get("wall_seconds", {}), times),
@@ -120,8 +113,9 @@ def finish(
     if stage is not None and problem.real is not None:
         miniature = cheap or screening.results
         config["checkpoint"] = stage_document(problem.real, stage, miniature)
-        runs.write_table(folder, "checkpoint", checkpoint_frame(problem, stage, miniature))
-    runs.write_json(folder / runs.CONFIG, config)
+        written["checkpoint"] = checkpoint_frame(problem, stage, miniature)
+    described = {runs.COLUMNS: described_columns(problem.space)}
+    runs.write_generation(folder, written, config, described, instead_of=instead_of)
 
 
 def _candidates(
@@ -200,5 +194,5 @@ def write_report(folder: Path) -> Path:
     """Draw report.html from the run folder."""
     from reports import write_report as write
 
-    with runs.one_line_errors(folder):
+    with runs.writing(folder), runs.one_line_errors(folder):
         return write(folder)

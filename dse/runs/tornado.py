@@ -11,6 +11,7 @@ from dse.cost.recorded import (
 )
 from dse.cost.uncertainty import Effects, effects
 from dse.cost.workload import Traffic
+from hwmodels.catalog import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,22 +34,28 @@ def read_run(run: Run) -> tuple[pd.DataFrame, Effects]:
     return table, effects(model, table)
 
 
-def position(table: pd.DataFrame, trial: int | None) -> int:
-    """Row of a trial in a table of candidates; of the recommended design without one.
+def position(table: pd.DataFrame, design: str | int | None) -> int:
+    """Row of a design, by its name or trial, in a table of candidates; the recommended without one.
 
     Raises:
-        ValueError: no such trial (with the nearest), or nothing is recommended.
+        ValueError: no such design (with the nearest), or nothing is recommended.
     """
-    trials = table["trial"].to_numpy(dtype=int)
-    if trial is None:
+    if design is None:
         marked = np.flatnonzero(table["is_recommended"].fillna(False).to_numpy(dtype=bool))
         if not len(marked):
             raise ValueError("this run recommends no design: choose one with --trial")
         return int(marked[0])
-    found = np.flatnonzero(trials == trial)
+    text = str(design)
+    if not text.removeprefix("-").isdigit():
+        named = np.flatnonzero(table["design"].to_numpy(dtype=str) == text)
+        if not len(named):
+            raise ValueError(f"no design {text!r} in this run{nearest(text, table['design'])}")
+        return int(named[0])
+    trials = table["trial"].to_numpy(dtype=int)
+    found = np.flatnonzero(trials == int(text))
     if not len(found):
         if not len(trials):
-            raise ValueError(f"no trial {trial}: the run holds no design")
-        nearest = trials[np.abs(trials - trial).argmin()]
-        raise ValueError(f"no trial {trial} in this run; nearest is {nearest}")
+            raise ValueError(f"no trial {text}: the run holds no design")
+        near = trials[np.abs(trials - int(text)).argmin()]
+        raise ValueError(f"no trial {text} in this run; nearest is {near}")
     return int(found[0])

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from dse.cost.package import package_columns
 from dse.search.costing import Costed
+from dse.search.design_name import design_names
 from dse.search.full_loss import full_columns
 from dse.search.pool import Results, simulated_columns
 from dse.search.problem import Problem
@@ -30,7 +31,7 @@ def costed_frame(problem: Problem, costed: Costed, results: Results) -> "pandas.
     # Tiles that no expert fits are bought all the same; without analog experts no score chooses.
     absent = dict.fromkeys(_TILE_COLUMNS, costed.columns["tiles"] == 0)
     absent |= dict.fromkeys(_PLACEMENT, costed.columns["digital_experts"] >= problem.experts)
-    columns: dict[str, Any] = {}
+    columns: dict[str, Any] = {"design": design_names(problem.space, costed.indices)}
     for name, values in costed.columns.items():
         if name == "tiles_share":
             continue

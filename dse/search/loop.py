@@ -6,7 +6,8 @@ design that shares its key, so the front is drawn from all costed designs with a
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -139,17 +140,23 @@ def open_study(
 ) -> optuna.Study:
     """Create the study or load it, without Optuna's own messages."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with suppress(KeyError):  # reading one writes nothing; creating one does even where it is
+        return optuna.load_study(study_name=name, storage=storage)
     directions = [optuna.study.StudyDirection.MINIMIZE] * len(problem.objectives)
     return optuna.create_study(
         storage=storage, study_name=name, directions=directions, load_if_exists=True
     )
 
 
-def load_results(study: optuna.Study) -> Results:
-    """Simulations that the study holds, those of interrupted trials included."""
+def load_results(study: optuna.Study, known: Collection[int] = ()) -> Results:
+    """Simulations that the study holds, those of interrupted trials included.
+
+    Args:
+        known: codes of simulations that need not be read again.
+    """
     results: Results = {}
     for trial in study.get_trials(deepcopy=False):
-        if "simulation" in trial.user_attrs:
+        if "simulation" in trial.user_attrs and int(trial.user_attrs["code"]) not in known:
             results[int(trial.user_attrs["code"])] = Simulated.read(trial.user_attrs["simulation"])
     return results
 
@@ -311,7 +318,7 @@ def run_search(
                     time.sleep(_IDLE_S)
                     continue
                 heart.trial_id = trial._trial_id
-                screening.results.update(load_results(study))
+                screening.results.update(load_results(study, screening.results))
                 screening.looks.update(load_looks(study))
                 counted = Counted(done, trials, offset, reached)
                 show(run_trial(study, trial, problem, screening, clock, counted))

@@ -1,9 +1,11 @@
 """What a user asked for, read and checked once; config.json holds it to repeat the run."""
 
+import json
 import math
+import operator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dse import units
 from dse.metrics import (
@@ -24,6 +26,9 @@ from dse.search.space import (
 from dse.simulation.mitigation_names import check_mitigation
 from hwmodels.catalog import nearest
 from hwmodels.heat import LIMIT_W_PER_MM2
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 SAMPLERS = ("screening", "nsga2", "nsga3", "tpe", "tpe-multivariate", "gp", "random", "qmc")
 
@@ -203,19 +208,41 @@ class Settings:
         """Read what `document` wrote.
 
         Raises:
-            ValueError: unknown or missing keys.
+            ValueError: one line with the key that is unknown, missing or of another kind; a missing
+                one never becomes the default.
         """
+        from pydantic import TypeAdapter, ValidationError
+
+        if not isinstance(document, dict):
+            raise ValueError(f"settings is a {type(document).__name__}, an object is needed")
         known = {entry.name for entry in fields(cls)}
-        if unknown := sorted(set(document) - known):
-            raise ValueError(f"config.json: unknown setting {unknown[0]!r}")
+        for name in sorted(known ^ set(document), key=str):
+            state = "missing" if name in known else f"unknown{nearest(str(name), known)}"
+            raise ValueError(f"settings.{name} is {state}")
         try:
-            values: dict[str, Any] = dict(document)
-            for name in ("objectives", "constraints"):
-                values[name] = tuple(values[name])
-            values["mitigation"] = tuple(values.get("mitigation", ()))
-            return cls(**values)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"config.json: {error}") from error
+            # As JSON, in which a list stands for a tuple.
+            text = json.dumps(document, default=operator.index)
+            settings = TypeAdapter(cls).validate_json(text, strict=True)
+        except ValidationError as error:
+            raise ValueError(one_line(error, "settings")) from None
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"settings: {error}") from None
+        # A key that is missing deeper within would have become a default.
+        whole = json.loads(json.dumps(settings.document()))
+        for name, value in json.loads(text).items():
+            if value != whole[name]:
+                raise ValueError(f"settings.{name} is {value}, and not all of {whole[name]}")
+        return settings
+
+
+def one_line(error: "ValidationError", where: str) -> str:
+    """The first of pydantic's findings about a document, with its key."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join([where, *map(str, first["loc"])])
+    if "ctx" in first and "error" in first["ctx"]:
+        return f"{key}: {first['ctx']['error']}"
+    given = repr(first["input"])
+    return f"{key} is {given if len(given) < 60 else given[:57] + '...'}: {first['msg']}"
 
 
 def check_age(age_s: float) -> None:

@@ -6,6 +6,7 @@ A worker needs only the storage and the study's name: what to search travels wit
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -14,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dse.files import alive
+from dse.search.fingerprints import check_same, fingerprints
 from dse.search.settings import Settings
+from dse.search.setup import settings_architecture
 from dse.search.study.storage import Place, shown, unreachable
 
 if TYPE_CHECKING:
@@ -194,6 +198,8 @@ def read_announced(storage: "optuna.storages.BaseStorage", place: Place) -> dict
         there = f"there are {', '.join(sorted(names))}" if names else "it holds none"
         raise ValueError(f"no study {place.study!r} in {shown(place.url)}: {there}") from None
     attributes = study.user_attrs
+    if RUN in attributes and "fingerprints" not in attributes[RUN].get("config", {}):
+        raise ValueError(f"study {place.study!r} is that of another version of dse: use that one")
     if RUN not in attributes:
         raise ValueError(
             f"study {place.study!r} is being set up, or is not one of dse explore --storage"
@@ -201,17 +207,38 @@ def read_announced(storage: "optuna.storages.BaseStorage", place: Place) -> dict
     return {**attributes[RUN], HEARTBEAT: attributes[HEARTBEAT]}
 
 
+def _plain(name: Any) -> str:
+    """A name that a study carries, if it is that of one file or folder.
+
+    Raises:
+        ValueError: it leads elsewhere: whoever can write to the storage could write any file.
+    """
+    if not isinstance(name, str) or name in ("", ".", "..") or {"/", "\\", "\0"} & set(name):
+        raise ValueError(f"the study carries a model file in {name!r}: a plain name is needed")
+    return name
+
+
 @contextmanager
 def usable_settings(carried: dict[str, Any]) -> Iterator[Settings]:
     """The settings that a study carries; a model file lies on disk inside the block."""
     document = carried["config"]["settings"]
-    with tempfile.TemporaryDirectory() as folder:
+    prefix = f"dse-{os.getpid()}-"
+    _remove_models_left_behind()
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
         if model := carried.get("model"):
-            path = Path(folder) / Path(model["folder"]).name / Path(model["file"]).name
-            path.parent.mkdir(exist_ok=True)
+            path = Path(folder) / _plain(model["folder"]) / _plain(model["file"])
+            path.parent.mkdir()
             path.write_text(json.dumps(model["content"]), encoding="utf-8")
             document = {**document, "model": str(path)}
         yield Settings.read(document)
+
+
+def _remove_models_left_behind() -> None:
+    """Remove what killed workers of this user left of model files."""
+    for folder in Path(tempfile.gettempdir()).glob("dse-*-*"):
+        number = folder.name.split("-")[1]
+        if number.isdigit() and not alive(int(number)) and folder.owner() == Path.home().owner():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def work(
@@ -231,6 +258,8 @@ def work(
         carried = read_announced(storage, place)
         heartbeat_s = float(carried[HEARTBEAT])
         with usable_settings(carried) as settings:
+            here_too = fingerprints(settings, settings_architecture(settings))
+            check_same(carried["config"]["fingerprints"], here_too, f"study {place.study!r}")
             here = [0]
 
             def count(progress: "Progress") -> None:

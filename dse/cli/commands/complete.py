@@ -9,6 +9,14 @@ def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+STUDY_ACTIONS = ("list", "remove")
+
+
+def study_actions(incomplete: str) -> list[str]:
+    """What `dse study` does."""
+    return _beginning(incomplete, STUDY_ACTIONS)
+
+
 def models(incomplete: str) -> list[str]:
     """Names of the shipped models."""
     from workloads.architecture import model_names

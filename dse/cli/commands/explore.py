@@ -1,6 +1,8 @@
 """`dse explore`: search, and say what came out."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ from dse.cli.commands.options import (
     read_memory,
 )
 from dse.cli.commands.progress import watch
+from dse.search.interrupts import Ending, ended_by_signals
 
 if TYPE_CHECKING:
     from dse.runs.folder import Run
@@ -117,19 +120,36 @@ def explore(
     Those that no other beats in accuracy, energy and throughput.
     """
     timeout_s = read_effort(timeout, jobs)
-    asked = _asked(ctx)
-    _check_together(ctx, asked)
-    heartbeat_s, checkpoint_s = (units.parse(text, "time") for text in (heartbeat, checkpoint_time))
-    memory = read_memory(max_memory)
-    search = _resumed(output, asked, storage) if go_on else _begun(output, asked, storage, study)
-    from dse import explorer
-    from dse.search.checkpoint_stage import Effort
+    with ended_by_signals() as ending, one_exit_code(ending):
+        asked = _asked(ctx)
+        _check_together(ctx, asked)
+        heartbeat_s, checkpoint_s = (
+            units.parse(text, "time") for text in (heartbeat, checkpoint_time)
+        )
+        memory = read_memory(max_memory)
+        if go_on:
+            search = _resumed(output, asked, storage, "storage" in _given(ctx))
+        else:
+            search = _begun(output, asked, storage, study)
+        from dse import explorer
+        from dse.search.checkpoint_stage import Effort
 
-    effort = Effort(checkpoint_s, memory)
-    session = explorer.Session(timeout_s, jobs, heartbeat_s, effort=effort)
-    with watch(as_json) as callbacks:
-        run = search(session=replace(session, callbacks=callbacks))
-    show_result(run, as_json)
+        effort = Effort(checkpoint_s, memory)
+        session = explorer.Session(timeout_s, jobs, heartbeat_s, effort=effort)
+        with watch(as_json) as callbacks:
+            run = search(session=replace(session, callbacks=callbacks))
+        show_result(run, as_json)
+
+
+@contextmanager
+def one_exit_code(ending: Ending) -> Iterator[None]:
+    """Leave with the code of the signal that came, if one did, also when all was written."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(ending.exit_code or 128 + signal.SIGINT) from None
+    if ending.exit_code is not None:
+        raise typer.Exit(ending.exit_code)
 
 
 # Options that are fields of `dse.search.settings.Settings` as they stand.
@@ -248,9 +268,16 @@ def _begun(
     return partial(start, settings, folder, place=place)
 
 
-def _resumed(output: Path | None, asked: dict[str, Any], storage: str) -> "Callable[..., Run]":
-    """The search of --output going on; what is asked for must be what it was started with."""
+def _resumed(
+    output: Path | None, asked: dict[str, Any], storage: str, insists: bool
+) -> "Callable[..., Run]":
+    """The search of --output going on; what is asked for must be what it was started with.
+
+    Args:
+        insists: the storage stands on the command line, not only in the environment.
+    """
     from dse.explorer import read_settings, resume
+    from dse.runs.folder import read_config
 
     if output is None:
         raise ValueError("--resume needs the run folder: add --output RUN")
@@ -263,6 +290,8 @@ def _resumed(output: Path | None, asked: dict[str, Any], storage: str) -> "Calla
                 f"{output} was started with another --{option} ({before}, not {value}): "
                 "leave it out to go on, or start a new run"
             )
+    if not insists and "study" not in read_config(output):
+        storage = ""
     return partial(resume, output, trials=asked.get("trials"), storage=storage)
 
 

@@ -161,6 +161,7 @@ def export(
 
 
 def report(
+    ctx: typer.Context,
     run: Path = RUN,
     storage: str = STORAGE,
     study: str = typer.Option("", help="Its name in --storage; the run's own by default."),
@@ -173,7 +174,9 @@ def report(
     from dse.cli.console import print_json
     from dse.runs.redraw import draw
 
-    path = draw(run, storage, study)
+    source = ctx.get_parameter_source("storage")
+    insists = source is not None and source.name == "COMMANDLINE"
+    path = draw(run, storage, study, insists=insists)
     if as_json:
         print_json({"report": str(path)})
     else:

@@ -37,6 +37,8 @@ STORAGE = typer.Option(
     "or grpc://host:port of a dse storage-proxy.",
 )
 
+NO_STORAGE = "add --storage postgresql://user:password@host/db, or set DSE_STORAGE"
+
 
 def read_memory(text: str) -> int | None:
     """Bytes of --max-memory, none without it."""

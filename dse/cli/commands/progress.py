@@ -20,7 +20,7 @@ def watch(quiet: bool) -> Iterator["Callbacks"]:
     from dse.explorer import Callbacks
 
     if quiet:
-        yield Callbacks()
+        yield Callbacks(note=_note)
     elif sys.stderr.isatty():
         with _bar("starting") as update:
 
@@ -33,13 +33,19 @@ def watch(quiet: bool) -> Iterator["Callbacks"]:
                 layers=lambda text, done, total: update(
                     f"{text}, layer", completed=done, total=total
                 ),
+                note=_note,
             )
     else:
         say = _now_and_then()
         yield Callbacks(
             progress=lambda progress: say(f"trial {progress.trial + 1}: {_state(progress)}"),
             layers=lambda text, done, total: say(f"{text}: layer {done} of {total}"),
+            note=_note,
         )
+
+
+def _note(line: str) -> None:
+    typer.echo(f"dse: {line}", err=True)
 
 
 @contextmanager

@@ -115,8 +115,10 @@ def _tables(chips: Path | None, gpus: Path | None, seed: bool) -> "dict[str, pan
 
 def tornado(
     run: Path = RUN,
-    trial: int | None = typer.Option(None, help="A design of the run; by default the recommended."),
-    against: int | None = typer.Option(None, help="Another design, to compare with."),
+    trial: str | None = typer.Option(
+        None, help="A design of the run, by name or trial; by default the recommended."
+    ),
+    against: str | None = typer.Option(None, help="Another design, to compare with."),
     as_json: bool = JSON,
 ) -> None:
     """Which constants move a design's costs most.

@@ -6,10 +6,9 @@ from typing import Any
 
 import typer
 
-from dse.cli.commands.options import JSON, STORAGE, read_effort
+from dse.cli.commands.options import JSON, NO_STORAGE, STORAGE, read_effort
 from dse.cli.commands.progress import watch
-
-_NO_STORAGE = "add --storage postgresql://user:password@host/db, or set DSE_STORAGE"
+from dse.search.interrupts import ENDING
 
 
 def worker(
@@ -29,9 +28,9 @@ def worker(
 
     timeout_s = read_effort(timeout, jobs)
     if not storage or not study:
-        raise ValueError(_NO_STORAGE if not storage else "add --study NAME")
+        raise ValueError(NO_STORAGE if not storage else "add --study NAME")
     place = shared_place(storage, study)
-    signal.signal(signal.SIGTERM, _leave)
+    _heed_signals()
     with watch(as_json) as callbacks:
         done = work(place, jobs=jobs, timeout_s=timeout_s, show=callbacks.progress)
     if as_json:
@@ -41,6 +40,12 @@ def worker(
             f"{done['outcome']}: study {study} in {done['storage']} has {done['trials']} of "
             f"{done['wanted']} trials, {done['trials_here']} of them from this process"
         )
+
+
+def _heed_signals() -> None:
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _leave)
 
 
 def _leave(number: int, frame: Any) -> None:
@@ -63,9 +68,9 @@ def storage_proxy(
     from dse.search.study.storage import serve, shared_place, shown
 
     if not storage:
-        raise ValueError(_NO_STORAGE)
+        raise ValueError(NO_STORAGE)
     place = shared_place(storage, "")
-    signal.signal(signal.SIGTERM, _leave)
+    _heed_signals()
 
     def ready() -> None:
         url = f"grpc://{host}:{port}"

@@ -112,6 +112,12 @@ def requeue(study: optuna.Study) -> int:
     return len(running)
 
 
+def close_waiting(study: optuna.Study) -> None:
+    """End trials that wait beyond a total that is reached; asked for again, they are new ones."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        give_back(study, trial._trial_id)
+
+
 class Heart:
     """Signs of life of this worker, and what it has seen of those of the others.
 

@@ -22,7 +22,7 @@ from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
     import optuna
-    from sqlalchemy.engine import URL
+    from sqlalchemy.engine import URL, Engine
 
 STUDY = "dse"  # name of the only study in a journal
 EXAMPLE = "postgresql://user:password@host/database, mysql://..., or grpc://host:port"
@@ -51,9 +51,13 @@ class Place:
         """
         if not self.is_journal:
             return shared_storage(self.url)
+        from dse.search.study.journal import DamagedJournalError
+
         try:
             return journal_storage(Path(self.url))
-        except (KeyError, TypeError, ValueError) as error:
+        except DamagedJournalError:
+            raise
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.url} is not the journal of a search ({error!r})") from error
 
     def errors(self) -> AbstractContextManager[None]:
@@ -120,6 +124,14 @@ def shown(text: str) -> str:
     return f"{url.get_backend_name()}://{url.host or ''}{port}{database}"
 
 
+def has_secret(text: str) -> bool:
+    """Whether a storage URL holds a password."""
+    if "://" not in text:
+        return False
+    url = read_url(text)
+    return bool(url.password or any("pass" in name for name in url.query))
+
+
 def hide(text: str) -> str:
     """A command-line argument with any storage URL in it as `shown` shows it."""
     return re.sub(r"[a-z][\w+.-]*://.*", lambda found: shown(found[0]), text, flags=re.I | re.S)
@@ -159,7 +171,24 @@ def open_database(url: "URL") -> "optuna.storages.BaseStorage":
     # Optuna fills in braces; those of a password are doubled, to stay.
     escaped = whole.replace("{", "{{").replace("}", "}}")
     options = {"connect_args": connect, "pool_pre_ping": True}
-    return get_storage(RDBStorage(escaped, engine_kwargs=options))
+    storage = RDBStorage(escaped, engine_kwargs=options)
+    if url.drivername.startswith("mysql"):
+        _widen(storage.engine)
+    return get_storage(storage)
+
+
+def _widen(engine: "Engine") -> None:
+    """Let values be longer than the 64 kB of MySQL's TEXT: a model's file, the losses of a look."""
+    from sqlalchemy import text
+
+    tables = "'study_user_attributes', 'trial_user_attributes'"
+    narrow = text(
+        "SELECT table_name FROM information_schema.columns WHERE table_schema = DATABASE() "
+        f"AND column_name = 'value_json' AND data_type = 'text' AND table_name IN ({tables})"
+    )
+    with engine.begin() as connection:
+        for (name,) in connection.execute(narrow).all():
+            connection.execute(text(f"ALTER TABLE {name} MODIFY value_json MEDIUMTEXT"))
 
 
 def _timeouts(url: "URL") -> dict[str, Any]:

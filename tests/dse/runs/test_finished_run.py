@@ -101,7 +101,7 @@ CALLS: dict[str, list[str]] = {
     "placements": ["--model", "olmoe", "--tokens", "1536", "--seeds", "8", "--share", "0.5"],
 }
 # These need a server, a checkpoint or more time: their own tests read their JSON.
-ELSEWHERE = {"explore", "worker", "storage-proxy", "benchmark", "mitigate"}
+ELSEWHERE = {"explore", "worker", "storage-proxy", "study", "benchmark", "mitigate"}
 IN_TEXT = ("models", "tile", "scores", "show", "best", "compare", "tornado")
 
 

@@ -293,6 +293,75 @@ def test_a_study_that_exists_or_that_nothing_fits_leaves_no_trace(postgres, tmp_
     one_line(invoke("worker", "--storage", postgres.url, "--study", "new"), "being set up")
 
 
+def test_a_kill_in_set_up_loses_neither_the_study_nor_its_name(postgres, tmp_path, monkeypatch):
+    """The run knows where its study lies from its first file on; its folder is its owner's."""
+    folder = tmp_path / "run"
+    explore = ["explore", "--model", "deepseekmoe", "--budget-area", "200mm2", "--tokens", "1536"]
+    explore += ["--trials", "1", "--storage", postgres.url, "--output", folder, "--study", "early"]
+    process = os.fork()
+    if not process:
+        monkeypatch.setattr("dse.explorer.make_problem", lambda *_, **__: os._exit(9))
+        invoke(*explore)
+        os._exit(0)
+    assert os.WEXITSTATUS(os.waitpid(process, 0)[1]) == 9
+    config = runs.read_config(folder)
+    assert config["study"] == "early"
+    assert PLAIN not in str(config) and PASSWORD not in str(config)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    one_line(invoke("explore", "--resume", "--output", folder), "add --storage URL")
+    listed = invoke("study", "list", "--storage", postgres.url, "--json")
+    found = {one["study"]: one for one in json.loads(listed.stdout)["list"]}
+    assert found["early"]["finished"] == 0 and found["early"]["wanted"] is None
+    again = invoke("explore", "--resume", "--output", folder, "--storage", postgres.url)
+    assert again.exit_code == 0, again.output
+    assert not (folder / "study.journal").exists()
+    study = optuna.load_study(study_name="early", storage=shared_storage(postgres.url))
+    assert len(slots.finished(study)) == 1
+    remove = ["study", "remove", "--storage", postgres.url]
+    one_line(invoke(*remove), "--study NAME")
+    one_line(invoke(*remove, "--study", "no"), "no study 'no'", "early")
+    slots.fill(study, 2)
+    trial = slots.claim(study, 2)
+    one_line(invoke(*remove, "--study", "early"), "1 trials in hand", "--force")
+    slots.give_back(study, trial._trial_id)
+    removed = invoke(*remove, "--study", "early", "--json")
+    assert json.loads(removed.stdout)["remove"][0]["finished"] == 1
+    assert "early" not in invoke("study", "list", "--storage", postgres.url).stdout
+
+
+def test_a_long_config_is_stored_and_one_of_another_program_refused(server, tmp_path):
+    settings = Settings("deepseekmoe", 200.0, trials=1, tokens=1536)
+    directions = ["minimize"] * len(settings.metrics)
+    storage = shared_storage(server.url)
+    study = optuna.create_study(storage=storage, study_name="long", directions=directions)
+    config = first_config(settings) | {"command": "x" * 112_000}
+    workers.announce(study, config, heartbeat_s=5.0)
+    place = Place(server.url, "long")
+    carried = workers.read_announced(storage, place)["config"]
+    assert carried == json.loads(json.dumps(config))
+    config["fingerprints"]["text"] = "other"
+    workers.announce(study, config, heartbeat_s=5.0)
+    joined = invoke("worker", "--storage", server.url, "--study", "long")
+    one_line(joined, "study 'long'", "another text (other, here")
+    drawn = invoke("report", tmp_path / "run", "--storage", server.url, "--study", "long")
+    one_line(drawn, "another text (other, here")
+    assert study.trials == [] and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/etc", 3, None])
+@pytest.mark.parametrize("key", ["folder", "file"])
+def test_a_study_names_no_file_outside_of_the_workers_folder(tmp_path, monkeypatch, key, name):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    model = {"folder": "model", "file": "config.json", "content": {}} | {key: name}
+    config = {"settings": Settings("deepseekmoe", 200.0).document()}
+    with (
+        pytest.raises(ValueError, match="a plain name is needed"),
+        workers.usable_settings({"config": config, "model": model}),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_missing_driver_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pymysql", None)
     secret = "mysql://user:secret@localhost/db"

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,12 +123,13 @@ def test_replacement_frees_the_least_used_and_halves_the_busiest(plain: Simulato
     assert 0 < float((one - other).abs().mean() / one.abs().mean()) < 0.5
 
 
-def test_settings_hold_it_and_older_configs_are_read() -> None:
+def test_settings_hold_it_and_none_is_filled_in() -> None:
     settings = Settings("olmoe", 200.0, mitigation=("expert-replacement",))
     document = settings.document()
     assert Settings.read(document) == settings
     del document["mitigation"]
-    assert Settings.read(document) == replace(settings, mitigation=())
+    with pytest.raises(ValueError, match=r"settings\.mitigation is missing"):
+        Settings.read(document)
     with pytest.raises(ValueError, match="unknown mitigation 'router': choose from router-recal"):
         Settings("olmoe", 200.0, mitigation=("router",))
 
