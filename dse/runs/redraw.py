@@ -46,7 +46,9 @@ def _draw_study(folder: Path, config: dict[str, Any] | None, place: Place) -> No
         raise ValueError(f"{folder} has no {runs.JOURNAL} to draw a report from")
     with place.errors(), runs.one_line_errors(folder):
         storage = open_storage(config or {}, place)
-        carried = {"config": config} if place.is_journal else _announced(storage, place)
+        carried: dict[str, Any] = (
+            {"config": config or {}} if place.is_journal else _announced(storage, place)
+        )
         asked = carried["config"]
         check_same_program(asked, f"the study of {folder}")
         with workers.usable_settings(carried) as settings:

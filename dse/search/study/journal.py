@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -82,7 +82,7 @@ class _Lines(JournalFileBackend):
         finally:
             self._lock.release()
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Whole lines from a number on, as Optuna wants them."""
         path = Path(self._file_path)
         with path.open("rb") as file:
