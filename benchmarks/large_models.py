@@ -67,7 +67,7 @@ class Formula:
 
     miniature = SimpleNamespace(name="formula", source="formula", weights={})
 
-    def evaluate(self, noise: Any, digital: Any, analog_modules: Any = ()) -> Any:
+    def evaluate(self, noise: Any, digital: Any, analog_modules: Any = (), form: Any = None) -> Any:
         analog = 1 - digital.mean()
         loss = analog * (0.004 + 0.01 * 4.0 ** (6 - noise.adc_bits) + 4.0 ** (2 - noise.dac_bits))
         return SimpleNamespace(

@@ -16,7 +16,7 @@ from typing import Any
 # a load of 8 took three times as long. Read once, when torch is loaded; a user's own choice counts.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Run", "explore", "load_run"]
 
 _HOME = {"explore": "dse.explorer", "Run": "dse.runs.folder", "load_run": "dse.runs.folder"}

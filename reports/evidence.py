@@ -29,11 +29,10 @@ def text_of(config: dict[str, Any], *keys: str, default: str = "") -> str:
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
-    """The question this run answers: workload, budget, what was searched."""
+    """The question this run answers: traffic, budget, what was searched."""
     found = []
-    workload = run.config.get("workload")
-    if isinstance(workload, dict):
-        found.append(("Workload", _workload(workload)))
+    if isinstance(traffic := run.config.get("traffic"), dict):
+        found.append(("Traffic", _traffic(traffic)))
     budget = budget_mm2(run)
     if budget is not None:
         found.append(("Area budget", f"{budget:,.4g} mm²"))
@@ -41,27 +40,24 @@ def facts(run: Run) -> list[tuple[str, str]]:
     return found
 
 
-def _workload(workload: dict[str, Any]) -> str:
-    """What runs, in words; entries of other names than the usual as they are."""
-    usual = [workload.get(name) for name in ("mode", "batch", "context")]
-    if any(value is None for value in usual):
-        return ", ".join(f"{term(k)} {v}" for k, v in workload.items())
-    return "{} of {:,} sequences of {:,} tokens".format(*usual)
+def _traffic(traffic: dict[str, Any]) -> str:
+    """What is served, in words."""
+    count = f"{traffic.get('concurrency', 1):,}"
+    if traffic.get("prompt") is None:
+        return f"{count} sequences at {traffic.get('context', 1):,} tokens"
+    return f"{count} requests of {traffic['prompt']:,} and {traffic['output_tokens']:,} tokens"
 
 
 def mode(run: Run) -> str:
-    """What a step of the workload does: decode or prefill."""
-    workload = run.config.get("workload")
-    return str(workload.get("mode", "decode")) if isinstance(workload, dict) else "decode"
+    """What a step does: decode, or with requests' prompts serve."""
+    traffic = run.config.get("traffic")
+    return "serve" if isinstance(traffic, dict) and traffic.get("prompt") else "decode"
 
 
-def step_tokens(run: Run) -> int:
-    """Tokens of one step of the run's workload; 1 where it is not recorded."""
-    workload = run.config.get("workload")
-    if not isinstance(workload, dict):
-        return 1
-    batch, context = int(workload.get("batch", 1)), int(workload.get("context", 1))
-    return batch * context if workload.get("mode") == "prefill" else batch
+def round_tokens(run: Run) -> int:
+    """Output tokens of a round: one of each sequence; 1 where it is not recorded."""
+    traffic = run.config.get("traffic")
+    return int(traffic.get("concurrency", 1)) if isinstance(traffic, dict) else 1
 
 
 def counts(run: Run) -> str:

@@ -208,9 +208,9 @@ def page_data(run: Run, shown: pd.DataFrame) -> dict[str, Any]:
         "mapColumns": {name: value_range(experts, name) for name in value_columns(experts)},
         "layers": payload.pack(layers),
         "peaks": list(PEAKS),
-        "stepTokens": evidence.step_tokens(run),
+        "stepTokens": evidence.round_tokens(run),
         "pace": {
-            str(place): step_words(run.layers, design, evidence.step_tokens(run))
+            str(place): step_words(run.layers, design, evidence.round_tokens(run))
             for place, design in kept.iterrows()
         },
         "notKept": NOT_KEPT,
@@ -312,7 +312,12 @@ def _of_a_design(run: Run, shown: pd.DataFrame, selected: pd.Series) -> dict[str
         built["roofline"] = roofline(run.layers, selected)
     if len(run.layers):
         rate: Any = selected["throughput_tokens_per_s"]
-        pace = None if is_missing(rate) else evidence.step_tokens(run) / float(rate)
+        pace = (
+            None
+            if is_missing(rate)
+            else evidence.round_tokens(run)
+            / (float(rate) * float(selected.get("micro_batches") or 1))
+        )
         built["step"] = step_timeline(run.layers, int(selected["trial"]), pace)
     return built
 

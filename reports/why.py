@@ -19,7 +19,7 @@ from reports.columns import (
     term,
 )
 from reports.compare import COSTS, compare, distinguishable
-from reports.evidence import searched_objectives, step_tokens
+from reports.evidence import round_tokens, searched_objectives
 from reports.figures.budget import knees_by_area
 from reports.figures.step import pace
 from reports.figures.theme import numeric
@@ -53,7 +53,7 @@ def drivers(run: Run, row: pd.Series) -> list[str]:
     ]
     if parts:
         sentences.append(f"The largest parts: {listed(parts)}.")
-    if found := pace(run.layers, row, step_tokens(run)):
+    if found := pace(run.layers, row, round_tokens(run)):
         alone = f", with {found.in_words}" if found.steps > 1 else ""
         sentences.append(f"Throughput is set by {found.resource}{alone}.")
     digital = table[table["reference_name"] == "all digital"]

@@ -76,6 +76,8 @@ def print_run(run: Run) -> None:
         say("No design of this search has a simulated accuracy and meets the constraints.")
     for line in (*table_lines(run, front), *source_lines(config), *reference_lines(config)):
         say(line)
+    if line := _unexplained(run, front):
+        say(f"{line}.")
     if config.get("outcome") == UNDER_WAY:
         typer.echo(
             f"The search is under way: {config['counts']['trials']} of "
@@ -85,6 +87,15 @@ def print_run(run: Run) -> None:
         typer.echo(f"The search was cut short; go on with --resume --output {run.folder}")
     place = run.report if run.report.exists() else run.folder
     typer.echo(f"Report: {place}")
+
+
+def _unexplained(run: Run, front: "pandas.DataFrame") -> str:
+    """The warning of designs that are shown and rest on a published loss no gain explains."""
+    from dse.simulation.full_model import unexplained
+
+    texts = [text for text in front.get("analog_modules", ()) if isinstance(text, str)]
+    parts = {part for text in texts for part in read_parts(text)}
+    return unexplained(str(run.config.get("model")), sorted(parts)) if parts else ""
 
 
 FLIPS_SHOWN = 4

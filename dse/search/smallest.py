@@ -118,6 +118,15 @@ def round_up_mm2(least_mm2: float) -> float:
     return float(np.ceil(least_mm2 * 10 + 1e-6) / 10)
 
 
+def _usual_reason(problem: Problem) -> str:
+    """Why most designs that hold the model are ruled out at any area."""
+    unlimited = replace(problem, limits=Limits(ANY_AREA_MM2))
+    indices = problem.space.random(SAMPLE, np.random.default_rng(0))
+    costed = exact_fit(unlimited, indices)
+    reasons, counts = np.unique(costed.reason[costed.costs.memory_fits], return_counts=True)
+    return str(reasons[counts.argmax()]) if len(reasons) else ""
+
+
 def nothing_fits(problem: Problem, least_mm2: float) -> str:
     """One line for a question that no design answers, with the smallest budget that would.
 
@@ -125,6 +134,8 @@ def nothing_fits(problem: Problem, least_mm2: float) -> str:
         least_mm2: the least area that `smallest_designs` found.
     """
     if not np.isfinite(least_mm2) and not problem.limits.constraints:
+        if (reason := _usual_reason(problem)).endswith("heat away"):
+            return f"{reason} from any of {SAMPLE:,} designs tried: choose cold-plate or none"
         traffic = problem.traffic
         return (
             f"{problem.architecture.title} with a cache of {traffic.concurrency} x "

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dse.simulation.digital_format import (
+    HEAD_DIM,
     DigitalFormat,
     drawn_rounding_error_squared,
     rounded,
@@ -421,7 +422,7 @@ class NoisyModel:
         values = rounded(heads, form.kv_bits, width)
         if self.gains is not None:
             own = drawn_rounding_error_squared(form.kv_bits, width)
-            full = drawn_rounding_error_squared(form.kv_bits)
+            full = drawn_rounding_error_squared(form.kv_bits, HEAD_DIM)
             gain = self.gains.sensitivity.get("attention", 1.0)
             values = torch.lerp(heads, values, math.sqrt(gain * full / own))
         return values.flatten(-2)

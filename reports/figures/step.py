@@ -110,7 +110,7 @@ def step_timeline(layers: pd.DataFrame, trial: int, interval_s: float | None = N
 RESOURCES = {
     "accelerator": "the accelerator, which all layers share",
     "tiles": "the tiles of the busiest layer",
-    "memory": "memory: it holds the KV cache of {batches}",
+    "sequences": "the way of each sequence, cut into {batches}",
 }
 
 
@@ -124,7 +124,7 @@ class Pace:
     latency_s: float
     accelerator_s: float
     interval_s: float
-    step_tokens: int
+    step_tokens: float
     resource: str
 
     @property
@@ -137,13 +137,16 @@ class Pace:
     def in_words(self) -> str:
         """What a reader must know of several steps under way: none can wait for another."""
         return (
-            f"{self.steps:.2g} batches of different sequences under way at a time; one batch alone "
+            f"{self.steps:.2g} micro-batches under way at a time; one alone "
             f"gets {tokens_per_s(self.step_tokens / self.latency_s)}"
         )
 
 
-def pace(layers: pd.DataFrame, row: pd.Series, step_tokens: int) -> Pace | None:
-    """The pace of a design's steps of ``step_tokens``; None where its layers were not kept."""
+def pace(layers: pd.DataFrame, row: pd.Series, round_tokens: int) -> Pace | None:
+    """The pace of a design's steps, each with its share of the tokens of a round.
+
+    None where its layers were not kept.
+    """
     apart: dict[str, Any] = {name: row.get(f"interval_resource_{name}_s") for name in RESOURCES}
     rate: Any = row.get("throughput_tokens_per_s")
     if layers.empty or is_missing(rate) or any(is_missing(value) for value in apart.values()):
@@ -152,16 +155,16 @@ def pace(layers: pd.DataFrame, row: pd.Series, step_tokens: int) -> Pace | None:
     if bars.empty:
         return None
     end = float((bars["start_s"] + bars["busy_s"]).max())
-    held = round(end / float(apart["memory"]))
+    cut = int(row["micro_batches"])
     resource = RESOURCES[max(apart, key=lambda name: float(apart[name]))]
-    named = resource.format(batches=f"{held} batch{'es' if held > 1 else ''}")
-    interval = step_tokens / float(rate)
-    return Pace(end, float(apart["accelerator"]), interval, step_tokens, named)
+    named = resource.format(batches=f"{cut} micro-batch{'es' if cut > 1 else ''}")
+    outputs = round_tokens / cut
+    return Pace(end, float(apart["accelerator"]), outputs / float(rate), outputs, named)
 
 
-def step_words(layers: pd.DataFrame, row: pd.Series, step_tokens: int) -> str:
+def step_words(layers: pd.DataFrame, row: pd.Series, round_tokens: int) -> str:
     """How long a step of a design takes, when the next can enter, and what sets that pace."""
-    found = pace(layers, row, step_tokens)
+    found = pace(layers, row, round_tokens)
     if found is None:
         return NOT_KEPT
     text = (

@@ -125,7 +125,7 @@ function bindTimeline(trace) {
     y: stages.map((s) => `${plain(s.name)}<br>${si(s.v, "s")} (${((100 * s.v) / total).toFixed(1)} %)`)};
 }
 function bindStep({data}) {
-  const pace = run.stepTokens / value("throughput_tokens_per_s", state.selected);
+  const pace = run.stepTokens / (value("throughput_tokens_per_s", state.selected) * (value("micro_batches", state.selected) || 1));
   const bars = layerRows(state.selected).filter((k) => layers.busy_s[k] > 0).flatMap((k) =>
     Array.from({length: layers.last_layer[k] - layers.first_layer[k] + 1}, (_, n) => ({k, layer: layers.first_layer[k] + n,
       start: layers.begin_s[k] + n * layers.layer_s[k]})));

@@ -70,6 +70,8 @@ class LookedAt(KnownLoss):
 
 def small_problem(simulator=None, budget_area_mm2=200.0, model="deepseekmoe", **options):
     """A model with Zipf routing under a budget; options are fields of Settings."""
+    whole = {"digital_weight_bits": [16], "kv_bits": [16]}  # so that placements decide the loss
+    options["choices"] = whole | dict(options.get("choices", {}))
     settings = Settings(model, budget_area_mm2, **options)
     architecture = load_model(model)
     shape = (architecture.moe_layers, architecture.routed_experts)

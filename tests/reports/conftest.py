@@ -229,7 +229,7 @@ def made_up_run(
         "model": "deepseekmoe",
         "model_title": "DeepSeekMoE-16B",
         "budget_area_mm2": 200.0,
-        "workload": {"mode": "decode", "batch": 32, "context": 1024},
+        "traffic": {"concurrency": 32, "context": 1024, "prompt": None, "output_tokens": None},
         "seed": 0,
         "recommended_trial": int(knee.iloc[0]) if len(knee) else None,
         "miniature": {"name": "deepseekmoe-mini", "sha256": "ab12cd34"},

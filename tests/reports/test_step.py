@@ -38,31 +38,36 @@ def test_following_steps_are_later_by_the_interval() -> None:
     assert not step_timeline(LAYERS, 6).data and "front" in step_timeline(LAYERS, 6).to_json()
 
 
-def design(tokens_per_s: float, accelerator: float, tiles: float, memory: float) -> pd.Series:
-    apart = {"accelerator": accelerator, "tiles": tiles, "memory": memory}
+def design(
+    tokens_per_s: float, accelerator: float, tiles: float, sequences: float, cut: int = 4
+) -> pd.Series:
+    apart = {"accelerator": accelerator, "tiles": tiles, "sequences": sequences}
     columns = {f"interval_resource_{name}_s": seconds for name, seconds in apart.items()}
-    return pd.Series({"trial": 5, "throughput_tokens_per_s": tokens_per_s, **columns})
+    return pd.Series(
+        {"trial": 5, "throughput_tokens_per_s": tokens_per_s, "micro_batches": cut, **columns}
+    )
 
 
 def test_a_pace_of_several_batches_is_not_that_of_one() -> None:
     row = design(8.0, 3.9, 3.0, 1.0)
-    found = pace(LAYERS, row, 32)
+    found = pace(LAYERS, row, 4 * 32)
     assert found is not None
     assert (found.latency_s, found.interval_s, found.accelerator_s) == (16.5, 4.0, 3.9)
     assert "accelerator" in found.resource
-    words = step_words(LAYERS, row, 32)
-    assert "4.1 batches" in words and "one batch alone gets 1.94 tokens/s" in words
-    assert "alone" not in step_words(LAYERS, row.replace(8.0, 32 / 16.5), 32)
+    words = step_words(LAYERS, row, 4 * 32)
+    assert "4.1 micro-batches" in words and "one alone gets 1.94 tokens/s" in words
+    assert "alone" not in step_words(LAYERS, row.replace(8.0, 32 / 16.5), 4 * 32)
     assert pace(LAYERS, row.drop("interval_resource_tiles_s"), 32) is None, "not recorded"
 
 
 @pytest.mark.parametrize(
-    ("tiles", "memory", "words"),
-    [(3.95, 1.0, "tiles of the busiest"), (3.8, 16.5, "cache of 1 batch"),
-     (3.8, 16.5 / 2, "cache of 2 batches")],
+    ("tiles", "cut", "words"),
+    [(3.95, 32, "tiles of the busiest"), (3.8, 1, "into 1 micro-batch."),
+     (3.8, 2, "into 2 micro-batches")],
 )  # fmt: skip
-def test_what_sets_the_pace_is_named(tiles: float, memory: float, words: str) -> None:
-    assert words in step_words(LAYERS, design(1.9, 3.9, tiles, memory), 32)
+def test_what_sets_the_pace_is_named(tiles: float, cut: int, words: str) -> None:
+    row = design(1.9, 3.9, tiles, 16.5 / cut, cut)
+    assert words in step_words(LAYERS, row, 32 * cut)
 
 
 def test_area_and_time_drill_down_to_layers_and_what_they_share() -> None:

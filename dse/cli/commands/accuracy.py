@@ -173,7 +173,8 @@ def _print_mitigation(table: "pandas.DataFrame", source: str) -> None:
 
 def reproduce(
     name: str = typer.Argument(
-        help="fig3, fig4, fig5, fig6, table1, table2 or theory.", autocompletion=complete.figures
+        help="budget, fig3, fig4, fig5, fig6, table1, table2 or theory.",
+        autocompletion=complete.figures,
     ),
     tokens: int | None = typer.Option(
         None, min=1536, help="Tokens a model; theory has none.  [default: 8192]"

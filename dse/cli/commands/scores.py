@@ -21,15 +21,23 @@ def scores(
     score: str | None = typer.Option(
         None, help="With --checkpoint: max_neuron_norm or router_norm.  [default: max_neuron_norm]"
     ),
+    load: bool = typer.Option(
+        False,
+        "--load",
+        help="With --checkpoint: how unequal experts' loads are, by a pass over it.",
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Which experts each selection score makes digital.
 
-    With --checkpoint, every expert's score.
+    With --checkpoint, every expert's score, and how far the largest weights of each layer lie above
+    the others: what programming noise does to them depends on it.
     """
     from dse.cli.console import print_frame, print_json, records
 
     if checkpoint is None:
+        if load:
+            raise ValueError("--load is for a checkpoint: add --checkpoint FOLDER")
         if score is not None:
             raise ValueError("--score is for a checkpoint, all stand here: leave it out")
         from dse.experiments.scores import score_table
@@ -45,6 +53,7 @@ def scores(
             "--digital-experts is not for a checkpoint, whose experts all stand here: leave it out"
         )
     from dse.checkpoints.scores import checkpoint_scores, score_document, score_frame
+    from dse.checkpoints.weight_tails import load_variation, weight_tails
     from workloads.checkpoint_folder import open_checkpoint
 
     opened, score = open_checkpoint(checkpoint), score or "max_neuron_norm"
@@ -54,8 +63,14 @@ def scores(
         real_architecture(str(checkpoint), model)
     with steps(quiet=not sys.stderr.isatty()) as told:
         values = checkpoint_scores(opened, score, partial(told, "layers"))
+        tails = weight_tails(opened, progress=partial(told, "tails of weights, layers"))
+        loads = load_variation(checkpoint, told) if load else None
     if as_json:
-        print_json(score_document(opened, score, values))
+        found = {"tails": records(tails)} | ({} if loads is None else {"loads": records(loads)})
+        print_json(score_document(opened, score, values) | found)
     else:
         print_frame(score_frame(opened, values), title=score)
+        print_frame(tails, title="tails of weights, tiles of 512 rows")
+        if loads is not None:
+            print_frame(loads, title="loads of experts")
         typer.echo(f"source: {opened.source}")

@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int], None]
 Simulators = Callable[[str], "Simulator"]
 """From a miniature's name to its simulator."""
 
-FIGURES = ("fig3", "fig4", "fig5", "fig6", "table1", "table2", "theory")
+FIGURES = ("budget", "fig3", "fig4", "fig5", "fig6", "table1", "table2", "theory")
 MODELS = {"deepseekmoe-mini": "deepseekmoe", "olmoe-mini": "olmoe"}
 
 # Published average accuracies in percent (Table 1, both models, 8-bit DAC and ADC, no noise).

@@ -59,10 +59,12 @@ def reproduce(
         from dse.experiments.reproduce.fig6 import reproduce_frequency
 
         return reproduce_frequency(tokens, say)
+    from dse.experiments.reproduce.budget import reproduce_budget
     from dse.experiments.reproduce.fig4_5 import reproduce_selections
     from dse.experiments.reproduce.table2_accuracy import reproduce_table_2
 
     runs: dict[str, Callable[[Simulators, Progress], Reproduction]] = {
+        "budget": reproduce_budget,
         "table1": _table_1,
         "table2": reproduce_table_2,
         "fig3": _figure_3,

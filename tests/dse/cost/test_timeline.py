@@ -21,8 +21,7 @@ def designs(modules: str, digital: list[int]) -> pd.DataFrame:
         {"trial": np.arange(count) + 7, "technology": "pcm-3d", "tile_rows": 512,
          "tile_cols": 512, "tiers": 256, "dac_bits": 8, "adc_bits": 8, "columns_per_adc": 1,
          "tiles": 900, "mac_units": 65536, "array_rows": 64, "sram_mib": 8.0, "hbm_stacks": 4,
-         "dies": 2,
-         "memory": "hbm2e", "digital_weight_bits": 8, "kv_bits": 16,
+         "dies": 2, "memory": "hbm2e", "digital_weight_bits": 8, "kv_bits": 16,
          "micro_batches": [1, 2, 8][:count],
          "digital_experts": digital, "placement_score": "load", "placement_scope": "global",
          "analog_modules": modules}

@@ -213,7 +213,7 @@ class DyingObject:
 
 
 class Interrupted(KnownLoss):
-    def evaluate(self, noise, digital, analog_modules=()):
+    def evaluate(self, noise, digital, analog_modules=(), form=None):
         result = super().evaluate(noise, digital, analog_modules)
         if len(self.calls) == 4:
             DyingObject()

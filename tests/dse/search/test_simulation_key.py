@@ -8,7 +8,8 @@ from search_fixture import small_problem
 
 from dse.placement.parts import ANALOG_PARTS
 from dse.search.costing import cost
-from dse.search.simulation_key import CLEAN, Key, KeySpace, bits_of, parts_of
+from dse.search.simulation_key import CLEAN, Key, KeySpace, bits_of, least_loss, parts_of
+from dse.simulation.result import Simulated
 from workloads.architecture import model_names
 
 
@@ -21,6 +22,8 @@ def key_space(orders: int = 3, parts: int = len(ANALOG_PARTS), experts: int = 25
             "tile_rows": range(16, 8193)[::-1],
             "dac_bits": range(1, 13),
             "adc_bits": range(2, 15),
+            "digital_weight_bits": (4, 8, 16),
+            "kv_bits": (8, 16),
             "order": [(f"score {n}", "global") for n in range(orders)],
             "digital": range(experts + 1),
         }
@@ -70,3 +73,28 @@ def test_every_height_of_a_tile_has_simulations_of_its_own(model):
         assert set(costed.columns["tile_rows"][one]) == {problem.keys.key(code).tile_rows}
     used = problem.keys.column("tile_rows", costed.codes[costed.codes != CLEAN])
     assert set(used) == set(costed.columns["tile_rows"][costed.codes != CLEAN])
+
+
+def test_designs_without_tiles_differ_by_their_precision_alone():
+    """Nothing analog: tiles, converters and order are of no account, and 16 bits lose nothing."""
+    bits = {"digital_weight_bits": [4, 8, 16], "kv_bits": [8, 16]}
+    none = {"digital_expert_fraction": [1.0], "analog_modules": ["none"]}
+    problem = small_problem(choices=bits | none)
+    costed = cost(problem, problem.space.random(500, np.random.default_rng(0)))
+    named = [costed.columns[name].tolist() for name in bits]
+    found = {}
+    for weights, cache, code in zip(*named, costed.codes.tolist(), strict=True):
+        assert found.setdefault((weights, cache), code) == code
+    assert found[16, 16] == CLEAN and len(set(found.values())) == len(found) == 6
+
+
+def test_more_digital_experts_are_no_bound_where_digital_ones_lose_themselves():
+    keys = key_space()
+    digits = {name: np.zeros(2, dtype=int) for name in Key._fields} | {
+        "digital": np.array([10, 20])
+    }
+    for bits, bound in ((2, 0.5), (0, 0.0)):  # 16 bits, 4 bits
+        digits["digital_weight_bits"] = np.full(2, bits)
+        few, many = keys.pack(digits)
+        known = {int(many): Simulated(delta_loss_nats=0.5, delta_loss_stderr=0.0)}
+        assert least_loss(keys, np.array([few]), known) == [bound]
