@@ -349,9 +349,9 @@ def in_words(table: "pandas.DataFrame", row: int | None) -> str:
     design = table.iloc[row]
     if not float(design["tiles"]) > 0:
         return "build no tiles"
-    share = round(10 * float(design["digital_expert_fraction"])) / 10
+    share = float(design["digital_expert_fraction"])
     parts = [PARTS[part] for part in read_parts(str(design["analog_modules"]))]
-    experts = "the experts" if share == 0 else f"{100 * (1 - share):.0f} % of the experts"
+    experts = "the experts" if share == 0 else f"{100 * (1 - share):.2g} % of the experts"
     return f"build tiles of {design['technology']} for {joined([experts, *parts])}"
 
 

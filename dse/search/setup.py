@@ -12,7 +12,6 @@ from dse.placement.scores import REGISTER, expert_scores
 from dse.search.problem import Array, Problem
 from dse.search.settings import Settings
 from dse.search.space import Space
-from dse.simulation.measured_sensitivity import expert_sensitivity
 from workloads.architecture import MoEArchitecture, load_architecture
 
 if TYPE_CHECKING:
@@ -68,6 +67,7 @@ def make_problem(
         layers: called with words, layers done and layers during passes over a checkpoint.
     """
     from dse.cost.workload import Traffic
+    from dse.simulation.measured_sensitivity import expert_sensitivity
     from workloads.checkpoint import load_miniature
     from workloads.routing import resample
 

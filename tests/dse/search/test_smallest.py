@@ -1,13 +1,22 @@
 """The smallest budget that works: it does, when it is given back."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 from search_fixture import small_problem
 
 from dse import units
 from dse.search.screening import Screening
-from dse.search.smallest import out_of_reach, round_up_mm2, smallest_designs
+from dse.search.settings import Settings
+from dse.search.smallest import (
+    out_of_reach,
+    refuse_small_budget,
+    round_up_mm2,
+    smallest_designs,
+)
+from workloads.architecture import load_model
 
 
 def refusal(problem) -> str:
@@ -42,3 +51,20 @@ def test_a_limit_out_of_reach_comes_with_the_nearest_value_which_works_when_give
     assert units.si(nearest, "W") in line
     reached = small_problem(constraints=(f"power<={nearest * (1 + 1e-9)}W",))
     assert len(Screening(reached, {}, 0).pool)
+
+
+def test_a_small_budget_is_refused_from_costs_alone_and_works_when_given_back():
+    architecture = load_model("deepseekmoe")
+    with pytest.raises(ValueError, match="nothing fits in 2 mm2: the smallest budget") as raised:
+        refuse_small_budget(Settings("deepseekmoe", 2.0), architecture)
+    named = units.parse(str(raised.value).rpartition(" is ")[2], "area")
+    refuse_small_budget(Settings("deepseekmoe", named), architecture)
+
+
+def test_a_small_budget_is_refused_before_anything_heavy_is_loaded():
+    words = ["explore", "--model", "olmoe", "--budget-area", "2mm2"]
+    line = f"from dse.cli.app import app; app({words})"
+    code = f"import sys\ntry:\n    {line}\nexcept SystemExit:\n    print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert "nothing fits in 2 mm2" in done.stderr
