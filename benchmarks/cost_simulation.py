@@ -4,8 +4,9 @@
 
 The same systems and the same simulation as in tests/dse/cost/test_cost_simulation.py, which takes a
 part of them. Last, the throughput of 2 to 6 micro-batches where more than 1.3 would be under way
-with any number. The two weights of that closed form (`dse.cost.timing.interval_s`) were
-fitted on seeds 0 to 299 and on 60 systems of 8 to 20 layers; `--seed 300` shows others.
+with any number. The three weights of that closed form (`dse.cost.timing.interval_s`) were fitted on
+those of seeds 0 to 431 and on five systems of 6 to 14 layers that share tiles; `--seed 432` shows
+others.
 """
 
 import argparse

@@ -31,7 +31,7 @@ from dse.cost.timing import (
     UnitTimes,
     analog_part_s,
     digital_work,
-    expert_stages,
+    expert_times,
     interval_s,
     mvm_time_s,
     unit_times,
@@ -309,15 +309,22 @@ def step_times(
         if name != "shared_expert":
             module_s[name] = digital + step.parts[name].layers * one
     experts = expert_work(step, tables, at, parts)
-    stage, experts_s, busiest, deviation = expert_stages(experts, at.mapping, at.unit_s, at.slot_s)
-    module_s["routed_expert"] = stage
+    routed = expert_times(experts, at.mapping, at.unit_s, at.slot_s)
+    module_s["routed_expert"] = routed.stage_s
     if "shared_expert" in step.parts:
         module_s["shared_expert"] = step.architecture.moe_layers * experts.digital_shared_s
     overhead = overhead_s(step, at.system)
     module_s["overhead"] = overhead + zero
     module_s["die_link"] = crossing_s(step, at.system) + zero
-    accelerator_s = busiest_die_s(step, at.system.dies, accelerator_s + experts_s) + overhead
-    return Times(module_s, accelerator_s, np.maximum(tiles_s, busiest), deviation)
+    accelerator_s = accelerator_s + routed.accelerator_s
+    return Times(
+        module_s,
+        accelerator_s=busiest_die_s(step, at.system.dies, accelerator_s) + overhead,
+        accelerators=np.asarray(at.system.dies, dtype=float),
+        tiles_s=np.maximum(tiles_s, routed.tiles_s),
+        shared_s2=routed.shared_s2,
+        deviation_s=np.sqrt(routed.variance_s2),
+    )
 
 
 def overhead_s(step: Step, system: System) -> Array:

@@ -8,7 +8,7 @@ one for all its layers, so that its times add up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +43,18 @@ class Times:
     Attributes:
         module_s: latency of one step by module; adds up to the step's latency.
         accelerator_s: time for which a step occupies the busiest digital accelerator.
+        accelerators: how many there are, one a die.
         tiles_s: time for which a step occupies the busiest layer's tiles.
+        shared_s2: squared time for which a step occupies a tile, summed over the tiles that
+            several layers share (s2).
         deviation_s: standard deviation of a step's latency, from what the tokens choose.
     """
 
     module_s: dict[str, Array]
     accelerator_s: Array
+    accelerators: Array
     tiles_s: Array
+    shared_s2: Array
     deviation_s: Array
 
     @property
@@ -60,20 +65,28 @@ class Times:
 def interval_s(times: Times, micro_batches: Array) -> Array:
     """Seconds after which the next step can enter, with so many micro-batches under way.
 
-    Whatever works longest sets it, or that each micro-batch needs the latency of a step. A
-    simulation of events comes to that bound with one and with plenty. In between, they wait for one
-    another: the more, the more their times scatter and the nearer a second resource is to the
-    busiest. That a deviation counts whole and a second resource a fifth was fitted to such
-    simulations: benchmarks/cost_simulation.py shows the errors.
+    Whatever works longest sets it, or that each micro-batch needs the latency of a step and waits
+    for others. With two, the mean value analysis of closed networks (Reiser and Lavenberg, J. ACM
+    27, 1980) has one wait at a resource that works for D seconds of a latency L as long as D D / L:
+    it finds the other there in a share D / L of all cases. A tile that layers share serves their
+    tokens in turn and keeps to that. An accelerator takes its work in order, in regular pieces, so
+    that less is waited for; layers with tiles of their own fall into step and wait for nothing.
+    More micro-batches meet more of the others, up to twice as many before something is busy always.
+
+    Between the two bounds scatter blurs: the more, the more a step's times scatter and the nearer
+    a second resource is to the busiest. The three weights were fitted to simulations of events:
+    benchmarks/cost_simulation.py shows the errors.
     """
+    latency_s, others = times.latency_s, 1 - 1 / micro_batches
     busiest = np.maximum(times.accelerator_s, times.tiles_s)
-    latency_s = times.latency_s
     second = np.minimum(times.accelerator_s, times.tiles_s) / busiest
-    width = np.minimum(times.deviation_s / latency_s + 0.2 * second, 1.0)
-    apart = latency_s / micro_batches
+    width = np.minimum(0.65 * times.deviation_s / latency_s + 0.09 * second, 1.0)
+    accelerators_s2 = times.accelerators * times.accelerator_s**2
+    meets_s = (times.shared_s2 + 0.4 * accelerators_s2) / latency_s
+    apart = (latency_s + 2 * others * meets_s) / micro_batches
     longer, shorter = np.maximum(busiest, apart), np.minimum(busiest, apart)
-    waits = (1 - 1 / micro_batches) * (shorter / longer) ** (1 / np.maximum(width, 1e-3))
-    return np.minimum(longer * (1 + waits) ** width, latency_s)
+    blur = others * (shorter / longer) ** (1 / np.maximum(width, 1e-3))
+    return np.minimum(longer * (1 + blur) ** width, latency_s)
 
 
 @dataclass(frozen=True)
@@ -305,36 +318,57 @@ def _stages(
     return LayerStages(stage_s, digital_s, slots_s, varies_s, tile)
 
 
-def expert_stages(
-    work: ExpertWork, mapping: Mapping, unit_s: UnitTimes, slot_s: Array
-) -> tuple[Array, Array, Array, Array]:
-    """Sum over layers of the experts' stage beyond the digital shared experts and of its digital
-    part, the busiest tiles, and the standard deviation of the sum (s).
+@dataclass(frozen=True)
+class ExpertTimes:
+    """What the experts of all layers take; arrays of one length.
+
+    Attributes:
+        stage_s: sum of the stages beyond the digital shared experts.
+        accelerator_s: sum of the digital experts' time on the accelerator.
+        tiles_s, shared_s2: as of `Times`.
+        variance_s2: of the sum of the stages.
     """
+
+    stage_s: Array
+    accelerator_s: Array
+    tiles_s: Array
+    shared_s2: Array
+    variance_s2: Array
+
+
+def expert_times(
+    work: ExpertWork, mapping: Mapping, unit_s: UnitTimes, slot_s: Array
+) -> ExpertTimes:
+    """Times of the experts of all layers."""
     designs = stage_designs(work, mapping, unit_s, slot_s)
-    found = np.empty((4, *mapping.sharing.shape))
+    found = np.empty((5, *mapping.sharing.shape))
     own = mapping.sharing <= 1  # these need no look at what shares a tile
     for group in (np.flatnonzero(own), np.flatnonzero(~own)):
         if len(group):
             stages = layer_stages(work.tables, designs.some(group))
-            found[:, group] = _over_layers(stages, len(group))
-    total_s, accelerator_s, busiest_s, variance = found
-    return total_s, accelerator_s, busiest_s, np.sqrt(variance)
+            for total, some in zip(
+                found, vars(over_layers(stages, len(group))).values(), strict=True
+            ):
+                total[group] = some
+    return ExpertTimes(*found)
 
 
-def _over_layers(stages: Iterator[LayerStages], count: int) -> Array:
-    """Sums of the stages and of their digital part, the busiest tiles (s), and the sum of the
-    stages' variances [4, designs].
-    """
-    total, accelerator_s, busiest, variance, crowd = found = np.zeros((5, count))
+def over_layers(stages: Iterable[LayerStages], count: int) -> ExpertTimes:
+    """Times of so many designs from the stages of all layers, in their order."""
+    total, accelerator_s, busiest, shared, variance, crowd, layers = found = np.zeros((7, count))
     last = np.full(count, np.nan)
     for some in stages:
         for layer in some.each():
             total += layer.stage_s
             accelerator_s += layer.digital_s
-            crowd *= layer.tile == last  # layers on one tile take turns on it
+            same = layer.tile == last  # layers on one tile take turns on it
+            crowd *= same
+            layers *= same
+            shared -= crowd**2 * (layers > 1)
             crowd += layer.tiles_s
+            layers += layer.tiles_s > 0
+            shared += crowd**2 * (layers > 1)
             np.maximum(busiest, crowd, out=busiest)
             variance += layer.deviation_s**2
             last = layer.tile
-    return found[:4]
+    return ExpertTimes(*found[:5])

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from dse.cli.app import app
 from dse.search.settings import Settings
+from dse.search.space import default_space
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,12 @@ def test_a_folder_that_is_no_run(tmp_path, command):
     options = ["--csv"] if command == "export" else []
     one_line(invoke(command, tmp_path, *options), "is not a run folder")
     one_line(invoke(command, tmp_path / "nowhere", *options), "is not a run folder")
+
+
+def test_the_help_of_fix_lists_every_parameter():
+    options = {option.name: option.help for option in COMMANDS["explore"].params}
+    listed = options["fix"].split("Names: ")[1].removesuffix(".").split(", ")
+    assert listed == list(default_space().names)
 
 
 def test_the_defaults_shown_are_those_of_the_settings():

@@ -200,7 +200,7 @@ def errors(seed: int) -> tuple[float, float]:
 
 @pytest.mark.parametrize("part", range(4))
 def test_closed_form_agrees_with_simulation(part: int) -> None:
-    """A part of the systems of benchmarks/cost_simulation.py, which takes 200."""
+    """The first systems of benchmarks/cost_simulation.py, which takes 200."""
     found = np.array([errors(10 * part + number) for number in range(DESIGNS // 4)])
     worst = np.abs(found).max(axis=0)
     assert worst[0] < 0.05, f"latency off by {worst[0]:.1%}"
@@ -222,9 +222,24 @@ def few_errors(seed: int) -> dict[int, float]:
     }
 
 
-@pytest.mark.parametrize("seed", [0, 6, 10, 11])
-def test_few_micro_batches_wait_for_one_another(seed: int) -> None:
-    """Systems in which 1.4 to 3.4 micro-batches are under way if there are any number of them."""
+@pytest.mark.parametrize(
+    ("seed", "reached"),
+    [
+        (18, 0.05),  # two layers on the busiest tile
+        (47, 0.05),
+        (53, 0.12),  # two layers on either of two tiles
+        (103, 0.05),
+        (125, 0.07),
+        (189, 0.13),  # all layers on one tile
+    ],
+)
+def test_few_micro_batches_wait_for_one_another(seed: int, reached: float) -> None:
+    """Systems in which 1.4 to 2.1 micro-batches are under way if there are any number of them.
+
+    The worst two of those among seeds 0 to 399 and four others. Where tiles are shared, two
+    micro-batches come as far as 12 % from the closed form; any other number stays within 5 %.
+    """
     found = few_errors(seed)
     assert abs(found.pop(1)) < 0.03
-    assert max(map(abs, found.values())) < 0.08
+    assert abs(found.pop(2)) < reached
+    assert max(map(abs, found.values())) < 0.05
