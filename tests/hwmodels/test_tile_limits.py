@@ -360,11 +360,12 @@ def test_every_kind_of_converter_has_the_floor(kind: str) -> None:
 
 
 def test_the_floor_reaches_tiles_but_not_fitted_silicon() -> None:
-    """rram-22nm, 8 bits: (0.8 + 0.0655) pJ x 22/28 x 0.64 = 0.435 pJ a column rises to 1.11."""
+    """rram-22nm, 8 bits: (0.8 + 0.0655) pJ x 22/28 x 0.64 x its fitted factor lies below 1.11."""
     technology = load_technology("rram-22nm")
+    factor = float(technology.adc_energy_factor)
     tile = Tile(dataclasses.replace(technology, adc_pitch_m=0.0), 128, 128)
-    column = (0.8e-12 + 1e-18 * 4**8) * 22 / 28 * 0.64
-    assert column == near(0.435e-12, rel=1e-3)
+    column = (0.8e-12 + 1e-18 * 4**8) * 22 / 28 * 0.64 * factor
+    assert 0.3e-12 < column < 1.11e-12
     assert float(tile_energy_j(tile)["adc"]) == near(8 * 128 * 1.11e-12)
     free = dataclasses.replace(tile.technology, adc_floor_factor=0.0)
     without = tile_energy_j(dataclasses.replace(tile, technology=free))["adc"]

@@ -57,7 +57,8 @@ PUBLISHED = (
 NOTES = {
     "parameters_percent": "attention, LM head and digital experts over all parameters",
     "tokens_per_s": f"A100 with {CONTEXT} tokens in the cache and {SUSTAINED:g} of its data-sheet "
-    "bandwidth",
+    "bandwidth; with tiles each layer works on a batch of its own, so that as many times the "
+    "sequences are in flight as there are layers, beside one batch where everything is digital",
     "tokens_per_joule": "follows tokens/s: energy is board power times time",
     "power_w": "tokens/s over tokens/J",
 }
@@ -100,6 +101,8 @@ def _costs(
     layers, experts = architecture.moe_layers, architecture.routed_experts
     accelerator = replace(load_accelerator("a100-400w"), memory_efficiency=SUSTAINED)
     tiles = 0 if expert_share == 1 else TILES
+    # The published machine with tiles is a full pipeline: each layer works on a batch of its own.
+    under_way = 1 if expert_share == 1 else architecture.layers
     return evaluate(
         architecture,
         uniform(layers, experts, architecture.experts_per_token),
@@ -107,8 +110,9 @@ def _costs(
         System(load_tile("aimc-3d"), tiles, accelerator),
         0,
         round(expert_share * layers * experts),
-        Traffic(BATCH, CONTEXT),
+        Traffic(BATCH * under_way, CONTEXT),
         analog_modules,
+        micro_batches=under_way,
     )
 
 

@@ -115,7 +115,8 @@ def test_two_processes_share_one_study(tmp_path):
     simulated = [
         json.loads(line)["user_attr"]["simulation"] for line in lines if '"simulation"' in line
     ]
-    assert len(simulated) >= run.config["counts"]["simulations"]
+    # What the answer by the rule needs beyond the trials is simulated at the end.
+    assert 2 <= len(simulated) <= run.config["counts"]["simulations"] + 1
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_written_file(tmp_path):

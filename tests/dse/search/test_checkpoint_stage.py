@@ -152,7 +152,7 @@ def test_a_resumed_run_simulates_nothing_again(finished, tmp_path, monkeypatch):
     resumed = invoke("--resume", "--output", finished, "--json")
     assert resumed.exit_code == 0, resumed.output
     told = json.loads(resumed.stdout)["checkpoint"]
-    assert (told["newly_simulated"], told["reused"]) == (0, told["placements_simulated"])
+    assert told == load_run(finished).config["checkpoint"] and told["placements_simulated"] > 0
 
 
 RANDOM = {"model_type": "olmoe", "num_hidden_layers": 2, "hidden_size": 128,

@@ -119,7 +119,7 @@ def test_a_dense_part_on_tiles_is_expected_to_cost_more(screening):
     designs = np.zeros((3, len(problem.space.names)), dtype=np.int64)
     designs[:, problem.space.names.index("analog_modules")] = range(3)
     costed = cost(problem, designs)
-    nothing = Features(np.zeros((0, 4)), np.zeros((0, 3), dtype=np.int64))
+    nothing = Features(np.zeros((0, 6)), np.zeros((0, 3), dtype=np.int64))
     losses, _ = predict(nothing, np.zeros(0), features(problem, costed.codes))
     texts = [str(text) for text in costed.columns["analog_modules"]]
     assert texts[0] == "none" and len(set(texts)) == 3
@@ -127,9 +127,13 @@ def test_a_dense_part_on_tiles_is_expected_to_cost_more(screening):
 
 
 def test_prediction_by_hand():
-    """Nothing known: the law alone, analog share times cells and quantisation, each its prior."""
-    nothing = Features(np.zeros((0, 4)), np.zeros((0, 3), dtype=np.int64))
-    one = Features(np.array([[0.0, 6 / 2, 7 / 2, 0.5 / 0.35]]), np.zeros((1, 3), dtype=np.int64))
+    """Nothing known: the law alone, analog share times cells and quantisation, each its prior.
+
+    Digital weights, keys and values of 16 bits lose nothing.
+    """
+    nothing = Features(np.zeros((0, 6)), np.zeros((0, 3), dtype=np.int64))
+    numbers = [0.0, 6 / 2, 7 / 2, 0.5 / 0.35, 16 / 2, 16 / 4]
+    one = Features(np.array([numbers]), np.zeros((1, 3), dtype=np.int64))
     median, spread = predict(nothing, np.zeros(0), one)
     # 0.5 * (0.01 of the cells + 2e-4 * 4^1 of a 7-bit ADC + 2e-4 * 4^2 of a 6-bit DAC) and half
     # of the resolution of 1e-3.
@@ -139,7 +143,8 @@ def test_prediction_by_hand():
 
 def test_a_prediction_passes_what_is_known_and_knows_less_further_away():
     def at(adc: float, analog: float) -> Features:
-        return Features(np.array([[0.0, 8 / 2, adc / 2, analog / 0.35]]), np.zeros((1, 3), int))
+        numbers = [0.0, 8 / 2, adc / 2, analog / 0.35, 16 / 2, 16 / 4]
+        return Features(np.array([numbers]), np.zeros((1, 3), int))
 
     known, loss = at(8, 1.0), np.array([0.05])
     same, near, far = (predict(known, loss, at(*there)) for there in ((8, 1), (7, 0.9), (5, 0.1)))
