@@ -237,7 +237,8 @@ def test_few_micro_batches_wait_for_one_another(seed: int, reached: float) -> No
     """Systems in which 1.4 to 2.1 micro-batches are under way if there are any number of them.
 
     The worst two of those among seeds 0 to 399 and four others. Where tiles are shared, two
-    micro-batches come as far as 12 % from the closed form; any other number stays within 5 %.
+    micro-batches come as far as 12 % from the closed form; any other number stays within 5 % here
+    (not everywhere: of seeds 0 to 399 seed 78 is 9.5 % off with four).
     """
     found = few_errors(seed)
     assert abs(found.pop(1)) < 0.03
