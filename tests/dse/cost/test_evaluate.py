@@ -278,7 +278,7 @@ def test_more_adc_bits_never_cost_less(seed):
         model, routing, orders_of(routing), dataclasses.replace(system, tile=tile), which, count,
         micro_batches=1,
     )  # fmt: skip
-    # Larger converters stand in other banks: their wires, femtojoules beside picojoules, may shrink.
+    # Larger converters stand in other banks, and their wires may shrink: fJ beside pJ.
     adc = costs.energy_component["tile_adc"]
     assert np.all(np.diff(adc) >= -2e-3 * adc[:-1])
     assert np.all(np.diff(costs.energy_component["tile_digital"]) >= 0)
