@@ -87,8 +87,8 @@ def explore(
         timeout_s: stop the search after this time.
         jobs: processes that search together.
         report: write report.html too.
-        options: further fields of `dse.search.settings.Settings`: concurrency, context, age_s, trials,
-            seed, sampler, objectives, constraints, choices, tokens, noise_seeds.
+        options: further fields of `dse.search.settings.Settings`: concurrency, context, age_s,
+            trials, seed, sampler, objectives, constraints, choices, tokens, noise_seeds.
 
     Returns:
         The run; `run.front()` is the Pareto front.
