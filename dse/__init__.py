@@ -13,7 +13,7 @@ from typing import Any
 
 # Torch's threads wait for one another at every operation. By default they do so spinning, which on
 # a busy machine takes the time that the others need: reading and multiplying OLMoE's experts beside
-# a load of 8 took three times as long. Read once, when torch is loaded; a user's own choice counts.
+# a load of 8 once took three times as long. Read when torch is loaded; a user's own choice counts.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.2.0"
