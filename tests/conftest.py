@@ -11,8 +11,11 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-# The first example of a property pays for imports, so a deadline per example says nothing.
-settings.register_profile("dse", deadline=None, max_examples=50)
+# The first example of a property pays for imports, so a deadline per example says nothing. The same
+# examples each time: a test that fails says something about the change in hand. To look for others:
+# pytest --hypothesis-profile=explore.
+settings.register_profile("dse", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=500)
 settings.load_profile("dse")
 
 # A file goes to one worker whole, so the longest begin first: none is left alone at the end.

@@ -103,9 +103,13 @@ def test_finite_and_not_negative(tile: Tile) -> None:
 
 
 def grows(tile: Tile, quantity: Callable, **more: int) -> bool:
-    """Not smaller. Under a wider array the ways to converters are shorter and settle sooner."""
+    """Not smaller, but for the wires to the converters.
+
+    Under a wider array, and to larger converters in other banks, they are shorter: they settle up
+    to some millionths of an MVM sooner and take up to a thousandth less energy.
+    """
     bigger = dataclasses.replace(tile, **more)
-    least = 1 - (1e-6 if quantity is tile_latency_s else 1e-12)
+    least = 1 - {tile_latency_s: 1e-5, tile_energy_j: 2e-3}.get(quantity, 1e-12)
     return float(total(quantity(bigger))) >= float(total(quantity(tile))) * least
 
 
