@@ -1,8 +1,9 @@
 """Keys of published config.json files that fix a model's matrices, with published sizes.
 
-Sources: the files of that name at huggingface.co, as quoted in public code and documentation;
-sizes in billions from the model cards, None where the authors give none. Larger siblings of
-shipped models are in test_architecture.
+Sources: the files of that name at huggingface.co, as quoted in public code and documentation; some
+keys of GLM-4.6, Granite-4.0-h-tiny, Qwen3-Next and MiniMax-M2 were found in no such place and are
+held by their counts alone. Sizes in billions from the model cards, None where the authors give
+none. Larger siblings of shipped models are in test_architecture.
 """
 
 from typing import Any, NamedTuple
