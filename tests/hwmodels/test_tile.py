@@ -102,14 +102,9 @@ def test_finite_and_not_negative(tile: Tile) -> None:
         assert total(quantity(tile)) > 0
 
 
-def grows(tile: Tile, quantity: Callable, **more: int) -> bool:
-    """Not smaller, but for the wires to the converters.
-
-    Under a wider array, and to larger converters in other banks, they are shorter: they settle up
-    to some millionths of an MVM sooner and take up to a thousandth less energy.
-    """
+def grows(tile: Tile, quantity: Callable, least: float = 1 - 1e-12, **more: int) -> bool:
+    """Whether a tile with more of something takes at least this much of what it took."""
     bigger = dataclasses.replace(tile, **more)
-    least = 1 - {tile_latency_s: 1e-5, tile_energy_j: 2e-3}.get(quantity, 1e-12)
     return float(total(quantity(bigger))) >= float(total(quantity(tile))) * least
 
 
@@ -118,10 +113,13 @@ def grows(tile: Tile, quantity: Callable, **more: int) -> bool:
 def test_more_never_costs_less(tile: Tile) -> None:
     """Converter bits, input bits, rows and columns: energy, latency and area do not fall."""
     for quantity in QUANTITIES:
-        assert grows(tile, quantity, adc_bits=tile.adc_bits + 1)
+        # Under a wider array and to larger converters in other banks, wires are shorter: they
+        # settle some millionths of an MVM sooner and take up to a thousandth less energy.
+        shorter = 1 - {tile_latency_s: 1e-5, tile_energy_j: 2e-3}.get(quantity, 1e-12)
+        assert grows(tile, quantity, shorter, adc_bits=tile.adc_bits + 1)
+        assert grows(tile, quantity, shorter, cols=tile.cols + 1)
         assert grows(tile, quantity, dac_bits=tile.dac_bits + 1)
         assert grows(tile, quantity, rows=tile.rows + 1)
-        assert grows(tile, quantity, cols=tile.cols + 1)
 
 
 @given(designs)
